@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# buf lints the contract, and lists, describes and calls over reflection v1 and v1alpha.
+. "$(dirname "$0")/lib.sh"
+need buf
+(cd "$repo/proto" && buf lint) || fail "buf lint"
+ok "buf lint"
+start_pair
+
+url=http://$grpc
+call() {
+    local path=$1
+    shift
+    timeout 20 buf curl --http2-prior-knowledge --protocol grpc "$@" "$url$path"
+}
+
+session=$(cat /proc/sys/kernel/random/uuid)
+for reflection in grpc-v1 grpc-v1alpha; do
+    with=(--reflect-protocol "$reflection")
+    contains "$reflection: list services" "$(call "" "${with[@]}" --list-services)" \
+        fusion.v1.SessionService fusion.v1.EventService fusion.v1.ViewService
+    contains "$reflection: list methods" "$(call "" "${with[@]}" --list-methods)" \
+        fusion.v1.SessionService/Heartbeat fusion.v1.EventService/PushEvents fusion.v1.ViewService/FindEntries
+    contains "$reflection: unary call" "$(call /fusion.v1.ViewService/GetStats "${with[@]}" -d '{"view":"demo","path":"/"}')" \
+        '"files": "3"' '"bytes": "60"'
+    contains "$reflection: server stream" \
+        "$(call /fusion.v1.ViewService/FindEntries "${with[@]}" -d '{"view":"demo","path":"/","nameGlob":"*.dat"}')" \
+        '"path": "/dir/sub/c.dat"'
+    status=0
+    answer=$(call /fusion.v1.SessionService/Heartbeat "${with[@]}" -d "{\"sessionId\":\"$session\"}" 2>&1) || status=$?
+    [ "$status" != 0 ] || fail "$reflection: an unknown session is answered OK"
+    contains "$reflection: obsolete session" "$answer" '"code": "aborted"' google.rpc.ErrorInfo SESSION_OBSOLETE
+done
+
+# What is served is what is in the repository.
+buf build "$repo/proto" -o "$work/contract.binpb"
+contains "call by the repository's contract" \
+    "$(call /fusion.v1.ViewService/ListViews --schema "$work/contract.binpb")" '"name": "demo"'
+
+stop_all
