@@ -1,0 +1,341 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A table with one view `v` and a driven clock.
+struct World {
+    table: SessionTable,
+    now: Monotonic,
+    effects: Vec<SessionEffect>,
+    drawn: u128,
+}
+
+impl World {
+    fn new(rules: ViewRules) -> Self {
+        let mut table = SessionTable::new(SessionSettings::default());
+        table.set_view(&view(), rules);
+        Self { table, now: Monotonic::default(), effects: Vec::new(), drawn: 0 }
+    }
+
+    fn wall(&self) -> ServerTime {
+        ServerTime::from_nanos(self.now.as_nanos())
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now.plus(span);
+    }
+
+    fn join(&mut self, agent: &str, spool: u128) -> Result<Session, JoinRefused> {
+        self.drawn += 1;
+        let join = Join {
+            id: SessionId::new(Uuid::from_u128(self.drawn)),
+            view: view(),
+            principal: Principal::anonymous(),
+            agent: AgentId::new(agent).unwrap(),
+            instance: InstanceId::new(Uuid::from_u128(self.drawn)),
+            spool: SpoolId::new(Uuid::from_u128(spool)),
+            host: format!("host-of-{agent}"),
+            proposed_timeout: None,
+        };
+        let wall = self.wall();
+        self.table.create(join, self.now, wall, &mut self.effects)
+    }
+
+    fn beat(&mut self, id: SessionId) -> Result<Session, Obsolete> {
+        let wall = self.wall();
+        self.table.beat(id, &Principal::anonymous(), self.now, wall, &mut self.effects)
+    }
+
+    fn end(&mut self, id: SessionId) -> Result<(), SessionNotFound> {
+        let wall = self.wall();
+        self.table.end(id, &Principal::anonymous(), self.now, wall, &mut self.effects)
+    }
+
+    fn evict(&mut self, id: SessionId) -> Result<(), SessionNotFound> {
+        let wall = self.wall();
+        self.table.evict(id, self.now, wall, &mut self.effects)
+    }
+
+    fn leader(&self) -> Option<SessionId> {
+        self.table.leader(&view()).map(|session| session.id)
+    }
+}
+
+fn view() -> ViewName {
+    ViewName::new("v").unwrap()
+}
+
+fn timeout() -> Duration {
+    ViewRules::default().timeout
+}
+
+#[test]
+fn first_come_first_served_and_promotion_at_once() {
+    let mut world = World::new(ViewRules::default());
+    let first = world.join("a", 1).unwrap();
+    let second = world.join("b", 2).unwrap();
+    let third = world.join("c", 3).unwrap();
+    assert_eq!((first.role, first.epoch), (Role::Leader, LeaderEpoch(1)));
+    assert_eq!((second.role, third.role), (Role::Follower, Role::Follower));
+    world.end(first.id).unwrap();
+    assert_eq!(world.leader(), Some(second.id));
+    assert_eq!(world.beat(second.id).unwrap().epoch, LeaderEpoch(2));
+    assert_eq!(world.join("a", 1).unwrap().role, Role::Follower, "a returning leader follows");
+}
+
+#[test]
+fn only_a_lively_follower_is_promoted() {
+    let mut world = World::new(ViewRules::default());
+    let leader = world.join("a", 1).unwrap();
+    let silent = world.join("b", 2).unwrap();
+    let lively = world.join("c", 3).unwrap();
+    world.pass(timeout() - SECOND);
+    world.beat(leader.id).unwrap();
+    world.beat(lively.id).unwrap();
+    world.evict(leader.id).unwrap();
+    assert_eq!(world.leader(), Some(lively.id), "{silent:?} was not heard for two intervals");
+}
+
+#[test]
+fn a_silent_follower_leads_once_it_is_heard() {
+    let mut world = World::new(ViewRules::default());
+    let leader = world.join("a", 1).unwrap();
+    let follower = world.join("b", 2).unwrap();
+    world.pass(timeout() - SECOND);
+    world.end(leader.id).unwrap();
+    assert_eq!(world.leader(), None);
+    assert!(world.effects.contains(&SessionEffect::Leaderless { view: view() }));
+    assert_eq!(world.beat(follower.id).unwrap().role, Role::Leader);
+}
+
+#[test]
+fn the_timeout_is_a_lower_bound() {
+    let mut world = World::new(ViewRules::default());
+    let session = world.join("a", 1).unwrap();
+    world.pass(timeout());
+    assert!(world.beat(session.id).is_ok());
+    world.pass(timeout() + Duration::from_nanos(1));
+    let obsolete = world.beat(session.id).unwrap_err();
+    assert_eq!((obsolete.cause, obsolete.view), (ObsoleteCause::Expired, Some(view())));
+    let again = world.join("a", 1).unwrap();
+    assert_eq!((again.role, again.epoch), (Role::Leader, LeaderEpoch(2)));
+}
+
+#[test]
+fn the_same_spool_supersedes_and_another_is_refused() {
+    let mut world = World::new(ViewRules::default());
+    let old = world.join("a", 1).unwrap();
+    world.pass(SECOND);
+    let refused = world.join("a", 2).unwrap_err();
+    let JoinRefused::AgentIdConflict { host, retry_after, .. } = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!((host.as_str(), retry_after), ("host-of-a", timeout() - SECOND));
+    assert!(world.beat(old.id).is_ok(), "the old session is not disturbed");
+    let new = world.join("a", 1).unwrap();
+    assert_eq!(world.beat(old.id).unwrap_err().cause, ObsoleteCause::Superseded);
+    assert_eq!((new.role, new.epoch), (Role::Leader, LeaderEpoch(2)));
+}
+
+#[test]
+fn an_exclusive_view_takes_one_session() {
+    let mut world = World::new(ViewRules { exclusive: true, ..ViewRules::default() });
+    let holder = world.join("a", 1).unwrap();
+    assert!(matches!(world.join("b", 2), Err(JoinRefused::ViewOccupied { .. })));
+    let again = world.join("a", 1).unwrap();
+    world.end(again.id).unwrap();
+    assert!(world.join("b", 2).is_ok());
+    assert_ne!(holder.id, again.id);
+}
+
+#[test]
+fn who_is_leaving_is_never_told_to_come_back() {
+    let mut world = World::new(ViewRules::default());
+    let session = world.join("a", 1).unwrap();
+    world.evict(session.id).unwrap();
+    assert_eq!(world.beat(session.id).unwrap_err().cause, ObsoleteCause::Evicted);
+    assert_eq!(world.end(session.id), Err(SessionNotFound(session.id)));
+    assert_eq!(world.evict(session.id), Err(SessionNotFound(session.id)));
+}
+
+#[test]
+fn another_principal_sees_nothing() {
+    let mut world = World::new(ViewRules::default());
+    let session = world.join("a", 1).unwrap();
+    let (wall, other) = (world.wall(), Principal::new("other"));
+    let answer = world.table.beat(session.id, &other, world.now, wall, &mut world.effects);
+    assert_eq!(answer.unwrap_err().cause, ObsoleteCause::Unknown);
+    let answer = world.table.end(session.id, &other, world.now, wall, &mut world.effects);
+    assert_eq!(answer, Err(SessionNotFound(session.id)));
+    assert!(world.beat(session.id).is_ok());
+}
+
+#[test]
+fn a_reset_ends_all_and_promotes_nobody() {
+    let mut world = World::new(ViewRules::default());
+    let ids: Vec<_> = ["a", "b"].map(|agent| world.join(agent, 1).unwrap().id).into();
+    world.effects.clear();
+    let wall = world.wall();
+    world.table.reset_view(&view(), world.now, wall, &mut world.effects);
+    let promoted = world.effects.iter().any(|one| matches!(one, SessionEffect::Leads { .. }));
+    assert!(!promoted && world.leader().is_none());
+    for id in ids {
+        assert_eq!(world.beat(id).unwrap_err().cause, ObsoleteCause::ViewReset);
+    }
+    assert_eq!(world.join("a", 1).unwrap().epoch, LeaderEpoch(3));
+}
+
+#[test]
+fn timeouts_are_negotiated_within_bounds() {
+    let mut world = World::new(ViewRules { timeout: 20 * SECOND, ..ViewRules::default() });
+    let mut ask = |agent: &str, proposed| {
+        world.drawn += 1;
+        let join = Join {
+            id: SessionId::new(Uuid::from_u128(world.drawn)),
+            view: view(),
+            principal: Principal::anonymous(),
+            agent: AgentId::new(agent).unwrap(),
+            instance: InstanceId::new(Uuid::from_u128(1)),
+            spool: SpoolId::new(Uuid::from_u128(1)),
+            host: String::new(),
+            proposed_timeout: proposed,
+        };
+        let wall = ServerTime::default();
+        world.table.create(join, world.now, wall, &mut world.effects).unwrap().timeout
+    };
+    assert_eq!(ask("a", None), 20 * SECOND);
+    assert_eq!(ask("b", Some(5 * SECOND)), 20 * SECOND);
+    assert_eq!(ask("c", Some(40 * SECOND)), 40 * SECOND);
+    assert_eq!(ask("d", Some(9999 * SECOND)), 600 * SECOND);
+}
+
+#[test]
+fn ended_sessions_are_forgotten_after_a_day_and_beyond_the_bound() {
+    let settings = SessionSettings { remember_most: 2, ..SessionSettings::default() };
+    let mut world = World::new(ViewRules::default());
+    world.table = SessionTable::new(settings);
+    world.table.set_view(&view(), ViewRules::default());
+    let ids: Vec<_> = (0..3)
+        .map(|_| {
+            let id = world.join("a", 1).unwrap().id;
+            world.evict(id).unwrap();
+            id
+        })
+        .collect();
+    let causes: Vec<_> = ids.iter().map(|&id| world.beat(id).unwrap_err().cause).collect();
+    assert_eq!(causes, [ObsoleteCause::Unknown, ObsoleteCause::Evicted, ObsoleteCause::Evicted]);
+    world.pass(Duration::from_secs(24 * 3600));
+    assert_eq!(world.beat(ids[2]).unwrap_err().cause, ObsoleteCause::Unknown);
+}
+
+#[test]
+fn many_that_became_obsolete_at_once_are_spread() {
+    let mut world = World::new(ViewRules::default());
+    let mut lose = |world: &mut World, many: usize| {
+        for number in 0..many {
+            let id = world.join(&format!("a{number}"), 1).unwrap().id;
+            world.evict(id).unwrap();
+        }
+        let now = world.now;
+        world.table.recovery_spread(now)
+    };
+    assert_eq!(lose(&mut world, 10), Duration::ZERO);
+    assert_eq!(lose(&mut world, 990), Duration::from_secs(5));
+    world.pass(2 * SECOND);
+    assert_eq!(lose(&mut world, 0), Duration::ZERO);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Join { agent: u8, spool: u8 },
+    Beat(usize),
+    End(usize),
+    Evict(usize),
+    Reset,
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4u8, 0..2u8).prop_map(|(agent, spool)| Step::Join { agent, spool }),
+        6 => any::<usize>().prop_map(Step::Beat),
+        2 => any::<usize>().prop_map(Step::End),
+        1 => any::<usize>().prop_map(Step::Evict),
+        1 => Just(Step::Reset),
+        4 => (0..20u64).prop_map(Step::Pass),
+    ]
+}
+
+fn take(world: &mut World, ids: &mut Vec<SessionId>, step: Step) {
+    let pick = |number: usize| ids.get(number % ids.len().max(1)).copied();
+    match step {
+        Step::Join { agent, spool } => {
+            let joined = world.join(&format!("agent{agent}"), u128::from(spool));
+            ids.extend(joined.ok().map(|session| session.id));
+        }
+        Step::Beat(number) => drop(pick(number).map(|id| world.beat(id))),
+        Step::End(number) => drop(pick(number).map(|id| world.end(id))),
+        Step::Evict(number) => drop(pick(number).map(|id| world.evict(id))),
+        Step::Reset => {
+            let wall = world.wall();
+            world.table.reset_view(&view(), world.now, wall, &mut world.effects);
+        }
+        Step::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// At most one leader per view and epoch, epochs only grow, a session never leaves an end
+    /// state, and every obsolete answer has the true cause: all read off the effects alone.
+    #[test]
+    fn any_interleaving_keeps_the_promises(steps in prop::collection::vec(step(), 1..120)) {
+        let mut world = World::new(ViewRules::default());
+        let mut ids = Vec::new();
+        let mut over: HashMap<SessionId, SessionState> = HashMap::new();
+        let mut leader: Option<SessionId> = None;
+        let mut last_epoch = 0;
+        for step in steps {
+            take(&mut world, &mut ids, step);
+            // What expires now is ended here, so that asking below changes nothing.
+            let wall = world.wall();
+            world.table.expire(world.now, wall, &mut world.effects);
+            for effect in std::mem::take(&mut world.effects) {
+                match effect {
+                    SessionEffect::Over { session, state } => {
+                        prop_assert!(state != SessionState::Active);
+                        prop_assert!(over.insert(session.id, state).is_none(), "ended twice");
+                        if leader == Some(session.id) {
+                            leader = None;
+                        }
+                    }
+                    SessionEffect::Leads { session, epoch, .. } => {
+                        prop_assert_eq!(leader, None, "two lead");
+                        prop_assert!(epoch.0 > last_epoch);
+                        prop_assert!(!over.contains_key(&session));
+                        last_epoch = epoch.0;
+                        leader = Some(session);
+                    }
+                    SessionEffect::Leaderless { .. } => prop_assert_eq!(leader, None),
+                }
+            }
+            prop_assert_eq!(world.leader(), leader);
+            for id in &ids {
+                let live = world.table.get(*id).is_some();
+                prop_assert_eq!(live, !over.contains_key(id));
+                if let Some(state) = over.get(id) {
+                    prop_assert_eq!(world.table.get_ended(*id).unwrap().state, *state);
+                    let told = world.beat(*id).unwrap_err().cause;
+                    prop_assert_eq!(told, super::ended::cause(*state));
+                }
+            }
+        }
+    }
+}
