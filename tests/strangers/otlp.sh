@@ -24,7 +24,11 @@ shared_trace() {
     awk '
         / service\.name: / { service = $NF }
         /^ *Trace ID / { trace = $NF }
-        /^ *Name / { spans[trace] = spans[trace] "  " service " " $NF "\n"; seen[trace, service] = 1 }
+        /^ *Name  *: / {
+            sub(/^ *Name *: /, "")
+            spans[trace] = spans[trace] "  " service " " $0 "\n"
+            seen[trace, service] = 1
+        }
         END {
             for (trace in spans)
                 if (seen[trace, "Str(fusion-server)"] && seen[trace, "Str(agent-client)"]) {
