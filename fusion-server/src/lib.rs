@@ -1,1 +1,16 @@
-//! placeholder
+//! The service of Fusion: sessions, evidence in, answers out.
+//!
+//! [`app`] puts it together; `grpc` and `ops` are the edges, `service` the use cases, `task` what
+//! runs beside them. The binary, `fusionctl dev` and the tests all go through [`app::build`].
+//! Must never: read the command line or signals (that is the binary), or name an engine's client.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod ops;
+
+mod grpc;
+mod service;
+mod spawn;
+mod task;

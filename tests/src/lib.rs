@@ -1,1 +1,13 @@
-//! placeholder
+//! The whole system under test: real binaries on real directories, and what must hold afterwards.
+//!
+//! Owns the harness that every system test uses: [`binaries`] finds what cargo built, [`pair`]
+//! starts and ends server and agents, [`disk`] says what is on the disk, [`compare`] holds the view
+//! against it. Must never: repeat a failed assertion until it passes by luck; what is polled for
+//! has a deadline that is documented where it stands.
+
+pub mod bench;
+pub mod binaries;
+pub mod compare;
+pub mod disk;
+pub mod pair;
+pub mod process;

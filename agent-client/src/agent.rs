@@ -1,0 +1,315 @@
+//! The agent as a whole: [`build`] makes every part in order, [`Agent::run`] lives its life.
+//!
+//! Owns the order in which things begin and end. Called by the binary, by `fusionctl dev` and by
+//! tests, which all give their own shutdown; signals are theirs to handle. Must never: start
+//! anything in [`build`], or take longer than 2 s to end.
+
+pub(crate) mod commands;
+pub(crate) mod duties;
+pub(crate) mod figures;
+pub(crate) mod open;
+pub(crate) mod scans;
+pub(crate) mod shared;
+pub mod spooler;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::id::{AgentId, InstanceId};
+use tokio::sync::watch;
+
+use crate::clock::{HostClock, SharedClock};
+use crate::config::AgentConfig;
+use crate::ids::{RandomIds, SharedIds};
+use crate::link::{Link, LinkConfig, LinkDeps, LinkError, LinkHandle};
+use crate::ops::http::{self, Shown};
+use crate::ops::metrics::Metrics;
+use crate::progress::{LinkState, Progress};
+use crate::scan::Placer;
+use crate::spawn::{Task, spawn};
+use crate::spool::SpoolError;
+use crate::watch::{WatchOptions, Watcher};
+use commands::CommandsTask;
+use duties::DutiesTask;
+use shared::{Shared, State};
+use spooler::SharedSpool;
+
+/// How long the last evidence may take on its way out.
+const DRAIN_LIMIT: Duration = Duration::from_millis(300);
+
+/// What an agent is given from outside, beside its configuration.
+pub struct Deps {
+    /// The time.
+    pub clock: SharedClock,
+    /// Ids and chance.
+    pub ids: SharedIds,
+}
+
+impl Default for Deps {
+    /// The clocks and the randomness of the host.
+    fn default() -> Self {
+        Self { clock: Arc::new(HostClock), ids: Arc::new(RandomIds) }
+    }
+}
+
+/// Why an agent cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The root is missing, no directory, or not to be read.
+    #[error("root {}: {why}", path.display())]
+    Root {
+        /// The root.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The spool cannot be had.
+    #[error("{0}")]
+    Spool(#[from] SpoolError),
+    /// The HTTP listener cannot be had.
+    #[error("listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The address file cannot be written.
+    #[error("address file {}: {source}", path.display())]
+    AddressFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A name cannot be made or a metric is there twice.
+    #[error("{0}")]
+    Internal(String),
+    /// The server refuses this agent for good.
+    #[error("{0}")]
+    Link(#[from] LinkError),
+}
+
+impl AgentError {
+    /// What the process exits with: 2 for configuration, 1 for all else.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Root { .. } => 2,
+            Self::Spool(_)
+            | Self::Listen { .. }
+            | Self::AddressFile { .. }
+            | Self::Internal(_)
+            | Self::Link(_) => 1,
+        }
+    }
+}
+
+/// An agent, built and not yet running. Holds the spool's lock and the HTTP listener.
+pub struct Agent {
+    shared: Arc<Shared>,
+    link: LinkConfig,
+    http: Option<tokio::net::TcpListener>,
+    http_address: Option<SocketAddr>,
+}
+
+/// Opens the root and the spool, binds the HTTP listener; starts nothing.
+///
+/// # Errors
+/// The root cannot be read, the spool is held by another agent, or the listener cannot be bound.
+pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError> {
+    let Deps { clock, ids } = deps;
+    let host = open::host_name();
+    let instance = InstanceId::new(ids.uuid());
+    let (root, identity) = open::root(&config).await?;
+    let mut opened = open::spool(&config, &host, instance, &clock, &ids).await?;
+    let agent = open::agent_id(&config, &host, &opened.spool.identity().agent_suffix)?;
+    opened.spool.sign(&agent)?;
+    let metrics = Metrics::new().map_err(|error| AgentError::Internal(error.to_string()))?;
+    let (http, http_address) = open::listener(&config).await?;
+    let state = Arc::new(State::new(identity));
+    let own = crate::scan::FileId::of(&config.spool).ok().into_iter().collect();
+    let spool =
+        SharedSpool::new(opened, own, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&ids));
+    let link = LinkConfig {
+        server: config.server.clone(),
+        view: config.view.clone(),
+        agent,
+        instance,
+        client: open::client(&host),
+        root_uri: open::root_uri(&host, &config.root),
+        proposed_timeout: config.session_timeout,
+    };
+    let shared = Arc::new(Shared {
+        config,
+        clock,
+        ids,
+        metrics: Arc::new(metrics),
+        root: Arc::new(root),
+        spool,
+        watch: std::sync::OnceLock::new(),
+        state,
+        progress: watch::Sender::new(Progress::default()),
+    });
+    Ok(Agent { shared, link, http, http_address })
+}
+
+/// The tasks beside the link; dropping them ends them, and what they run.
+struct Parts {
+    commands: Task<String>,
+    _duties: Task<()>,
+    _figures: Task<()>,
+    _root: Task<()>,
+    _http: Option<Task<()>>,
+    _watcher: Option<Watcher>,
+}
+
+impl Agent {
+    /// The latest of how it goes; may be cloned.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.shared.progress.subscribe()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn agent_id(&self) -> &AgentId {
+        &self.link.agent
+    }
+
+    /// Where it serves metrics, if it does.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    /// Works until `shutdown` is done, or the server tells it to stop; then ends within 2 s.
+    ///
+    /// # Errors
+    /// The server refuses this agent for good: another agent has its name, the root is another tree
+    /// than the view's, or a newer process took over its spool.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {
+        let Self { shared, link, http, http_address } = self;
+        tracing::info!(
+            agent = %link.agent,
+            view = %link.view,
+            root = %shared.config.root.display(),
+            server = %link.server,
+            http = http_address.map(tracing::field::display),
+            "agent starts"
+        );
+        let watcher = start_watcher(&shared);
+        let deps = LinkDeps {
+            clock: Arc::clone(&shared.clock),
+            ids: Arc::clone(&shared.ids),
+            metrics: Arc::clone(&shared.metrics),
+            reporter: Arc::clone(&shared) as Arc<dyn crate::link::Reporter>,
+            spool: shared.spool.clone(),
+        };
+        let (link, handle) = Link::new(link, deps)?;
+        shared.state.linked(Arc::clone(&handle.exchange));
+        let mut parts = start_parts(&shared, handle, http, watcher);
+        let stop = async {
+            tokio::select! {
+                () = shutdown => {}
+                why = &mut parts.commands => {
+                    let why = why.unwrap_or_else(|error| error.to_string());
+                    tracing::info!(why, "the server tells the agent to stop");
+                }
+            }
+            // Ends scans in mid-directory and the watcher; what it saw goes out.
+            drop(parts);
+            drained(&shared.spool).await;
+        };
+        let ended = link.run(stop).await;
+        shared.spool.release();
+        shared.progress.send_modify(|progress| progress.link = LinkState::Stopped);
+        tracing::info!("agent ended");
+        Ok(ended?)
+    }
+}
+
+/// Without a watcher the agent is of use still: scans see changes later.
+fn start_watcher(shared: &Arc<Shared>) -> Option<Watcher> {
+    let config = &shared.config;
+    let options = WatchOptions {
+        max_watches: config.max_watches,
+        left_out: shared.spool.own_directories(),
+        placement_rate: NonZeroU32::new(config.placement_rate).unwrap_or(NonZeroU32::MIN),
+        ..WatchOptions::default()
+    };
+    let (root, clock) = (Arc::clone(&shared.root), Arc::clone(&shared.clock));
+    match Watcher::start(root, options, clock, shared.spool.sink()) {
+        Ok(watcher) => {
+            // Set once, here.
+            let _ = shared.watch.set(watcher.handle().clone());
+            Some(watcher)
+        }
+        Err(error) => {
+            tracing::error!("{error}: changes are found by scans only");
+            shared.state.broken("watch", Some(error.to_string()));
+            None
+        }
+    }
+}
+
+fn start_parts(
+    shared: &Arc<Shared>,
+    handle: LinkHandle,
+    http: Option<tokio::net::TcpListener>,
+    watcher: Option<Watcher>,
+) -> Parts {
+    let LinkHandle { view, commands, reports, exchange } = handle;
+    let placer = shared.watch.get().map(|handle| {
+        let placer: Arc<dyn Placer + Send + Sync> = Arc::new(handle.clone());
+        placer
+    });
+    let (own, other) = (Arc::clone(&exchange), exchange);
+    let duties = DutiesTask::new(Arc::clone(shared), own, view.clone(), placer.clone());
+    let commands = CommandsTask {
+        shared: Arc::clone(shared),
+        exchange: other,
+        view: view.clone(),
+        arriving: commands,
+        reports,
+        placer,
+        waiting: VecDeque::new(),
+    };
+    Parts {
+        commands: spawn("commands", commands.run()),
+        _duties: spawn("duties", duties.run()),
+        _figures: spawn("figures", figures::show(Arc::clone(shared), view)),
+        _root: spawn("root", figures::watch_root(Arc::clone(shared))),
+        _http: http.map(|listener| spawn("http", serve(listener, Arc::clone(shared)))),
+        _watcher: watcher,
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
+    let shown =
+        Shown { metrics: Arc::clone(&shared.metrics), progress: shared.progress.subscribe() };
+    if let Err(error) = http::serve(listener, shown).await {
+        tracing::error!("http: {error}");
+    }
+}
+
+/// Waits until the spool is empty, for as long as the end allows.
+async fn drained(spool: &SharedSpool) {
+    let wait = async {
+        while spool.figures().batches > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN_LIMIT, wait).await.is_err() {
+        tracing::info!(batches = spool.figures().batches, "the rest stays in the spool");
+    }
+}
+
+#[cfg(test)]
+mod tests;

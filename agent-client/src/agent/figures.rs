@@ -1,0 +1,151 @@
+//! Keeps metrics and progress up to date, and looks now and then whether the root is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::evidence::RootState;
+use fusion_core::session::Role;
+use tokio::sync::watch;
+
+use super::shared::Shared;
+use crate::link::{LinkView, Reporter as _};
+use crate::ops::metrics::{gauge, source_label};
+use crate::progress::{LinkState, Progress};
+use crate::scan::RootCheck;
+
+/// How often the figures are read.
+const EVERY: Duration = Duration::from_millis(200);
+/// How often the root is looked at, beside the looks before and after each scan.
+const ROOT_EVERY: Duration = Duration::from_secs(15);
+/// Longest that a look at the root may take before it counts as hung.
+const ROOT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Shows how the agent is until it is dropped.
+pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView>) {
+    let mut file_stats = 0;
+    let mut overflows = 0;
+    let mut full = 0;
+    loop {
+        show_link(&shared, &view);
+        let status = shared.status();
+        let metrics = &shared.metrics;
+        metrics.watched_directories.set(gauge(status.watched_directories));
+        metrics.watch_limit.set(gauge(status.watch_limit.unwrap_or(0)));
+        metrics.unwatched_directories.set(gauge(status.unwatched_directories));
+        metrics.event_queue.set(gauge(status.queue_depth));
+        let spool = shared.spool.figures();
+        metrics.spool_batches.set(gauge(spool.batches));
+        metrics.spool_bytes.set(gauge(spool.bytes));
+        let age = status.oldest_unacknowledged.unwrap_or_default();
+        metrics.spool_oldest.set(age.as_secs_f64());
+        metrics.spool_full.inc_by(advance(&mut full, spool.times_full));
+        metrics.file_stats.inc_by(advance(&mut file_stats, status.file_stats));
+        metrics.kernel_overflows.inc_by(advance(&mut overflows, shared.watch_counts().overflows));
+        show_scan_rate(&shared);
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+/// What a counter grew by since it was last read.
+fn advance(last: &mut u64, now: u64) -> u64 {
+    let by = now.saturating_sub(*last);
+    *last = now.max(*last);
+    by
+}
+
+fn show_link(shared: &Shared, view: &watch::Receiver<LinkView>) {
+    let view = view.borrow().clone();
+    let role = view.standing.as_ref().map(|standing| standing.role);
+    for (each, word) in [(Role::Leader, "leader"), (Role::Follower, "follower")] {
+        let mine = i64::from(role == Some(each));
+        shared.metrics.role.with_label_values(&[word]).set(mine);
+    }
+    let epoch = view.standing.as_ref().map(|standing| standing.epoch).unwrap_or_default();
+    shared.metrics.leader_epoch.set(gauge(epoch.0));
+    let status = shared.status();
+    let progress = Progress {
+        link: match role {
+            _ if view.lost => LinkState::Lost,
+            Some(Role::Leader) => LinkState::Leading,
+            Some(Role::Follower) => LinkState::Following,
+            None => LinkState::Joining,
+        },
+        role,
+        leader_epoch: epoch,
+        realtime_ready: status.realtime_ready,
+        watched_directories: status.watched_directories,
+        unwatched_directories: status.unwatched_directories,
+        scan: shared.scan_progress(),
+        trouble: view.trouble.or_else(|| status.errors.into_iter().next()),
+    };
+    shared.progress.send_if_modified(|shown| {
+        let changed = *shown != progress;
+        if changed {
+            *shown = progress;
+        }
+        changed
+    });
+}
+
+fn show_scan_rate(shared: &Shared) {
+    if let Some(scan) = shared.scan_progress() {
+        let rate = shared.metrics.scan_rate.with_label_values(&[source_label(scan.source)]);
+        rate.set(scan.entries_per_second());
+    }
+}
+
+/// Looks at the root until dropped. A look may hang with the storage: it has a time limit, and one
+/// that hangs is not joined by a second.
+pub(crate) async fn watch_root(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(ROOT_EVERY).await;
+        let root = Arc::clone(&shared.root);
+        let mut look = tokio::task::spawn_blocking(move || match root.check() {
+            RootCheck::Same => Ok(root.identity().ok()),
+            other => Err(other),
+        });
+        let looked = match tokio::time::timeout(ROOT_LIMIT, &mut look).await {
+            Ok(looked) => looked,
+            Err(_) => {
+                tell(&shared, RootState::Unavailable, "the root does not answer");
+                look.await
+            }
+        };
+        match looked {
+            Ok(Ok(identity)) => {
+                shared.state.broken("root", None);
+                if shared.state.root_found(RootState::Available, identity) {
+                    tracing::info!("the root is there again");
+                    report(&shared, RootState::Available);
+                }
+            }
+            Ok(Err(RootCheck::Replaced)) => {
+                let why = "another directory stands at the root's path";
+                tell(&shared, RootState::Doubtful, why);
+            }
+            Ok(Err(_)) | Err(_) => {
+                tell(&shared, RootState::Unavailable, "the root is not there");
+            }
+        }
+    }
+}
+
+fn tell(shared: &Arc<Shared>, state: RootState, why: &str) {
+    shared.state.broken("root", Some(why.to_owned()));
+    if shared.state.root_found(state, None) {
+        tracing::warn!("{why}: nothing is reported until it is back");
+        report(shared, state);
+    }
+}
+
+/// As evidence (R11), off the async threads: the spool is on a disk.
+fn report(shared: &Arc<Shared>, state: RootState) {
+    let shared = Arc::clone(shared);
+    tokio::task::spawn_blocking(move || {
+        let identity = (state == RootState::Available).then(|| shared.state.root().1);
+        shared.spool.root(state, identity);
+    });
+}

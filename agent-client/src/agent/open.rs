@@ -1,0 +1,167 @@
+//! What is opened before an agent runs: root, spool, listener; and the names of things.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use fusion_core::evidence::RootIdentity;
+use fusion_core::id::{AgentId, InstanceId};
+use tokio::net::TcpListener;
+
+use super::AgentError;
+use crate::clock::SharedClock;
+use crate::config::AgentConfig;
+use crate::ids::SharedIds;
+use crate::link::ClientInfo;
+use crate::ops::http::write_address_file;
+use crate::scan::{Root, RootOptions};
+use crate::spool::{BootId, Claim, Opened, Spool, SpoolError, SpoolOptions};
+
+/// Longest that opening the root may take before it counts as hung.
+const ROOT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Opens the root and looks what it is.
+pub(super) async fn root(config: &AgentConfig) -> Result<(Root, RootIdentity), AgentError> {
+    let path = config.root.clone();
+    let open = tokio::task::spawn_blocking(move || {
+        let root = Root::open(&path, RootOptions::default())
+            .map_err(|error| std::io::Error::from(error.errno).to_string())?;
+        let identity =
+            root.identity().map_err(|errno| std::io::Error::from(errno).to_string())?;
+        Ok((root, identity))
+    });
+    let opened = match tokio::time::timeout(ROOT_LIMIT, open).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("does not answer; is its storage hung?".to_owned()),
+    };
+    opened.map_err(|why| AgentError::Root { path: config.root.clone(), why })
+}
+
+/// A spool as it was found.
+pub(super) struct OpenedSpool {
+    pub(super) spool: Spool,
+    pub(super) boot: BootId,
+    /// Evidence in it was lost, and the server is to be told.
+    pub(super) lost: bool,
+}
+
+/// Opens the spool, and mends what can be mended.
+pub(super) async fn spool(
+    config: &AgentConfig,
+    host: &str,
+    instance: InstanceId,
+    clock: &SharedClock,
+    ids: &SharedIds,
+) -> Result<OpenedSpool, AgentError> {
+    let claim = Claim { host: host.to_owned(), instance_id: instance, since: clock.wall() };
+    let options = SpoolOptions::with_max_bytes(config.spool_bytes);
+    let (folder, ids) = (config.spool.clone(), ids.clone());
+    let open = tokio::task::spawn_blocking(move || {
+        let boot = BootId::of_this_boot()
+            .map_err(|source| SpoolError::Io { doing: "read the boot id".into(), source })?;
+        let mut draw = || ids.uuid();
+        let Opened { mut spool, takeover, recovery } =
+            Spool::open(&folder, options, &claim, &mut draw)?;
+        if let Some(takeover) = &takeover {
+            tracing::warn!(spool = %folder.display(), "spool taken over: {takeover:?}");
+        }
+        if recovery.torn_bytes > 0 {
+            tracing::warn!(bytes = recovery.torn_bytes, "the spool's last frame was torn: cut off");
+        }
+        if recovery.rolled_back {
+            tracing::warn!("the spool holds less than was acknowledged: it gets a new id");
+            spool.renumber(&mut draw)?;
+        }
+        let lost =
+            recovery.rolled_back || recovery.identity_lost || recovery.lost_frames > 0;
+        if lost {
+            tracing::error!(?recovery, "evidence in the spool was lost");
+        }
+        forget_other_boots(&mut spool, boot)?;
+        Ok(OpenedSpool { spool, boot, lost })
+    });
+    let opened: Result<OpenedSpool, SpoolError> =
+        open.await.map_err(|error| AgentError::Internal(error.to_string()))?;
+    Ok(opened?)
+}
+
+/// The times of another boot cannot be told in the server's: its evidence counts as lost, which the
+/// server sees from the hole in the sequences (R10).
+fn forget_other_boots(spool: &mut Spool, boot: BootId) -> Result<(), SpoolError> {
+    let mut at = spool.first_held();
+    while at < spool.next() {
+        let frames = spool.read_from(at, 1 << 20)?;
+        let others = frames.iter().take_while(|frame| frame.boot != boot).count();
+        at += others as u64;
+        if others < frames.len() || frames.is_empty() {
+            break;
+        }
+    }
+    if at == spool.first_held() {
+        return Ok(());
+    }
+    tracing::warn!(batches = at - spool.first_held(), "evidence of another boot counts as lost");
+    spool.acknowledge(at - 1)
+}
+
+/// Binds the HTTP listener, if there is to be one, and says where it listens.
+pub(super) async fn listener(
+    config: &AgentConfig,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>), AgentError> {
+    let Some(address) = config.http_listen else { return Ok((None, None)) };
+    let failed = |source| AgentError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    if let Some(path) = &config.address_file {
+        write_address_file(path, address)
+            .map_err(|source| AgentError::AddressFile { path: path.clone(), source })?;
+    }
+    Ok((Some(listener), Some(address)))
+}
+
+/// The agent's name: as configured, else HOSTNAME-XXXXXXXX.
+pub(super) fn agent_id(
+    config: &AgentConfig,
+    host: &str,
+    suffix: &str,
+) -> Result<AgentId, AgentError> {
+    if let Some(configured) = &config.agent_id {
+        return Ok(configured.clone());
+    }
+    let allowed = |letter: char| {
+        if letter.is_ascii_alphanumeric() || "._-".contains(letter) { letter } else { '-' }
+    };
+    let host: String = host.chars().map(allowed).take(100).collect();
+    AgentId::new(&format!("{host}-{suffix}"))
+        .map_err(|error| AgentError::Internal(error.to_string()))
+}
+
+/// This host's name.
+pub(super) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+/// This program, for people.
+pub(super) fn client(host: &str) -> ClientInfo {
+    let system = rustix::system::uname();
+    let os = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
+    ClientInfo {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: cut(host, fusion_proto::limits::HOSTNAME_MAX),
+        os: cut(&os, fusion_proto::limits::CLIENT_TEXT_MAX),
+    }
+}
+
+/// The root as `file://HOST/PATH`, for people.
+pub(super) fn root_uri(host: &str, root: &Path) -> String {
+    let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_path_buf());
+    cut(&format!("file://{host}{}", absolute.display()), fusion_proto::limits::ROOT_URI_MAX)
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let fits = |(at, letter): &(usize, char)| at + letter.len_utf8() <= most;
+    text.char_indices().take_while(fits).map(|(_, letter)| letter).collect()
+}

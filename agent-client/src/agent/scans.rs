@@ -1,0 +1,265 @@
+//! One scan from its `ScanStarted` to its `ScanFinished`: the walk, its batches, its figures.
+//!
+//! Runs on a thread of its own, because directories may hang. The root is looked at before and after
+//! (R11): a scan of storage that is not there yields nothing. Whoever starts one keeps the [`Cancel`]
+//! with which it ends, also in mid-directory.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fusion_core::evidence::{RootState, Source};
+use fusion_core::id::{CorrelationId, LeaderEpoch};
+use fusion_core::path::TreePath;
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use super::shared::{RunningScan, Shared};
+use crate::link::{BatchWriter, Delivery, SinkClosed, Standing, TimeExchange};
+use crate::ops::metrics::source_label;
+use crate::progress::ScanPhase;
+use crate::scan::{
+    Cancel, Found, Placer, RootCheck, Scan, ScanCounters, ScanOptions, ScanReport, Start, Unlimited,
+};
+
+/// What is to be scanned.
+#[derive(Debug, Clone)]
+pub(crate) struct ScanOrder {
+    pub(crate) path: TreePath,
+    pub(crate) source: Source,
+    pub(crate) recursive: bool,
+    /// The leadership under which it is done; 0 if under none.
+    pub(crate) epoch: LeaderEpoch,
+    /// The chain of cause and effect, and what caused it: a command.
+    pub(crate) correlation: Option<CorrelationId>,
+    pub(crate) causation: Option<CorrelationId>,
+}
+
+impl ScanOrder {
+    /// The whole tree, by the leader's own duty.
+    pub(crate) fn whole(source: Source, epoch: LeaderEpoch) -> Self {
+        let path = TreePath::root();
+        Self { path, source, recursive: true, epoch, correlation: None, causation: None }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.recursive && self.path.as_ref().is_root()
+    }
+}
+
+/// How a scan ended.
+#[derive(Debug)]
+pub(crate) enum ScanEnd {
+    /// It went to its end; `complete` says whether it saw everything. What it found is being
+    /// delivered.
+    Done(ScanReport, Delivery),
+    /// It was cancelled, or the session ended under it.
+    CutOff,
+    /// The storage is not there, or is another.
+    NoStorage(RootCheck),
+}
+
+/// Starts a scan; the answer comes when it ended.
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    order: ScanOrder,
+    standing: &Standing,
+    exchange: &Arc<TimeExchange>,
+    placer: Option<Arc<dyn Placer + Send + Sync>>,
+    cancel: &Cancel,
+) -> oneshot::Receiver<ScanEnd> {
+    let (ended, end) = oneshot::channel();
+    let span = tracing::info_span!(
+        "scan", source = source_label(order.source), path = %order.path, epoch = order.epoch.0
+    );
+    let writer = BatchWriter::new(standing, Arc::clone(exchange), &order, span.clone());
+    let settings = &standing.settings;
+    let run = ScanRun {
+        max_rows: rows_of_a_part(settings.batch_rows, settings.batch_bytes),
+        shared: Arc::clone(shared),
+        counters: Arc::default(),
+        writer: Mutex::new(writer),
+        cancel: cancel.clone(),
+        placer,
+        order,
+    };
+    let spawned = crate::spawn::spawn_thread("fusion-scan-0", move || {
+        // Nobody may be left who waits for it.
+        let _ = ended.send(run.run(&span));
+    });
+    if let Err(error) = spawned {
+        // The answer's sender is gone with the closure: whoever waits sees a scan that broke off.
+        tracing::error!("scan not started: {error}");
+    }
+    end
+}
+
+/// Children in one part of a directory, so that it fits a batch whatever their names.
+pub(crate) fn rows_of_a_part(batch_rows: usize, batch_bytes: usize) -> NonZeroUsize {
+    /// A name of 255 bytes and its stat, rounded up; and a path of 4,096 with its own.
+    const CHILD_BYTES: usize = 360;
+    const DIRECTORY_BYTES: usize = 5_000;
+    let by_bytes = batch_bytes.saturating_sub(DIRECTORY_BYTES) / CHILD_BYTES;
+    NonZeroUsize::new(by_bytes.min(batch_rows.saturating_sub(1))).unwrap_or(NonZeroUsize::MIN)
+}
+
+struct ScanRun {
+    shared: Arc<Shared>,
+    max_rows: NonZeroUsize,
+    order: ScanOrder,
+    counters: Arc<ScanCounters>,
+    /// Written by all workers; a lock, because a directory is only appended to columns under it.
+    writer: Mutex<BatchWriter>,
+    cancel: Cancel,
+    placer: Option<Arc<dyn Placer + Send + Sync>>,
+}
+
+impl ScanRun {
+    fn run(self, span: &Span) -> ScanEnd {
+        let _entered = span.enter();
+        let source = source_label(self.order.source);
+        let running = self.shared.metrics.scan_running.with_label_values(&[source]);
+        running.inc();
+        let end = self.run_framed();
+        running.dec();
+        // In this order: a figure that dips for a moment is better than one that counts twice.
+        self.show_end(&end);
+        let files = self.counters.read().file_stats;
+        self.shared.state.scanned_files.fetch_add(files, Ordering::Relaxed);
+        end
+    }
+
+    /// The walk between its frames.
+    fn run_framed(&self) -> ScanEnd {
+        if let Err(check) = self.storage_is_there() {
+            return ScanEnd::NoStorage(check);
+        }
+        self.show_start();
+        let root = self.order.is_whole().then(|| self.shared.state.root().1);
+        let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
+        if self.writer().started(path, now, root, &self.cancel).is_err() {
+            return ScanEnd::CutOff;
+        }
+        let report = self.walk();
+        // What was read while the storage went away is not to be believed as complete.
+        if let Err(check) = self.storage_is_there() {
+            return ScanEnd::NoStorage(check);
+        }
+        match self.finish(&report) {
+            Ok(delivery) => ScanEnd::Done(report, delivery),
+            Err(SinkClosed) => ScanEnd::CutOff,
+        }
+    }
+
+    fn walk(&self) -> ScanReport {
+        let options = ScanOptions {
+            workers: self.shared.config.scan_workers,
+            max_rows: self.max_rows,
+            left_out: self.shared.spool.own_directories(),
+        };
+        let scan = Scan {
+            root: &self.shared.root,
+            options: &options,
+            clock: &*self.shared.clock,
+            cancel: &self.cancel,
+            counters: &self.counters,
+            pace: &Unlimited,
+            placer: self.placer.as_deref().map(|placer| placer as &dyn Placer),
+        };
+        let sink = |found| self.put(found);
+        if self.order.recursive {
+            scan.subtree(self.order.path.as_ref(), &sink)
+        } else {
+            scan.directory(self.order.path.as_ref(), &sink)
+        }
+    }
+
+    /// Takes one find of any worker.
+    fn put(&self, found: Found) -> ControlFlow<()> {
+        if let Found::LeftOut(left_out) = &found {
+            self.shared.state.left_out(left_out.dir.clone());
+            return ControlFlow::Continue(());
+        }
+        match self.writer().put(&found, &self.cancel) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(SinkClosed) => ControlFlow::Break(()),
+        }
+    }
+
+    fn finish(&self, report: &ScanReport) -> Result<Delivery, SinkClosed> {
+        let mut writer = self.writer();
+        if self.cancel.is_set() {
+            return Err(SinkClosed);
+        }
+        // A relist that finds no directory says what is there instead (R4.5).
+        if report.start == Start::NoDirectory {
+            let look = self.shared.root.look(self.order.path.as_ref(), &*self.shared.clock);
+            if let Ok(look) = look {
+                writer.probe(self.order.path.as_ref(), &look, &self.cancel)?;
+            }
+        }
+        writer.finished(report, &self.cancel)
+    }
+
+    /// Whether the root is the directory that we hold.
+    fn storage_is_there(&self) -> Result<(), RootCheck> {
+        match self.shared.root.check() {
+            RootCheck::Same => Ok(()),
+            other => {
+                self.shared.state.root_found(RootState::Unavailable, None);
+                Err(other)
+            }
+        }
+    }
+
+    fn show_start(&self) {
+        if self.order.is_whole() {
+            *self.shared.state.scan() = Some(RunningScan {
+                source: self.order.source,
+                started_at: self.shared.clock.monotonic(),
+                ended_at: None,
+                phase: ScanPhase::Reading,
+                counters: Arc::clone(&self.counters),
+            });
+        }
+        tracing::info!("scan started");
+    }
+
+    fn show_end(&self, end: &ScanEnd) {
+        let counts = self.counters.read();
+        let source = source_label(self.order.source);
+        let metrics = &self.shared.metrics;
+        metrics.scan_directories.with_label_values(&[source]).inc_by(counts.directories);
+        metrics.scan_entries.with_label_values(&[source]).inc_by(counts.entries);
+        metrics.scan_errors.with_label_values(&[source]).inc_by(counts.errors);
+        let (outcome, phase) = match end {
+            ScanEnd::Done(report, _) if report.complete => ("complete", ScanPhase::Delivering),
+            ScanEnd::Done(..) => ("incomplete", ScanPhase::Delivering),
+            ScanEnd::CutOff => ("cut_off", ScanPhase::CutOff),
+            ScanEnd::NoStorage(_) => ("no_storage", ScanPhase::CutOff),
+        };
+        metrics.scans.with_label_values(&[source, outcome]).inc();
+        let now = self.shared.clock.monotonic();
+        if self.order.is_whole()
+            && let Some(scan) = &mut *self.shared.state.scan()
+            && Arc::ptr_eq(&scan.counters, &self.counters)
+        {
+            (scan.ended_at, scan.phase) = (Some(now), phase);
+            let seconds = now.since(scan.started_at).as_secs_f64();
+            let rate = if seconds > 0.0 { counts.entries as f64 / seconds } else { 0.0 };
+            metrics.scan_rate.with_label_values(&[source]).set(rate);
+        }
+        tracing::info!(
+            outcome,
+            directories = counts.directories,
+            entries = counts.entries,
+            errors = counts.errors,
+            "scan ended"
+        );
+    }
+
+    fn writer(&self) -> std::sync::MutexGuard<'_, BatchWriter> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

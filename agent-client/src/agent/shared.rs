@@ -1,0 +1,216 @@
+//! What the parts of the agent know of each other: written by each, read by the heartbeat, the
+//! metrics and whoever embeds the agent.
+//!
+//! Only atomics, and locks that are held for a few instructions: the heartbeat asks here, and an
+//! answer never waits for storage.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use fusion_core::evidence::{RootIdentity, RootState, Source};
+use fusion_core::path::TreePath;
+use fusion_core::time::Monotonic;
+use tokio::sync::watch;
+
+use crate::clock::SharedClock;
+use crate::config::AgentConfig;
+use crate::ids::SharedIds;
+use crate::link::{AgentStatus, Reporter, ScanStatus, TimeExchange};
+use crate::ops::metrics::Metrics;
+use crate::progress::{Progress, ScanPhase, ScanProgress};
+use crate::scan::{Root, ScanCounters};
+use crate::watch::{WatchCounts, WatchHandle};
+
+use super::spooler::SharedSpool;
+
+/// What all parts share.
+pub(crate) struct Shared {
+    pub(crate) config: AgentConfig,
+    pub(crate) clock: SharedClock,
+    pub(crate) ids: SharedIds,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) root: Arc<Root>,
+    pub(crate) spool: SharedSpool,
+    /// Empty if the kernel gives no watcher: then only scans see changes.
+    pub(crate) watch: OnceLock<WatchHandle>,
+    pub(crate) state: Arc<State>,
+    pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// What changes while the agent works.
+pub(crate) struct State {
+    /// Every directory below the root is watched, or counted as unwatched.
+    pub(crate) placed: AtomicBool,
+    /// Events were lost, and the watcher places its watches anew.
+    pub(crate) healing: AtomicBool,
+    /// Counts the times that this was done.
+    pub(crate) heals: watch::Sender<u64>,
+    /// Files looked at by scans that ended.
+    pub(crate) scanned_files: AtomicU64,
+    root: Mutex<(RootState, RootIdentity)>,
+    scan: Mutex<Option<RunningScan>>,
+    left_out: Mutex<Vec<TreePath>>,
+    errors: Mutex<BTreeMap<&'static str, String>>,
+    exchange: Mutex<Option<Arc<TimeExchange>>>,
+}
+
+/// The running or latest scan of the whole tree.
+#[derive(Clone)]
+pub(crate) struct RunningScan {
+    pub(crate) source: Source,
+    pub(crate) started_at: Monotonic,
+    pub(crate) ended_at: Option<Monotonic>,
+    pub(crate) phase: ScanPhase,
+    pub(crate) counters: Arc<ScanCounters>,
+}
+
+impl State {
+    pub(crate) fn new(identity: RootIdentity) -> Self {
+        Self {
+            placed: AtomicBool::new(false),
+            healing: AtomicBool::new(false),
+            heals: watch::Sender::new(0),
+            scanned_files: AtomicU64::new(0),
+            root: Mutex::new((RootState::Available, identity)),
+            scan: Mutex::new(None),
+            left_out: Mutex::new(Vec::new()),
+            errors: Mutex::new(BTreeMap::new()),
+            exchange: Mutex::new(None),
+        }
+    }
+
+    /// The link exists: its exchange turns our times into the server's.
+    pub(crate) fn linked(&self, exchange: Arc<TimeExchange>) {
+        *lock(&self.exchange) = Some(exchange);
+    }
+
+    /// A part is broken, or works again.
+    pub(crate) fn broken(&self, part: &'static str, error: Option<String>) {
+        match error {
+            Some(error) => lock(&self.errors).insert(part, error),
+            None => lock(&self.errors).remove(part),
+        };
+    }
+
+    pub(crate) fn root(&self) -> (RootState, RootIdentity) {
+        lock(&self.root).clone()
+    }
+
+    /// How the root was found; gives whether that is news.
+    pub(crate) fn root_found(&self, state: RootState, identity: Option<RootIdentity>) -> bool {
+        let mut root = lock(&self.root);
+        if let Some(identity) = identity {
+            root.1 = identity;
+        }
+        std::mem::replace(&mut root.0, state) != state
+    }
+
+    pub(crate) fn scan(&self) -> MutexGuard<'_, Option<RunningScan>> {
+        lock(&self.scan)
+    }
+
+    /// A directory that is left out, for coverage.
+    pub(crate) fn left_out(&self, dir: TreePath) {
+        let mut left_out = lock(&self.left_out);
+        if left_out.len() < fusion_proto::limits::STATUS_LINES_MAX && !left_out.contains(&dir) {
+            left_out.push(dir);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn watch_counts(&self) -> WatchCounts {
+        self.watch.get().map(WatchHandle::counts).unwrap_or_default()
+    }
+
+    /// All directories are watched, and no event was lost since.
+    pub(crate) fn realtime_ready(&self) -> bool {
+        let state = &self.state;
+        state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed)
+    }
+
+    /// Files looked at since the start, one stat each.
+    pub(crate) fn file_stats(&self) -> u64 {
+        let running = self.state.scan().as_ref().map_or(0, |scan| {
+            if scan.ended_at.is_none() { scan.counters.read().file_stats } else { 0 }
+        });
+        let ended = self.state.scanned_files.load(Ordering::Relaxed);
+        ended + running + self.watch_counts().file_stats
+    }
+
+    /// The scan as whoever embeds the agent sees it.
+    pub(crate) fn scan_progress(&self) -> Option<ScanProgress> {
+        let scan = self.state.scan().clone()?;
+        let counts = scan.counters.read();
+        let end = scan.ended_at.unwrap_or_else(|| self.clock.monotonic());
+        Some(ScanProgress {
+            source: scan.source,
+            directories: counts.directories,
+            entries: counts.entries,
+            errors: counts.errors,
+            elapsed: end.since(scan.started_at),
+            phase: scan.phase,
+        })
+    }
+
+    fn scan_status(&self) -> Option<ScanStatus> {
+        let scan = self.state.scan().clone()?;
+        let running = matches!(scan.phase, ScanPhase::Reading | ScanPhase::Delivering);
+        let exchange = lock(&self.state.exchange).clone()?;
+        let counts = scan.counters.read();
+        running.then_some(ScanStatus {
+            source: scan.source,
+            started_at: exchange.server_time(scan.started_at)?,
+            directories: counts.directories,
+            entries: counts.entries,
+            errors: counts.errors,
+        })
+    }
+}
+
+impl Reporter for Shared {
+    fn status(&self) -> AgentStatus {
+        let watch = self.watch_counts();
+        let spool = self.spool.figures();
+        AgentStatus {
+            realtime_ready: self.realtime_ready(),
+            watched_directories: watch.watched,
+            watch_limit: self.watch.get().map(|_| watch.limit),
+            unwatched_directories: watch.unwatched,
+            queue_depth: watch.queued,
+            spool_bytes: spool.bytes,
+            oldest_unacknowledged: spool
+                .oldest
+                .map(|oldest| self.clock.monotonic().since(oldest)),
+            root_state: self.state.root().0,
+            errors: lock(&self.state.errors)
+                .iter()
+                .map(|(part, error)| format!("{part}: {error}"))
+                .collect(),
+            scan: self.scan_status(),
+            file_stats: self.file_stats(),
+            left_out: lock(&self.state.left_out).clone(),
+        }
+    }
+
+    fn root_identity(&self) -> RootIdentity {
+        self.state.root().1
+    }
+
+    fn delivered_through(&self) -> Option<Monotonic> {
+        let seen_through = self.watch.get()?.seen_through();
+        if !self.realtime_ready() {
+            return None;
+        }
+        // Asked in this order: what comes in between is later than `seen_through`.
+        match self.spool.figures().oldest {
+            Some(oldest) => Some(oldest.min(seen_through)),
+            None => Some(seen_through),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

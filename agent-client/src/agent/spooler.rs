@@ -1,0 +1,360 @@
+//! Between the watcher, which writes evidence into the spool, and the link, which reads it.
+//!
+//! Owns the open spool, and what happens when it is full: evidence is dropped and counts as lost,
+//! and when there is room again one `Overflow` says since when. Readers of figures never wait for
+//! the disk.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fusion_core::evidence::{RootIdentity, RootState};
+use fusion_core::id::SpoolId;
+use fusion_core::time::Monotonic;
+use tokio::sync::watch;
+
+use super::open::OpenedSpool;
+use super::shared::State;
+use crate::clock::SharedClock;
+use crate::ids::SharedIds;
+use crate::link::frame::{NewFrame, frames, root_frame};
+use crate::scan::FileId;
+use crate::spool::{BootId, Frame, Spool, SpoolError};
+use crate::watch::{WatchEvidence, WatchSink};
+
+/// Bytes that are read from the spool at once.
+const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// The spool as all parts of the agent have it.
+#[derive(Clone)]
+pub struct SharedSpool(Arc<Inner>);
+
+struct Inner {
+    /// Held for one append, read or acknowledgement; taken only on threads that may block.
+    spool: Mutex<Option<Spool>>,
+    /// What is known without the disk. The lock is held for a copy.
+    known: Mutex<Known>,
+    /// The number that the next frame gets: tells readers that there is more.
+    next: watch::Sender<u64>,
+    state: Arc<State>,
+    clock: SharedClock,
+    ids: SharedIds,
+    own_directories: Vec<FileId>,
+    boot: BootId,
+}
+
+struct Known {
+    id: SpoolId,
+    figures: SpoolFigures,
+    /// Evidence was lost, since then at the earliest, and that is not in the spool yet.
+    lost_since: Option<Monotonic>,
+}
+
+/// How full the spool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolFigures {
+    /// The oldest frame that is held; `next` if there is none.
+    pub first_held: u64,
+    /// The number of the next frame.
+    pub next: u64,
+    /// Frames held.
+    pub batches: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// When the oldest evidence was looked at that is not acknowledged.
+    pub oldest: Option<Monotonic>,
+    /// How often it was full.
+    pub times_full: u64,
+}
+
+impl SharedSpool {
+    /// Shares an open spool.
+    pub(super) fn new(
+        opened: OpenedSpool,
+        own_directories: Vec<FileId>,
+        state: Arc<State>,
+        clock: SharedClock,
+        ids: SharedIds,
+    ) -> Self {
+        let OpenedSpool { mut spool, boot, lost } = opened;
+        let mut figures = read_figures(&spool, 0);
+        figures.oldest = oldest(&mut spool);
+        let lost_since = lost.then_some(Monotonic::from_nanos(0));
+        let known = Known { id: spool.identity().spool_id, figures, lost_since };
+        Self(Arc::new(Inner {
+            next: watch::Sender::new(spool.next()),
+            spool: Mutex::new(Some(spool)),
+            boot,
+            known: Mutex::new(known),
+            state,
+            clock,
+            ids,
+            own_directories,
+        }))
+    }
+
+    /// Who the spool is.
+    pub(crate) fn id(&self) -> SpoolId {
+        self.known().id
+    }
+
+    /// How full it is.
+    pub(crate) fn figures(&self) -> SpoolFigures {
+        let known = self.known();
+        let oldest = [known.figures.oldest, known.lost_since].into_iter().flatten().min();
+        SpoolFigures { oldest, ..known.figures }
+    }
+
+    /// The directories that are neither watched nor scanned.
+    pub(crate) fn own_directories(&self) -> Vec<FileId> {
+        self.0.own_directories.clone()
+    }
+
+    /// Waits until the frame with this number is there.
+    pub(crate) async fn holds(&self, sequence: u64) {
+        let mut next = self.0.next.subscribe();
+        // The sender lives as long as we do.
+        let _ = next.wait_for(|next| sequence < *next).await;
+    }
+
+    /// Reads frames from this number on, off the async threads.
+    pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
+        self.blocking(move |inner| {
+            let mut spool = inner.spool();
+            spool.as_mut().map_or_else(|| Ok(Vec::new()), |spool| {
+                spool.read_from(from, READ_AHEAD_BYTES)
+            })
+        })
+        .await
+    }
+
+    /// Forgets what the server has.
+    pub(crate) async fn acknowledge(&self, through: u64) -> Result<(), SpoolError> {
+        if through < self.figures().first_held {
+            return Ok(());
+        }
+        self.blocking(move |inner| {
+            let mut guard = inner.spool();
+            let Some(spool) = &mut *guard else { return Ok(()) };
+            let acknowledged = spool.acknowledge(through);
+            inner.show_anew(spool);
+            inner.recover(spool);
+            acknowledged
+        })
+        .await
+    }
+
+    /// Takes a new id, because the server knows more of the old one than we do; and says so.
+    pub(crate) async fn renew(&self) -> Result<(), SpoolError> {
+        self.blocking(|inner| {
+            let mut guard = inner.spool();
+            let Some(spool) = &mut *guard else { return Ok(()) };
+            spool.renumber(&mut || inner.ids.uuid())?;
+            inner.known().id = spool.identity().spool_id;
+            inner.show_anew(spool);
+            tracing::warn!(spool = %spool.identity().spool_id, "the spool was rolled back: it has a new id");
+            inner.lost(Monotonic::from_nanos(0));
+            inner.recover(spool);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Says how the root is found.
+    pub(crate) fn root(&self, state: RootState, identity: Option<RootIdentity>) {
+        self.0.append(&root_frame(state, identity, self.0.clock.monotonic()));
+    }
+
+    /// Evidence was lost, it is not known which: said with the next room.
+    pub(crate) fn events_lost(&self) {
+        self.0.lost(Monotonic::from_nanos(0));
+    }
+
+    /// Gives the spool back to the disk; nothing can be read or written afterwards.
+    pub(crate) fn release(&self) {
+        let spool = self.0.spool().take();
+        if let Some(Err(error)) = spool.map(Spool::close) {
+            tracing::warn!("spool not closed well: {error}");
+        }
+    }
+
+    /// An open spool in a folder, for tests of the link.
+    #[cfg(test)]
+    pub(crate) fn for_test(folder: &std::path::Path, clock: SharedClock, ids: SharedIds) -> Self {
+        let claim = crate::spool::Claim {
+            host: "test".into(),
+            instance_id: fusion_core::id::InstanceId::new(ids.uuid()),
+            since: clock.wall(),
+        };
+        let options = crate::spool::SpoolOptions::with_max_bytes(1 << 20);
+        let opened = Spool::open(folder, options, &claim, &mut || ids.uuid()).unwrap();
+        let boot = BootId::new([7; 16]);
+        let opened = OpenedSpool { spool: opened.spool, boot, lost: false };
+        let state = Arc::new(State::new(RootIdentity::default()));
+        Self::new(opened, Vec::new(), state, clock, ids)
+    }
+
+    /// Appends evidence as the watcher does.
+    #[cfg(test)]
+    pub(crate) fn put_for_test(&self, evidence: &[WatchEvidence]) {
+        self.0.append(&frames(evidence));
+    }
+
+    /// Where the watcher puts its evidence.
+    pub(crate) fn sink(&self) -> Box<dyn WatchSink> {
+        Box::new(SpoolSink { spool: self.clone(), lost_since: None })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let inner = Arc::clone(&self.0);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|error| {
+            Err(SpoolError::Io {
+                doing: "work on the spool".into(),
+                source: std::io::Error::other(error),
+            })
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known()
+    }
+}
+
+impl Inner {
+    /// Appends what fits. What does not is dropped, and said later.
+    fn append(&self, frames: &[NewFrame]) {
+        let mut guard = self.spool();
+        let Some(spool) = &mut *guard else { return };
+        self.recover(spool);
+        for frame in frames {
+            if self.known().lost_since.is_some() {
+                return;
+            }
+            match spool.append(frame.stamp, self.boot, &frame.payload) {
+                Ok(_) => self.appended(spool, frame.stamp),
+                Err(error) => self.full(frame.stamp, &error),
+            }
+        }
+    }
+
+    fn appended(&self, spool: &Spool, stamp: Monotonic) {
+        let oldest = self.known().figures.oldest.or(Some(stamp));
+        self.show(spool, oldest);
+    }
+
+    /// No room: evidence is dropped from now on.
+    fn full(&self, since: Monotonic, error: &SpoolError) {
+        tracing::error!("{error}: events are lost until there is room");
+        self.state.broken("spool", Some(error.to_string()));
+        self.known().figures.times_full += 1;
+        self.lost(since);
+    }
+
+    fn lost(&self, since: Monotonic) {
+        let mut known = self.known();
+        known.lost_since = Some(known.lost_since.map_or(since, |before| before.min(since)));
+    }
+
+    /// If evidence was dropped and there is room again, says so.
+    fn recover(&self, spool: &mut Spool) {
+        let Some(since) = self.known().lost_since else { return };
+        let watching_since = self.clock.monotonic();
+        for frame in frames(&[WatchEvidence::Overflow { since, watching_since }]) {
+            if spool.append(frame.stamp, self.boot, &frame.payload).is_err() {
+                return;
+            }
+            self.known().lost_since = None;
+            self.appended(spool, frame.stamp);
+        }
+        self.state.broken("spool", None);
+        self.state.heals.send_modify(|heals| *heals += 1);
+        tracing::warn!("the spool takes events again");
+    }
+
+    /// Makes figures known after frames went.
+    fn show_anew(&self, spool: &mut Spool) {
+        let oldest = oldest(spool);
+        self.show(spool, oldest);
+    }
+
+    /// Makes figures known.
+    fn show(&self, spool: &Spool, oldest: Option<Monotonic>) {
+        let mut known = self.known();
+        let times_full = known.figures.times_full;
+        known.figures = SpoolFigures { oldest, ..read_figures(spool, times_full) };
+        drop(known);
+        self.next.send_if_modified(|next| std::mem::replace(next, spool.next()) != spool.next());
+    }
+
+    fn spool(&self) -> MutexGuard<'_, Option<Spool>> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_figures(spool: &Spool, times_full: u64) -> SpoolFigures {
+    SpoolFigures {
+        first_held: spool.first_held(),
+        next: spool.next(),
+        batches: spool.next() - spool.first_held(),
+        bytes: spool.bytes(),
+        oldest: None,
+        times_full,
+    }
+}
+
+/// When the oldest evidence was looked at that is still held.
+fn oldest(spool: &mut Spool) -> Option<Monotonic> {
+    let frames = spool.read_from(spool.first_held(), 0).ok()?;
+    frames.first().map(|frame| frame.stamp)
+}
+
+/// The watcher's end of the spool.
+struct SpoolSink {
+    spool: SharedSpool,
+    /// The loss that the watcher is mending.
+    lost_since: Option<Monotonic>,
+}
+
+impl WatchSink for SpoolSink {
+    fn put(&mut self, batch: Vec<WatchEvidence>) -> ControlFlow<()> {
+        self.spool.0.append(&frames(&batch));
+        let state = Arc::clone(&self.spool.0.state);
+        for evidence in batch {
+            match evidence {
+                WatchEvidence::Overflow { since, .. } => self.overflow(since),
+                WatchEvidence::LeftOut(left_out) => state.left_out(left_out.dir),
+                WatchEvidence::RootGone { .. } => {
+                    state.broken("root", Some("the root was moved, removed or unmounted".into()));
+                    state.root_found(RootState::Unavailable, None);
+                }
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl SpoolSink {
+    /// It comes twice: when events were lost, and when all is watched again.
+    fn overflow(&mut self, since: Monotonic) {
+        use std::sync::atomic::Ordering;
+        let state = &self.spool.0.state;
+        if self.lost_since == Some(since) {
+            self.lost_since = None;
+            state.healing.store(false, Ordering::Relaxed);
+            state.heals.send_modify(|heals| *heals += 1);
+            tracing::info!("all is watched again");
+        } else {
+            self.lost_since = Some(since);
+            state.healing.store(true, Ordering::Relaxed);
+            tracing::warn!("events were lost: watches are placed anew");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The whole agent on a real tree, with a scripted server: who does what, and when it stops.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fusion_core::id::ViewName;
+use fusion_proto::pb;
+use fusion_proto::pb::evidence::Evidence;
+use fusion_proto::status::Refusal;
+use uuid::Uuid;
+
+use super::*;
+use crate::link::tests::fake::{Answer, Fake, OnBatch, Script};
+use crate::progress::ScanPhase;
+
+/// Longest that anything here may take; a machine that is busy is not wrong.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Rig {
+    fake: Fake,
+    progress: watch::Receiver<Progress>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    agent: Task<Result<(), AgentError>>,
+    _server: Task<()>,
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    async fn start(tree: impl FnOnce(&Path), prepare: impl FnOnce(&mut Script)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        tree(&root);
+        let fake = Fake::new(prepare);
+        let (url, server) = fake.listen().await;
+        let view = ViewName::new("v").unwrap();
+        let config = AgentConfig::new(url, view, root, folder.path().join("spool"));
+        let agent = build(config, Deps::default()).await.unwrap();
+        let progress = agent.progress();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let agent = spawn("agent", agent.run(async {
+            let _ = stopped.await;
+        }));
+        Self { fake, progress, stop: Some(stop), agent, _server: server, folder }
+    }
+
+    async fn until(&self, what: &str, is: impl Fn(&Script) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is(&self.fake.script()) {
+            let script = self.fake.script();
+            let beat = script.heartbeats.last();
+            assert!(Instant::now() < end, "never: {what}: {beat:?}, {} beats", script.heartbeats.len());
+            drop(script);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn phase(&mut self, phase: ScanPhase) {
+        let is = |progress: &Progress| progress.scan.is_some_and(|scan| scan.phase == phase);
+        let waited = tokio::time::timeout(PATIENCE, self.progress.wait_for(is)).await;
+        waited.expect("the phase of the scan").unwrap();
+    }
+
+    /// Ends the agent; it has 2 s.
+    async fn end(mut self) -> Fake {
+        let _ = self.stop.take().unwrap().send(());
+        let ended = tokio::time::timeout(Duration::from_secs(2), self.agent).await;
+        ended.expect("the end").unwrap().unwrap();
+        assert_eq!(self.progress.borrow().link, LinkState::Stopped);
+        self.fake
+    }
+}
+
+/// Rows of the SCAN lane that are not listings.
+fn frames(script: &Script) -> Vec<Evidence> {
+    let scans = script.batches.iter().filter(|(lane, _)| *lane == pb::Lane::Scan);
+    scans
+        .flat_map(|(_, batch)| batch.rows.iter())
+        .filter_map(|row| row.evidence.clone())
+        .collect()
+}
+
+fn started(script: &Script) -> Vec<pb::ScanStarted> {
+    let frames = frames(script).into_iter();
+    frames
+        .filter_map(|row| match row {
+            Evidence::ScanStarted(started) => Some(started),
+            _ => None,
+        })
+        .collect()
+}
+
+fn finished(script: &Script) -> Vec<pb::ScanFinished> {
+    let frames = frames(script).into_iter();
+    frames
+        .filter_map(|row| match row {
+            Evidence::ScanFinished(finished) => Some(finished),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Children listed on the SCAN lane.
+fn rows_listed(script: &Script) -> usize {
+    let scans = script.batches.iter().filter(|(lane, _)| *lane == pb::Lane::Scan);
+    scans.flat_map(|(_, batch)| &batch.listings).map(|each| each.name_lengths.len()).sum()
+}
+
+fn small_tree(root: &Path) {
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    for name in ["one", "a/two", "a/b/three"] {
+        std::fs::write(root.join(name), name).unwrap();
+    }
+}
+
+fn scan_command(path: &str, source: pb::ScanSource) -> pb::Command {
+    pb::Command {
+        command_id: Uuid::new_v4().to_string(),
+        lease_id: "lease-1".into(),
+        correlation_id: "corr-1".into(),
+        action: Some(pb::command::Action::Scan(pb::ScanCommand {
+            path: path.as_bytes().to_vec().into(),
+            source: source.into(),
+            recursive: true,
+            audit_number: 0,
+        })),
+        ..Default::default()
+    }
+}
+
+fn reports(script: &Script, state: pb::CommandState) -> usize {
+    let reports = script.heartbeats.iter().flat_map(|beat| &beat.command_reports);
+    reports.filter(|report| report.state() == state).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_lists_the_tree_between_its_frames_and_again_under_each_leadership() {
+    let mut rig = Rig::start(small_tree, |_| {}).await;
+    rig.phase(ScanPhase::Delivered).await;
+    {
+        let script = rig.fake.script();
+        let (started, finished) = (started(&script), finished(&script));
+        assert_eq!(started.len(), 1);
+        assert_eq!(started[0].source(), pb::ScanSource::Snapshot);
+        let root = started[0].root.as_ref().unwrap();
+        assert_eq!(Some(root), script.creates[0].1.root.as_ref().unwrap().identity.as_ref());
+        assert_eq!(root.top.len(), 2);
+        assert!(finished[0].complete);
+        assert_eq!((finished[0].directories, finished[0].entries), (3, 5));
+        assert_eq!(rows_listed(&script), 5);
+    }
+    let notice = |role: pb::SessionRole, leader_epoch| pb::PushNotice {
+        role: role.into(),
+        leader_epoch,
+        commands: Vec::new(),
+    };
+    rig.fake.notice(notice(pb::SessionRole::Follower, 2)).await;
+    rig.fake.notice(notice(pb::SessionRole::Leader, 3)).await;
+    rig.until("a second snapshot", |script| finished(script).len() == 2).await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    let epochs: Vec<_> = script.batches.iter().map(|(_, batch)| batch.leader_epoch).collect();
+    assert_eq!((epochs.first(), epochs.last()), (Some(&1), Some(&3)));
+    assert_eq!(script.ended.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_session_lists_anew() {
+    let rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.until("a snapshot", |script| finished(script).len() == 1).await;
+    let refusal = Refusal::SessionObsolete {
+        session: None,
+        view: None,
+        cause: fusion_core::session::ObsoleteCause::Unknown,
+        retry_after: Duration::ZERO,
+    };
+    rig.fake.script().on_heartbeat.push_back(Answer::Refuse(refusal));
+    rig.until("a second snapshot", |script| finished(script).len() == 2).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_leadership_is_over_stops_in_mid_directory() {
+    let large = |root: &Path| {
+        for number in 0..60_000 {
+            std::fs::File::create(root.join(format!("{number}"))).unwrap();
+        }
+    };
+    // The first batch is refused, and what follows is never acknowledged: the window fills.
+    let mut rig = Rig::start(large, |script| {
+        script.on_batch.push_back(OnBatch::Reject("LEADER_EPOCH_STALE"));
+        script.on_batch.extend((0..100).map(|_| OnBatch::Silent));
+    })
+    .await;
+    rig.phase(ScanPhase::CutOff).await;
+    assert_eq!(rig.progress.borrow().role, Some(crate::role::Role::Follower));
+    let fake = rig.end().await;
+    let script = fake.script();
+    assert!(finished(&script).is_empty());
+    assert!(rows_listed(&script) < 60_000, "{}", rows_listed(&script));
+    assert_eq!(script.creates.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_looks_at_no_file() {
+    let rig = Rig::start(small_tree, |script| {
+        script.follows = true;
+        script.beats_fast = true;
+    })
+    .await;
+    rig.until("heartbeats", |script| script.heartbeats.len() > 10).await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    assert!(script.batches.is_empty(), "{:?}", script.batches);
+    assert_eq!(script.heartbeats.last().unwrap().status.as_ref().unwrap().file_stats, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_is_done_once_and_reported() {
+    let rig = Rig::start(small_tree, |script| {
+        script.follows = true;
+        script.beats_fast = true;
+        script.commands.push(scan_command("/a", pb::ScanSource::OnDemand));
+        script.commands.push(scan_command("/", pb::ScanSource::Audit));
+    })
+    .await;
+    // Both are in every answer: the server repeats them until it has the report, and longer.
+    rig.until("reports", |script| {
+        reports(script, pb::CommandState::Done) > 2 && reports(script, pb::CommandState::Failed) > 2
+    })
+    .await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    let started = started(&script);
+    assert_eq!(started.len(), 1, "{started:?}");
+    assert_eq!((&*started[0].path, started[0].source()), (&b"/a"[..], pb::ScanSource::OnDemand));
+    assert_eq!(rows_listed(&script), 3);
+    let (_, batch) = &script.batches[0];
+    assert_eq!(batch.correlation_id, "corr-1");
+    assert_eq!(batch.causation_id, script.commands[0].command_id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_without_anything_is_probed_when_a_scan_of_it_is_asked_for() {
+    let mut probe = scan_command("/", pb::ScanSource::OnDemand);
+    probe.action = Some(pb::command::Action::Probe(pb::ProbeCommand {
+        paths: vec![b"/one".to_vec().into(), b"/gone".to_vec().into()],
+    }));
+    let rig = Rig::start(small_tree, |script| {
+        script.follows = true;
+        script.beats_fast = true;
+        script.commands.push(scan_command("/nothing", pb::ScanSource::OnDemand));
+        script.commands.push(probe);
+    })
+    .await;
+    rig.until("reports", |script| reports(script, pb::CommandState::Done) >= 2).await;
+    let fake = rig.end().await;
+    let mut probes: Vec<_> = frames(&fake.script())
+        .into_iter()
+        .filter_map(|row| match row {
+            Evidence::Probe(probe) => Some((probe.path.to_vec(), probe.found.is_some())),
+            _ => None,
+        })
+        .collect();
+    probes.sort();
+    let expected = [(&b"/gone"[..], false), (&b"/nothing"[..], false), (&b"/one"[..], true)];
+    assert_eq!(probes, expected.map(|(path, found)| (path.to_vec(), found)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_to_stop_ends_the_agent_for_good() {
+    let mut stop = scan_command("/", pb::ScanSource::OnDemand);
+    stop.action = Some(pb::command::Action::Stop(pb::StopCommand { why: "test".into() }));
+    let rig = Rig::start(small_tree, |script| script.commands.push(stop)).await;
+    let ended = tokio::time::timeout(PATIENCE, rig.agent).await;
+    ended.expect("the end").unwrap().unwrap();
+    assert_eq!(rig.fake.script().ended.len(), 1);
+    assert!(rig.folder.path().join("spool").exists());
+}

@@ -1,0 +1,70 @@
+//! The command line of the binary: flags, and what becomes of them.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::config::{Raw, Value};
+
+/// Watches and scans one tree, and tells a Fusion server.
+#[derive(Debug, Parser)]
+#[command(name = "agent-client", version, about)]
+pub struct Cli {
+    /// Reads settings from a TOML file; the environment (FUSION_AGENT__…) and flags go over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the server is: http://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The view to serve: a-z, 0-9 and `-`.
+    #[arg(long, value_name = "NAME")]
+    view: Option<String>,
+    /// The directory that is the root of the view.
+    #[arg(long, value_name = "DIR")]
+    root: Option<String>,
+    /// The agent's name; default: HOSTNAME-XXXXXXXX, drawn once and kept in the spool.
+    #[arg(long, value_name = "ID")]
+    agent_id: Option<String>,
+    /// Where evidence is kept until the server has it; default: $STATE_DIRECTORY, else
+    /// $XDG_STATE_HOME/fusion/agent/VIEW, else ~/.local/state/fusion/agent/VIEW.
+    #[arg(long, value_name = "DIR")]
+    spool: Option<String>,
+    /// Serves /metrics, /livez and /readyz there; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
+    /// Gets a line http=HOST:PORT once that is served.
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<String>,
+    /// Watches at most so many directories.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    max_watches: Option<String>,
+    /// Reads directories on so many threads.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    scan_workers: Option<String>,
+    /// Checks the configuration and does nothing else.
+    #[arg(long)]
+    pub check_config: bool,
+    /// Prints what would be in force and does nothing else.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+impl Cli {
+    /// The flags as raw settings.
+    #[must_use]
+    pub fn raw(&self) -> Raw {
+        let value = |flag: &Option<String>| flag.as_deref().map(Value::from);
+        Raw {
+            server: value(&self.server),
+            view: value(&self.view),
+            root: value(&self.root),
+            agent_id: value(&self.agent_id),
+            spool: value(&self.spool),
+            http_listen: value(&self.http_listen),
+            address_file: value(&self.address_file),
+            max_watches: value(&self.max_watches),
+            scan_workers: value(&self.scan_workers),
+            ..Raw::default()
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Configuration: what was written ([`raw`]) becomes [`AgentConfig`], which cannot be wrong.
+//!
+//! Owns every default and every range. Called by `main` ([`load`]) and by whoever embeds an agent
+//! ([`AgentConfig::new`]). Must never: report one fault and hide the next, or adjust a value in
+//! silence. That a root exists and can be read is found by `agent::build`, which opens it. Tested
+//! below, and by the shipped example.
+
+pub mod raw;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fusion_core::id::{AgentId, ViewName};
+
+pub use raw::{Environment, Raw, Value};
+
+/// Bytes of evidence that a spool holds at most, unless set otherwise.
+pub const DEFAULT_SPOOL_BYTES: u64 = 1 << 30;
+/// A spool smaller than this could not hold one segment.
+const MIN_SPOOL_BYTES: u64 = 1 << 20;
+const MAX_SCAN_WORKERS: u64 = 256;
+/// Directories that a follower reads per second to place its watches, unless set otherwise.
+pub const DEFAULT_PLACEMENT_RATE: u32 = 2_000;
+
+/// Everything that an agent needs to know before it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentConfig {
+    /// Where the server is.
+    pub server: ServerUrl,
+    /// The view to serve.
+    pub view: ViewName,
+    /// The directory that is the root of the view.
+    pub root: PathBuf,
+    /// The agent's name; absent: HOSTNAME-XXXXXXXX, drawn once and kept in the spool.
+    pub agent_id: Option<AgentId>,
+    /// The directory of the spool.
+    pub spool: PathBuf,
+    /// Most bytes of evidence in the spool.
+    pub spool_bytes: u64,
+    /// Where to serve `/metrics`, `/livez` and `/readyz`; absent: nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// Where to write the addresses that were chosen; absent: nowhere.
+    pub address_file: Option<PathBuf>,
+    /// Most directories to watch; absent: what the kernel allows.
+    pub max_watches: Option<u64>,
+    /// Threads that read directories.
+    pub scan_workers: NonZeroUsize,
+    /// Directories that a follower reads per second to place its watches.
+    pub placement_rate: u32,
+    /// The session timeout to ask for; absent: the view's.
+    pub session_timeout: Option<Duration>,
+    /// Which log lines to write, in the notation of `tracing`.
+    pub log: String,
+}
+
+impl AgentConfig {
+    /// A configuration with all defaults, for whoever embeds an agent.
+    #[must_use]
+    pub fn new(server: ServerUrl, view: ViewName, root: PathBuf, spool: PathBuf) -> Self {
+        Self {
+            server,
+            view,
+            root,
+            agent_id: None,
+            spool,
+            spool_bytes: DEFAULT_SPOOL_BYTES,
+            http_listen: None,
+            address_file: None,
+            max_watches: None,
+            scan_workers: default_workers(),
+            placement_rate: DEFAULT_PLACEMENT_RATE,
+            session_timeout: None,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// What is in force, as a file that says the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let text = |value: &dyn fmt::Display| toml::Value::String(value.to_string());
+        let number = |value: u64| toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
+        let mut table = toml::Table::new();
+        let mut set = |key: &str, value: Option<toml::Value>| {
+            if let Some(value) = value {
+                table.insert(key.to_owned(), value);
+            }
+        };
+        set("server", Some(text(&self.server)));
+        set("view", Some(text(&self.view)));
+        set("root", Some(text(&self.root.display())));
+        set("agent_id", self.agent_id.as_ref().map(|id| text(id)));
+        set("spool", Some(text(&self.spool.display())));
+        set("spool_bytes", Some(number(self.spool_bytes)));
+        set("http_listen", self.http_listen.as_ref().map(|address| text(address)));
+        set("address_file", self.address_file.as_ref().map(|path| text(&path.display())));
+        set("max_watches", self.max_watches.map(number));
+        set("scan_workers", Some(number(self.scan_workers.get() as u64)));
+        set("placement_rate", Some(number(u64::from(self.placement_rate))));
+        let timeout = self.session_timeout.map(humantime::format_duration);
+        set("session_timeout", timeout.as_ref().map(|span| text(span)));
+        set("log", Some(text(&self.log)));
+        table.to_string()
+    }
+}
+
+/// The URL of a server: `http://HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl(String);
+
+impl ServerUrl {
+    /// Takes `http://HOST:PORT`, with nothing behind it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for people.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let authority = match text.split_once("://") {
+            Some(("http", authority)) => authority.strip_suffix('/').unwrap_or(authority),
+            Some(("https", _)) => return Err("TLS is not supported yet: http://HOST:PORT".into()),
+            _ => return Err("must be http://HOST:PORT".into()),
+        };
+        let (host, port) = authority.rsplit_once(':').ok_or("the port is missing")?;
+        let host_is_good = !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte));
+        if !host_is_good {
+            return Err("the host is missing or malformed: http://HOST:PORT".into());
+        }
+        match port.parse::<u16>() {
+            Ok(port) if port > 0 => Ok(Self(format!("http://{host}:{port}"))),
+            _ => Err("the port must be a number from 1 to 65535".into()),
+        }
+    }
+
+    /// The URL.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key.
+    pub key: String,
+    /// What was given; absent if nothing was.
+    pub value: Option<String>,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "{} = {value:?}: {}", self.key, self.allowed),
+            None => write!(f, "{}: {}", self.key, self.allowed),
+        }
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(Fault::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError(pub Vec<Fault>);
+
+/// Puts file, environment and flags together, later ones over earlier ones, and checks the whole.
+///
+/// # Errors
+/// All faults at once.
+pub fn load(
+    file: Option<&std::path::Path>,
+    environment: &Environment,
+    flags: Raw,
+) -> Result<AgentConfig, ConfigError> {
+    let mut faults = Vec::new();
+    let from_file = file.map_or_else(Raw::default, |path| {
+        Raw::from_file(path).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Raw::default()
+        })
+    });
+    let from_environment = Raw::from_environment(environment, &mut faults);
+    let raw = from_file.overlaid_with(from_environment).overlaid_with(flags);
+    let checked = check(&raw, environment, &mut faults);
+    match checked {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(ConfigError(faults)),
+    }
+}
+
+/// Checks every value; `None` only if a fault was added.
+fn check(raw: &Raw, environment: &Environment, faults: &mut Vec<Fault>) -> Option<AgentConfig> {
+    let mut checks = Checks { faults };
+    let server = checks.required("server", raw.server.as_ref(), ServerUrl::new);
+    let view = checks.required("view", raw.view.as_ref(), |text| {
+        ViewName::new(text).map_err(|error| error.allowed.to_owned())
+    });
+    let root = checks.required("root", raw.root.as_ref(), non_empty_path);
+    let spool = checks.optional("spool", raw.spool.as_ref(), non_empty_path).or_else(|| {
+        let found = view.as_ref().and_then(|view| environment.default_spool(view));
+        if found.is_none() && view.is_some() && raw.spool.is_none() {
+            checks.missing("spool", "no STATE_DIRECTORY, XDG_STATE_HOME or HOME to put it in");
+        }
+        found
+    });
+    // All are checked before any is missed.
+    let options = check_options(raw, &mut checks);
+    Some(options(AgentConfig::new(server?, view?, root?, spool?)))
+}
+
+/// Checks what has a default, and gives what puts it in.
+fn check_options(
+    raw: &Raw,
+    checks: &mut Checks<'_>,
+) -> impl FnOnce(AgentConfig) -> AgentConfig + use<> {
+    let agent_id = checks.optional("agent_id", raw.agent_id.as_ref(), |text| {
+        AgentId::new(text).map_err(|error| error.allowed.to_owned())
+    });
+    let bytes =
+        checks.number("spool_bytes", raw.spool_bytes.as_ref(), MIN_SPOOL_BYTES, u64::MAX >> 1);
+    let http_listen = checks.optional("http_listen", raw.http_listen.as_ref(), socket_address);
+    let address_file = checks.optional("address_file", raw.address_file.as_ref(), non_empty_path);
+    let max_watches = checks.number("max_watches", raw.max_watches.as_ref(), 1, u64::MAX >> 1);
+    let workers = checks.number("scan_workers", raw.scan_workers.as_ref(), 1, MAX_SCAN_WORKERS);
+    let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
+    let session_timeout =
+        checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
+    let log = checks.optional("log", raw.log.as_ref(), log_filter);
+    let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
+    let rate = rate.and_then(|number| u32::try_from(number).ok());
+    move |defaults| AgentConfig {
+        agent_id,
+        spool_bytes: bytes.unwrap_or(defaults.spool_bytes),
+        http_listen,
+        address_file,
+        max_watches,
+        scan_workers: workers.unwrap_or(defaults.scan_workers),
+        placement_rate: rate.unwrap_or(defaults.placement_rate),
+        session_timeout,
+        log: log.unwrap_or(defaults.log),
+        ..defaults
+    }
+}
+
+/// Collects faults while values are checked.
+struct Checks<'a> {
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Checks<'_> {
+    fn missing(&mut self, key: &str, allowed: &str) {
+        self.faults.push(Fault { key: key.into(), value: None, allowed: allowed.into() });
+    }
+
+    fn required<T>(
+        &mut self,
+        key: &str,
+        value: Option<&Value>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if value.is_none() {
+            let flag = key.replace('_', "-");
+            self.missing(key, &format!("is needed (--{flag}, or in the file)"));
+        }
+        self.optional(key, value, parse)
+    }
+
+    fn optional<T>(
+        &mut self,
+        key: &str,
+        value: Option<&Value>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = value?.to_string();
+        match parse(&text) {
+            Ok(parsed) => Some(parsed),
+            Err(allowed) => {
+                self.faults.push(Fault { key: key.into(), value: Some(text), allowed });
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, key: &str, value: Option<&Value>, min: u64, max: u64) -> Option<u64> {
+        self.optional(key, value, |text| match text.parse::<u64>() {
+            Ok(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err(format!("a whole number from {min} to {max}")),
+        })
+    }
+}
+
+fn non_empty_path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "IP:PORT, such as 127.0.0.1:7702; port 0 picks a free one".into())
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_secs(1)..=Duration::from_secs(600);
+    match humantime::parse_duration(text) {
+        Ok(span) if bounds.contains(&span) => Ok(span),
+        _ => Err("a time from 1s to 10min, with its unit".into()),
+    }
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    match text.parse::<tracing_subscriber::filter::EnvFilter>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("a filter such as info,agent_client=debug: {error}")),
+    }
+}
+
+fn default_workers() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests;

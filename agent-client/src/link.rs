@@ -1,0 +1,155 @@
+//! The link: the agent's standing with the server, and everything that goes over the wire.
+//!
+//! Owns the session state machine (Joining → Leading | Following → … → Stopped), the heartbeat, the
+//! time exchange, and the two lanes. Started by `agent`, which reads [`LinkView`] and writes
+//! evidence into the spool and into [`ScanSink`]s. Must never: let anything that is broken elsewhere
+//! silence the heartbeat, drop evidence that was not acknowledged, or hand a wire type to the rest
+//! of the agent. Tested in `tests/` against a scripted server, and by tables and properties below.
+
+mod backoff;
+mod batch;
+mod board;
+mod channel;
+mod exchange;
+pub(crate) mod frame;
+mod heartbeat;
+mod join;
+mod lane;
+mod reaction;
+mod realtime;
+mod scan;
+mod session;
+mod told;
+mod trace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::evidence::RootIdentity;
+use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, SessionId, ViewName};
+use fusion_core::session::Role;
+use fusion_core::time::Monotonic;
+
+pub use batch::{BatchWriter, Delivery, ScanSink, SinkClosed};
+pub use board::Reports;
+pub use exchange::TimeExchange;
+pub use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress as ScanStatus};
+pub use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
+pub use fusion_proto::convert::session::result::ResultValue;
+pub use fusion_proto::convert::session::{AgentSettings, Capability, ClientInfo};
+pub use session::{Link, LinkHandle};
+
+use crate::clock::SharedClock;
+use crate::config::ServerUrl;
+use crate::ids::SharedIds;
+use crate::ops::metrics::Metrics;
+
+/// What a link needs to know.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// Where the server is.
+    pub server: ServerUrl,
+    /// The view.
+    pub view: ViewName,
+    /// The agent's name.
+    pub agent: AgentId,
+    /// This life of the agent.
+    pub instance: InstanceId,
+    /// The program, for people.
+    pub client: ClientInfo,
+    /// Where the root is, as `file://HOST/PATH`.
+    pub root_uri: String,
+    /// The session timeout to ask for; absent: the view's.
+    pub proposed_timeout: Option<Duration>,
+}
+
+/// What a link is given.
+#[derive(Clone)]
+pub struct LinkDeps {
+    /// The time.
+    pub clock: SharedClock,
+    /// Ids and chance.
+    pub ids: SharedIds,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// Whom it asks how the agent is.
+    pub reporter: Arc<dyn Reporter>,
+    /// Where realtime evidence waits.
+    pub spool: crate::agent::spooler::SharedSpool,
+}
+
+/// Who knows how the agent is. Asked by the heartbeat: an answer never waits for anything.
+pub trait Reporter: Send + Sync + 'static {
+    /// What the agent can do now.
+    fn status(&self) -> AgentStatus;
+    /// Which storage the root was when it was last looked at.
+    fn root_identity(&self) -> RootIdentity;
+    /// All that the agent saw up to then is acknowledged; `None` if it cannot say.
+    fn delivered_through(&self) -> Option<Monotonic>;
+}
+
+/// A session, as the rest of the agent sees it.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The session.
+    pub session: SessionId,
+    /// Its role now.
+    pub role: Role,
+    /// The leadership that it holds or follows; 0 if there is none.
+    pub epoch: LeaderEpoch,
+    /// The view's settings.
+    pub settings: AgentSettings,
+    /// Takes what scans find, for as long as the session lives.
+    pub scan: ScanSink,
+}
+
+/// How the link is.
+#[derive(Debug, Clone, Default)]
+pub struct LinkView {
+    /// The session; none while joining.
+    pub standing: Option<Standing>,
+    /// The server has not answered for longer than the session's timeout.
+    pub lost: bool,
+    /// What is wrong, for people.
+    pub trouble: Option<String>,
+}
+
+/// Why a link ends for good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// The other agent of this name lives on.
+    #[error(
+        "another live agent on host `{host}` has the name `{agent}`: give one of the two another \
+         --agent-id"
+    )]
+    NameTaken {
+        /// The name.
+        agent: AgentId,
+        /// The host of the other.
+        host: String,
+    },
+    /// The root is another tree than the view's.
+    #[error(
+        "the root is another tree than the view's (the view knows {known}, found is {found}): \
+         mount the right one, or have an operator accept this one"
+    )]
+    OtherTree {
+        /// What the view knows.
+        known: String,
+        /// What is there.
+        found: String,
+    },
+    /// A newer process took over.
+    #[error("a newer process of this agent took over its session")]
+    Superseded,
+    /// The server says that the request is wrong.
+    #[error("the server refuses this agent: {0}")]
+    Refused(String),
+    /// The spool cannot be renewed.
+    #[error("the spool cannot be given a new id: {0}")]
+    Spool(String),
+}
+
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,139 @@
+//! The heartbeat: keeps the session, exchanges time, tells how the agent is, brings commands.
+//!
+//! Depends on nothing else in the agent: what is broken elsewhere is what it reports. Ends only when
+//! the server says that the session is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::id::SessionId;
+use fusion_core::time::Monotonic;
+use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatHeard};
+use fusion_proto::pb;
+use fusion_proto::pb::session_service_client::SessionServiceClient;
+use tonic::transport::Channel;
+use tracing::Instrument as _;
+
+use super::board::{Board, Reports};
+use super::channel::CALL_LIMIT;
+use super::reaction::{Reaction, Trouble};
+use super::session::Ending;
+use super::{LinkDeps, TimeExchange};
+use super::told::Told;
+use super::trace::with_trace;
+
+/// Shortest time between two tries after one failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What beats.
+pub(crate) struct HeartbeatTask {
+    pub(crate) session: SessionId,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) client: SessionServiceClient<Channel>,
+    pub(crate) deps: LinkDeps,
+    pub(crate) board: Arc<Board>,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) exchange: Arc<TimeExchange>,
+}
+
+impl HeartbeatTask {
+    /// Beats until the session is over.
+    pub(crate) async fn run(mut self) -> Ending {
+        let mut heard = self.deps.clock.monotonic();
+        let mut told = Told::default();
+        // The first one at once: it says how the agent is, and measures the way there again.
+        let mut wait = Duration::ZERO;
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.beat().await {
+                Ok(()) => {
+                    heard = self.deps.clock.monotonic();
+                    self.count("ok");
+                    told.clear();
+                    self.board.lost(false);
+                    self.board.trouble(None);
+                    wait = self.deps.ids.jitter(self.interval, 0.1);
+                }
+                Err(trouble) => match self.failed(&trouble, heard, &mut told) {
+                    Ok(after) => wait = after,
+                    Err(ending) => return ending,
+                },
+            }
+        }
+    }
+
+    /// One exchange.
+    async fn beat(&mut self) -> Result<(), Trouble> {
+        let span = tracing::debug_span!("heartbeat", session = %self.session);
+        let reports = self.reports.pending();
+        let delivered = self.deps.reporter.delivered_through();
+        let beat = Heartbeat {
+            session: self.session,
+            agent_time: Some(self.deps.clock.wall()),
+            delivered_through: delivered.and_then(|at| self.exchange.server_time(at)),
+            status: Some(self.deps.reporter.status()),
+            reports,
+        };
+        let request = pb::HeartbeatRequest::try_from(&beat)
+            .map_err(|error| Trouble::unexpected(error.to_string()))?;
+        let sent = self.deps.clock.monotonic();
+        let call = self.client.heartbeat(with_trace(tonic::Request::new(request), &span));
+        let limit = CALL_LIMIT.min(self.timeout);
+        let answer = tokio::time::timeout(limit, call.instrument(span)).await;
+        let answer = answer.map_err(|_| Trouble::unexpected("no answer to a heartbeat"))?;
+        let answer = answer.map_err(|status| Trouble::of(&status))?.into_inner();
+        let heard = HeartbeatHeard::try_from(answer)
+            .map_err(|error| Trouble::unexpected(error.to_string()))?;
+        self.reports.told(&beat.reports);
+        self.hear(heard, sent);
+        Ok(())
+    }
+
+    fn hear(&self, heard: HeartbeatHeard, sent: Monotonic) {
+        self.exchange.add(sent, self.deps.clock.monotonic(), heard.server_time);
+        self.board.hear(self.session, heard.role, heard.leader_epoch);
+        for refused in &heard.reports_refused {
+            tracing::warn!(command = %refused, "the lease of a command lapsed before its report");
+        }
+        self.board.commands(heard.commands, &self.reports);
+    }
+
+    /// What a failure means: how long to wait, or the end of the session.
+    fn failed(
+        &self,
+        trouble: &Trouble,
+        heard: Monotonic,
+        told: &mut Told,
+    ) -> Result<Duration, Ending> {
+        self.count(if trouble.from_server { "refused" } else { "unanswered" });
+        let after = match &trouble.reaction {
+            Reaction::NewSession { cause, after } => {
+                return Err(Ending::Obsolete { cause: *cause, after: *after });
+            }
+            Reaction::Superseded => return Err(Ending::Superseded),
+            Reaction::Reconnect { after } | Reaction::SlowDown { after } => *after,
+            Reaction::WaitForOther { .. }
+            | Reaction::OtherTree { .. }
+            | Reaction::RenewSpool
+            | Reaction::StopScanning
+            | Reaction::ResumeFrom { .. }
+            | Reaction::BackOff
+            | Reaction::Report => Duration::ZERO,
+        };
+        let now = self.deps.clock.monotonic();
+        let silent = now.since(heard);
+        if told.is_news(&trouble.text, now) {
+            let seconds = silent.as_secs();
+            tracing::warn!(session = %self.session, seconds, "heartbeat failed: {}", trouble.text);
+        }
+        self.board.trouble(Some(&trouble.text));
+        self.board.lost(silent > self.timeout);
+        let soon = self.deps.ids.jitter(RETRY, 0.5);
+        Ok(after.max(soon).min(self.interval))
+    }
+
+    fn count(&self, outcome: &str) {
+        self.deps.metrics.heartbeats.with_label_values(&[outcome]).inc();
+    }
+}

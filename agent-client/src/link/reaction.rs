@@ -1,0 +1,143 @@
+//! What the agent does about each refusal: the last column of the status table (3-protocol).
+//!
+//! Owns that column, for calls that go on with a session (heartbeat, streams) and for the call that
+//! begins one. Must never: read a message; a refusal is a type here. Tested row by row.
+
+use std::time::Duration;
+
+use fusion_core::session::ObsoleteCause;
+use fusion_proto::status::{Other, Refusal};
+use tonic::Status;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reaction {
+    /// The session is obsolete: a new one after this time.
+    NewSession {
+        cause: ObsoleteCause,
+        after: Duration,
+    },
+    /// A newer process took over: stop.
+    Superseded,
+    /// Another agent has our name: wait for the rest of its timeout, then stop if it lives on.
+    WaitForOther { host: String, rest: Duration },
+    /// Stop: the root is another tree.
+    OtherTree { known: String, found: String },
+    /// A new spool id, numbers from 1, lost events.
+    RenewSpool,
+    /// Keep the session, stop scanning.
+    StopScanning,
+    /// The same session, another connection or stream, after this time.
+    Reconnect { after: Duration },
+    /// Go on from this sequence.
+    ResumeFrom { expected: u64 },
+    /// Go on, more slowly: at the earliest after this time.
+    SlowDown { after: Duration },
+    /// Try again with back-off: it may be set right on the other side.
+    BackOff,
+    /// Repeating is no use: say so.
+    Report,
+}
+
+/// What went wrong with a call, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) reaction: Reaction,
+    /// For the log and the heartbeat.
+    pub(crate) text: String,
+    /// Whether the server said it, and not the way there.
+    pub(crate) from_server: bool,
+}
+
+impl Trouble {
+    /// Reads a status.
+    pub(crate) fn of(status: &Status) -> Self {
+        match Refusal::from_status(status) {
+            Ok(refusal) => Self {
+                reaction: react(&refusal),
+                text: refusal.to_string(),
+                from_server: true,
+            },
+            Err(other) => Self { text: text_of(&other, status), ..Self::of_other(&other) },
+        }
+    }
+
+    /// Something other than a status went wrong.
+    pub(crate) fn unexpected(text: impl Into<String>) -> Self {
+        Self { reaction: Reaction::BackOff, text: text.into(), from_server: false }
+    }
+
+    fn of_other(other: &Other) -> Self {
+        let reaction = match other.code {
+            tonic::Code::ResourceExhausted => {
+                Reaction::SlowDown { after: Duration::from_millis(500) }
+            }
+            tonic::Code::InvalidArgument => Reaction::Report,
+            _ => Reaction::BackOff,
+        };
+        Self { reaction, text: String::new(), from_server: other.reason.is_some() }
+    }
+}
+
+/// The text of a status that is not ours, with what lies below it: "transport error" alone helps
+/// nobody.
+fn text_of(other: &Other, status: &Status) -> String {
+    let mut text = other.to_string();
+    let mut source = std::error::Error::source(status);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The reaction to a refusal. No `_` arm: a new row does not compile until it has one.
+fn react(refusal: &Refusal) -> Reaction {
+    match refusal {
+        Refusal::SessionObsolete { cause: ObsoleteCause::Superseded, .. } => Reaction::Superseded,
+        Refusal::SessionObsolete { cause, retry_after, .. } => {
+            Reaction::NewSession { cause: *cause, after: *retry_after }
+        }
+        Refusal::AgentIdConflict { host, retry_after, .. } => {
+            Reaction::WaitForOther { host: host.clone(), rest: *retry_after }
+        }
+        Refusal::RootMismatch { known, found } => {
+            Reaction::OtherTree { known: known.clone(), found: found.clone() }
+        }
+        Refusal::SpoolRolledBack { .. } => Reaction::RenewSpool,
+        Refusal::NotLeader { .. } | Refusal::LeaderEpochStale { .. } => Reaction::StopScanning,
+        Refusal::SequenceGap { expected } => Reaction::ResumeFrom { expected: *expected },
+        Refusal::ServerDraining { retry_after } | Refusal::StreamReplaced { retry_after } => {
+            Reaction::Reconnect { after: *retry_after }
+        }
+        Refusal::QuotaExceeded { retry_after, .. }
+        | Refusal::RateExceeded { retry_after, .. }
+        | Refusal::QueueFull { retry_after, .. }
+        | Refusal::WatcherTooSlow { retry_after, .. }
+        | Refusal::ViewNotReady { retry_after, .. } => {
+            Reaction::SlowDown { after: *retry_after }
+        }
+        Refusal::InvalidArgument { .. } => Reaction::Report,
+        // An operator can set these right while the agent waits.
+        Refusal::ViewOccupied { .. }
+        | Refusal::ViewNotFound { .. }
+        | Refusal::Unauthenticated { .. }
+        | Refusal::PermissionDenied { .. }
+        | Refusal::DeadlineExceeded
+        | Refusal::Internal { .. }
+        // The rest is never said to an agent's calls; should it be, waiting does no harm.
+        | Refusal::SessionNotFound { .. }
+        | Refusal::PathNotFound { .. }
+        | Refusal::JobNotFound { .. }
+        | Refusal::TrashNotFound { .. }
+        | Refusal::NotADirectory { .. }
+        | Refusal::IdempotencyKeyReused
+        | Refusal::VersionMismatch { .. }
+        | Refusal::IllegalTransition { .. }
+        | Refusal::RevisionCompacted { .. }
+        | Refusal::RevisionUnknown { .. } => Reaction::BackOff,
+    }
+}

@@ -1,0 +1,253 @@
+//! The session state machine: Joining → Leading | Following → (obsolete) Joining … → Stopped.
+//!
+//! Owns the life of one session after the other. What ends a session is always said by the server or
+//! by our own shutdown; a broken connection ends nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::id::SessionId;
+use fusion_core::session::ObsoleteCause;
+use fusion_proto::convert::session::{CreatedSession, EndSession};
+use fusion_proto::limits::MESSAGE_BYTES;
+use fusion_proto::pb;
+use fusion_proto::pb::event_service_client::EventServiceClient;
+use fusion_proto::pb::session_service_client::SessionServiceClient;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+
+use super::backoff::Backoff;
+use super::batch::ScanSink;
+use super::board::{Board, COMMANDS_WAITING, Reports};
+use super::channel::channel;
+use super::heartbeat::HeartbeatTask;
+use super::lane::{LaneTask, SentBatches};
+use super::realtime::RealtimeSource;
+use super::scan::ScanSource;
+use super::{Command, LinkConfig, LinkDeps, LinkError, LinkView, Standing, TimeExchange};
+use crate::spawn::spawn;
+
+/// Longest that the goodbye may take: the server may be gone.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(700);
+
+/// How a session ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The server no longer honours it.
+    Obsolete {
+        cause: ObsoleteCause,
+        after: Duration,
+    },
+    /// A newer process took over.
+    Superseded,
+    /// The spool was rolled back.
+    RenewSpool,
+    /// A part of the link broke; the session is ended and begun anew.
+    Broken(&'static str),
+}
+
+/// The link, built and not yet running.
+pub struct Link {
+    pub(crate) config: LinkConfig,
+    pub(crate) deps: LinkDeps,
+    pub(crate) control: SessionServiceClient<Channel>,
+    realtime: EventServiceClient<Channel>,
+    scan: EventServiceClient<Channel>,
+    pub(crate) board: Arc<Board>,
+    reports: Arc<Reports>,
+    pub(crate) exchange: Arc<TimeExchange>,
+    pub(crate) backoff: Backoff,
+}
+
+/// What the rest of the agent has of the link.
+pub struct LinkHandle {
+    /// How the link is.
+    pub view: watch::Receiver<LinkView>,
+    /// What the server asks for; each command comes once.
+    pub commands: mpsc::Receiver<Command>,
+    /// How commands go.
+    pub reports: Arc<Reports>,
+    /// The server's time.
+    pub exchange: Arc<TimeExchange>,
+}
+
+impl Link {
+    /// Makes the connections, which connect when they are used.
+    ///
+    /// # Errors
+    /// The URL is none that the library takes.
+    pub fn new(config: LinkConfig, deps: LinkDeps) -> Result<(Self, LinkHandle), LinkError> {
+        let server = config.server.clone();
+        Self::connected_by(config, deps, || {
+            channel(&server).map_err(|error| LinkError::Refused(error.to_string()))
+        })
+    }
+
+    /// The same over connections of somebody else's making.
+    pub(crate) fn connected_by(
+        config: LinkConfig,
+        deps: LinkDeps,
+        connect: impl Fn() -> Result<Channel, LinkError>,
+    ) -> Result<(Self, LinkHandle), LinkError> {
+        let events = |channel| {
+            EventServiceClient::new(channel)
+                .max_decoding_message_size(MESSAGE_BYTES)
+                .max_encoding_message_size(MESSAGE_BYTES)
+        };
+        let (commands, commands_arriving) = mpsc::channel(COMMANDS_WAITING);
+        let board = Arc::new(Board::new(commands));
+        let (reports, exchange) = (Arc::new(Reports::default()), Arc::default());
+        let handle = LinkHandle {
+            view: board.subscribe(),
+            commands: commands_arriving,
+            reports: Arc::clone(&reports),
+            exchange: Arc::clone(&exchange),
+        };
+        let link = Self {
+            control: SessionServiceClient::new(connect()?),
+            realtime: events(connect()?),
+            scan: events(connect()?),
+            config,
+            deps,
+            board,
+            reports,
+            exchange,
+            backoff: Backoff::default(),
+        };
+        Ok((link, handle))
+    }
+
+    /// Has one session after the other until `shutdown`; then says goodbye.
+    ///
+    /// # Errors
+    /// The server refuses this agent for good.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), LinkError> {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let created = tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                created = self.join() => created?,
+            };
+            let session = created.session;
+            let ending = tokio::select! {
+                () = &mut shutdown => {
+                    self.board.set(None);
+                    self.goodbye(session).await;
+                    return Ok(());
+                }
+                ending = self.live(created) => ending,
+            };
+            self.board.set(None);
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                over = self.over(session, ending) => over?,
+            }
+        }
+    }
+
+    /// One session, from its beginning until something ends it.
+    async fn live(&mut self, created: CreatedSession) -> Ending {
+        let session = created.session;
+        let (scan, arriving) = ScanSink::new();
+        let heartbeat = spawn("heartbeat", self.heartbeat(&created).run());
+        let source = RealtimeSource::new(self.deps.spool.clone(), Arc::clone(&self.exchange));
+        let realtime = spawn("realtime lane", self.lane(session, &self.realtime, source).run());
+        let source = ScanSource::new(arriving);
+        let lane = spawn("scan lane", self.lane(session, &self.scan, source).run());
+        self.board.set(Some(Standing {
+            session,
+            role: created.info.role,
+            epoch: created.leader_epoch,
+            settings: created.settings,
+            scan,
+        }));
+        self.backoff.healthy(self.deps.clock.monotonic());
+        let (name, ended) = tokio::select! {
+            ended = heartbeat => ("heartbeat", ended),
+            ended = realtime => ("realtime lane", ended),
+            ended = lane => ("scan lane", ended),
+        };
+        ended.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            self.deps.metrics.restarts.with_label_values(&[name]).inc();
+            Ending::Broken(name)
+        })
+    }
+
+    fn heartbeat(&self, created: &CreatedSession) -> HeartbeatTask {
+        HeartbeatTask {
+            session: created.session,
+            interval: created.heartbeat_interval,
+            timeout: created.info.timeout,
+            client: self.control.clone(),
+            deps: self.deps.clone(),
+            board: Arc::clone(&self.board),
+            reports: Arc::clone(&self.reports),
+            exchange: Arc::clone(&self.exchange),
+        }
+    }
+
+    fn lane<S>(
+        &self,
+        session: SessionId,
+        client: &EventServiceClient<Channel>,
+        source: S,
+    ) -> LaneTask<S> {
+        LaneTask {
+            session,
+            client: client.clone(),
+            source,
+            deps: self.deps.clone(),
+            board: Arc::clone(&self.board),
+            reports: Arc::clone(&self.reports),
+            sent: SentBatches::default(),
+        }
+    }
+
+    /// What follows the end of a session.
+    async fn over(&mut self, session: SessionId, ending: Ending) -> Result<(), LinkError> {
+        let patience = self.backoff.failed(self.deps.clock.monotonic(), &*self.deps.ids);
+        let (cause, wait) = match ending {
+            Ending::Superseded => return Err(LinkError::Superseded),
+            Ending::Obsolete { cause, after } => (cause_word(cause), patience.max(after)),
+            Ending::RenewSpool => {
+                // The old session holds our name under the old spool id.
+                self.goodbye(session).await;
+                let renewed = self.deps.spool.renew().await;
+                renewed.map_err(|error| LinkError::Spool(error.to_string()))?;
+                ("spool_rolled_back", patience)
+            }
+            Ending::Broken(_) => {
+                self.goodbye(session).await;
+                ("broken", patience)
+            }
+        };
+        tracing::warn!(%session, cause, wait = ?wait, "session over, beginning a new one");
+        self.deps.metrics.session_recoveries.with_label_values(&[cause]).inc();
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+
+    /// Ends the session, if there is still somebody to tell.
+    async fn goodbye(&mut self, session: SessionId) {
+        let request = pb::EndSessionRequest::from(&EndSession { session, allow_missing: true });
+        let call = self.control.end_session(request);
+        match tokio::time::timeout(GOODBYE_LIMIT, call).await {
+            Ok(Ok(_)) => tracing::info!(%session, "session ended"),
+            Ok(Err(status)) => tracing::info!(%session, "session not ended: {}", status.message()),
+            Err(_) => tracing::info!(%session, "session not ended: no answer"),
+        }
+    }
+}
+
+const fn cause_word(cause: ObsoleteCause) -> &'static str {
+    match cause {
+        ObsoleteCause::Expired => "expired",
+        ObsoleteCause::Superseded => "superseded",
+        ObsoleteCause::Evicted => "evicted",
+        ObsoleteCause::ViewReset => "view_reset",
+        ObsoleteCause::Unknown => "unknown",
+    }
+}

@@ -1,0 +1,456 @@
+//! A server that does what a test tells it, over connections in memory: time can be paused.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use fusion_core::evidence::{RootIdentity, RootState};
+use fusion_core::id::{AgentId, InstanceId, SessionId, ViewName};
+use fusion_core::time::{AgentTime, Monotonic};
+use fusion_proto::pb::event_service_server::{EventService, EventServiceServer};
+use fusion_proto::pb::push_events_request::Message as Up;
+use fusion_proto::pb::push_events_response::Message as Down;
+use fusion_proto::pb::session_service_server::{SessionService, SessionServiceServer};
+use fusion_proto::pb::{self, EndSessionResponse, HeartbeatResponse};
+use fusion_proto::status::Refusal;
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
+
+use crate::agent::spooler::SharedSpool;
+use crate::clock::RuntimeClock;
+use crate::config::ServerUrl;
+use crate::ids::RandomIds;
+use crate::link::{
+    AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkHandle, Reporter,
+};
+use crate::ops::metrics::Metrics;
+use crate::spawn::{Task, spawn};
+
+/// What one call is answered instead of what is right.
+pub(crate) enum Answer {
+    /// This refusal.
+    Refuse(Refusal),
+    /// Nothing, for ever.
+    Hang,
+}
+
+/// What a batch is answered instead of an acknowledgement.
+pub(crate) enum OnBatch {
+    /// The stream ends with this refusal.
+    End(Refusal),
+    /// It is acknowledged, and its rows are refused for this reason.
+    Reject(&'static str),
+    /// No answer.
+    Silent,
+}
+
+/// What the server saw, and what it is to do.
+#[derive(Default)]
+pub(crate) struct Script {
+    pub(crate) creates: Vec<(tokio::time::Instant, pb::CreateSessionRequest)>,
+    pub(crate) on_create: VecDeque<Answer>,
+    /// New sessions follow instead of leading.
+    pub(crate) follows: bool,
+    /// Heartbeats come every 50 ms instead of every 10 s.
+    pub(crate) beats_fast: bool,
+    pub(crate) heartbeats: Vec<pb::HeartbeatRequest>,
+    pub(crate) on_heartbeat: VecDeque<Answer>,
+    pub(crate) commands: Vec<pb::Command>,
+    pub(crate) ended: Vec<pb::EndSessionRequest>,
+    pub(crate) hang_on_end: bool,
+    pub(crate) openings: Vec<(tokio::time::Instant, pb::PushOpening)>,
+    pub(crate) on_opening: VecDeque<(pb::Lane, Refusal)>,
+    pub(crate) batches: Vec<(pb::Lane, pb::EvidenceBatch)>,
+    pub(crate) on_batch: VecDeque<OnBatch>,
+    /// Sequences that the server has, of the REALTIME lane.
+    pub(crate) applied: u64,
+    pub(crate) notices: Option<mpsc::Sender<Result<pb::PushEventsResponse, Status>>>,
+}
+
+impl Script {
+    fn role(&self) -> i32 {
+        let role =
+            if self.follows { pb::SessionRole::Follower } else { pb::SessionRole::Leader };
+        role.into()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Fake(Arc<Mutex<Script>>);
+
+impl Fake {
+    pub(crate) fn new(prepare: impl FnOnce(&mut Script)) -> Self {
+        let mut script = Script::default();
+        prepare(&mut script);
+        Self(Arc::new(Mutex::new(script)))
+    }
+
+    /// Serves on a free port until the task is dropped.
+    pub(crate) async fn listen(&self) -> (ServerUrl, Task<()>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = ServerUrl::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let router = self.router();
+        let server = spawn("fake server", async {
+            router.serve_with_incoming(incoming).await.unwrap();
+        });
+        (url, server)
+    }
+
+    fn router(&self) -> tonic::transport::server::Router {
+        Server::builder()
+            .add_service(SessionServiceServer::new(self.clone()))
+            .add_service(EventServiceServer::new(self.clone()))
+    }
+
+    /// Tells the agent on its latest stream.
+    pub(crate) async fn notice(&self, notice: pb::PushNotice) {
+        let sender = self.script().notices.clone().unwrap();
+        sender.send(down(Down::Notice(notice))).await.unwrap();
+    }
+
+    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    async fn answer(answer: Option<Answer>) -> Result<(), Status> {
+        match answer {
+            None => Ok(()),
+            Some(Answer::Refuse(refusal)) => Err(refusal.into_status()),
+            Some(Answer::Hang) => std::future::pending().await,
+        }
+    }
+}
+
+fn span(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn time(seconds: i64) -> Option<prost_types::Timestamp> {
+    Some(prost_types::Timestamp { seconds, nanos: 0 })
+}
+
+/// Seconds of the server's clock when the runtime's is at its start.
+pub(crate) const EPOCH: i64 = 1_800_000_000;
+
+#[tonic::async_trait]
+impl SessionService for Fake {
+    async fn create_session(
+        &self,
+        request: Request<pb::CreateSessionRequest>,
+    ) -> Result<Response<pb::CreateSessionResponse>, Status> {
+        let request = request.into_inner();
+        let (answer, epoch, role, beats_fast) = {
+            let mut script = self.script();
+            script.creates.push((tokio::time::Instant::now(), request.clone()));
+            let epoch = script.creates.len() as u64;
+            (script.on_create.pop_front(), epoch, script.role(), script.beats_fast)
+        };
+        Self::answer(answer).await?;
+        let session_id = Uuid::new_v4().to_string();
+        let fast = prost_types::Duration { seconds: 0, nanos: 50_000_000 };
+        let session = pb::Session {
+            session_id: session_id.clone(),
+            view: request.view,
+            agent_id: request.agent_id,
+            client: request.client,
+            state: pb::SessionState::Active.into(),
+            role,
+            leader_epoch: epoch,
+            created_at: time(EPOCH),
+            last_heartbeat: time(EPOCH),
+            timeout: span(30),
+            root_uri: request.root.map(|root| root.uri).unwrap_or_default(),
+            status: None,
+        };
+        Ok(Response::new(pb::CreateSessionResponse {
+            session: Some(session),
+            session_id,
+            role,
+            leader_epoch: epoch,
+            timeout: span(30),
+            heartbeat_interval: if beats_fast { Some(fast) } else { span(10) },
+            server_time: time(EPOCH),
+            settings: Some(pb::ViewSettings {
+                cache_horizon: span(60),
+                hot_threshold: span(30),
+                audit_interval: span(3600),
+                deep_audit_one_in: 4,
+                batch_rows: 1_000,
+                batch_bytes: 512 * 1024,
+            }),
+        }))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<pb::HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let (answer, commands, epoch, role) = {
+            let mut script = self.script();
+            script.heartbeats.push(request.into_inner());
+            let commands = script.commands.clone();
+            let epoch = script.creates.len() as u64;
+            (script.on_heartbeat.pop_front(), commands, epoch, script.role())
+        };
+        Self::answer(answer).await?;
+        Ok(Response::new(HeartbeatResponse {
+            server_time: time(EPOCH),
+            role,
+            leader_epoch: epoch,
+            commands,
+            reports_refused: Vec::new(),
+        }))
+    }
+
+    async fn end_session(
+        &self,
+        request: Request<pb::EndSessionRequest>,
+    ) -> Result<Response<EndSessionResponse>, Status> {
+        let hang = {
+            let mut script = self.script();
+            script.ended.push(request.into_inner());
+            script.hang_on_end
+        };
+        Self::answer(hang.then_some(Answer::Hang)).await?;
+        Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn get_session(
+        &self,
+        _: Request<pb::GetSessionRequest>,
+    ) -> Result<Response<pb::GetSessionResponse>, Status> {
+        Err(Status::unimplemented("not asked by agents"))
+    }
+
+    async fn list_sessions(
+        &self,
+        _: Request<pb::ListSessionsRequest>,
+    ) -> Result<Response<pb::ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("not asked by agents"))
+    }
+}
+
+type DownStream = ReceiverStream<Result<pb::PushEventsResponse, Status>>;
+
+fn down(message: Down) -> Result<pb::PushEventsResponse, Status> {
+    Ok(pb::PushEventsResponse { message: Some(message) })
+}
+
+#[tonic::async_trait]
+impl EventService for Fake {
+    type PushEventsStream = DownStream;
+
+    async fn push_events(
+        &self,
+        request: Request<Streaming<pb::PushEventsRequest>>,
+    ) -> Result<Response<DownStream>, Status> {
+        let mut up = request.into_inner();
+        let Some(Up::Opening(opening)) = up.message().await?.and_then(|first| first.message) else {
+            return Err(Status::internal("no opening"));
+        };
+        let lane = opening.lane();
+        let (sender, stream) = mpsc::channel(64);
+        let resume_after_sequence = {
+            let mut script = self.script();
+            let first_held = opening.first_held;
+            script.openings.push((tokio::time::Instant::now(), opening));
+            let refused = script.on_opening.iter().position(|(of, _)| *of == lane);
+            if let Some((_, refusal)) = refused.and_then(|at| script.on_opening.remove(at)) {
+                return Err(refusal.into_status());
+            }
+            script.notices = Some(sender.clone());
+            if lane == pb::Lane::Realtime { script.applied.max(first_held - 1) } else { 0 }
+        };
+        let _ = sender.send(down(Down::Opened(pb::PushOpened { resume_after_sequence }))).await;
+        let fake = self.clone();
+        // Ends with its stream; `forget` because nobody waits for it.
+        std::mem::forget(spawn("fake stream", async move {
+            while let Ok(Some(message)) = up.message().await {
+                let Some(Up::Batch(batch)) = message.message else { continue };
+                if fake.take(lane, batch, &sender).await.is_none() {
+                    return;
+                }
+            }
+        }));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn push_event_batch(
+        &self,
+        _: Request<pb::PushEventBatchRequest>,
+    ) -> Result<Response<pb::PushEventBatchResponse>, Status> {
+        Err(Status::unimplemented("not used by this agent"))
+    }
+}
+
+impl Fake {
+    /// Takes a batch; `None` if the stream is to end.
+    async fn take(
+        &self,
+        lane: pb::Lane,
+        batch: pb::EvidenceBatch,
+        sender: &mpsc::Sender<Result<pb::PushEventsResponse, Status>>,
+    ) -> Option<()> {
+        let sequence = batch.sequence;
+        let on_batch = {
+            let mut script = self.script();
+            script.batches.push((lane, batch));
+            script.on_batch.pop_front()
+        };
+        let mut acknowledgement =
+            pb::PushAcknowledgement { through_sequence: sequence, ..Default::default() };
+        match on_batch {
+            Some(OnBatch::Silent) => return Some(()),
+            Some(OnBatch::End(refusal)) => {
+                let _ = sender.send(Err(refusal.into_status())).await;
+                return None;
+            }
+            Some(OnBatch::Reject(reason)) => acknowledgement.rejected.push(pb::RejectedRow {
+                sequence,
+                row: None,
+                reason: reason.into(),
+                message: "scripted".into(),
+            }),
+            None => {}
+        }
+        if lane == pb::Lane::Realtime {
+            self.script().applied = sequence;
+        }
+        let _ = sender.send(down(Down::Acknowledgement(acknowledgement))).await;
+        Some(())
+    }
+}
+
+/// Says that all is well.
+struct Well;
+
+impl Reporter for Well {
+    fn status(&self) -> AgentStatus {
+        AgentStatus {
+            realtime_ready: true,
+            watched_directories: 1,
+            watch_limit: Some(10),
+            unwatched_directories: 0,
+            queue_depth: 0,
+            spool_bytes: 0,
+            oldest_unacknowledged: None,
+            root_state: RootState::Available,
+            errors: Vec::new(),
+            scan: None,
+            file_stats: 0,
+            left_out: Vec::new(),
+        }
+    }
+
+    fn root_identity(&self) -> RootIdentity {
+        RootIdentity { inode: 2, ..RootIdentity::default() }
+    }
+
+    fn delivered_through(&self) -> Option<Monotonic> {
+        None
+    }
+}
+
+/// A link with a scripted server behind it.
+pub(crate) struct Rig {
+    pub(crate) fake: Fake,
+    pub(crate) handle: LinkHandle,
+    pub(crate) spool: SharedSpool,
+    pub(crate) metrics: Arc<Metrics>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    link: Task<Result<(), LinkError>>,
+    _server: Task<()>,
+    _folder: tempfile::TempDir,
+}
+
+impl Rig {
+    /// Starts server and link.
+    pub(crate) fn start(prepare: impl FnOnce(&mut Script)) -> Self {
+        let fake = Fake::new(prepare);
+        let (connections, incoming) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(8);
+        let services = fake.router();
+        let server = spawn("fake server", async {
+            services.serve_with_incoming(ReceiverStream::new(incoming)).await.unwrap();
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(5)));
+        let ids = Arc::new(RandomIds);
+        let spool = SharedSpool::for_test(folder.path(), clock.clone(), ids.clone());
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let deps = LinkDeps {
+            clock,
+            ids,
+            metrics: Arc::clone(&metrics),
+            reporter: Arc::new(Well),
+            spool: spool.clone(),
+        };
+        let connect = || Ok(connect(connections.clone()));
+        let (link, handle) = Link::connected_by(config(), deps, connect).unwrap();
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let link = spawn("link", link.run(async {
+            let _ = stopped.await;
+        }));
+        let stop = Some(stop);
+        Self { fake, handle, spool, metrics, stop, link, _server: server, _folder: folder }
+    }
+
+    /// Runs until the script says so; on paused time this costs none.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&Script) -> bool) {
+        for _ in 0..20_000 {
+            if is(&self.fake.script()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {what}");
+    }
+
+    /// Waits for a session and gives it.
+    pub(crate) async fn session(&mut self) -> SessionId {
+        let view = self.handle.view.wait_for(|view| view.standing.is_some()).await.unwrap();
+        view.standing.as_ref().unwrap().session
+    }
+
+    /// Tells the link to stop, and gives how it ended.
+    pub(crate) async fn stop(mut self) -> Result<(), LinkError> {
+        let _ = self.stop.take().unwrap().send(());
+        self.link.await.unwrap()
+    }
+
+    /// How the link ended by itself.
+    pub(crate) async fn ended(self) -> Result<(), LinkError> {
+        self.link.await.unwrap()
+    }
+}
+
+fn config() -> LinkConfig {
+    LinkConfig {
+        server: ServerUrl::new("http://fake:1").unwrap(),
+        view: ViewName::new("v").unwrap(),
+        agent: AgentId::new("agent-1").unwrap(),
+        instance: InstanceId::new(Uuid::new_v4()),
+        client: ClientInfo::default(),
+        root_uri: "file://test/".into(),
+        proposed_timeout: None,
+    }
+}
+
+fn connect(connections: mpsc::Sender<Result<DuplexStream, std::io::Error>>) -> Channel {
+    Endpoint::from_static("http://fake:1").connect_with_connector_lazy(tower::service_fn(
+        move |_: tonic::transport::Uri| {
+            let connections = connections.clone();
+            async move {
+                let (ours, theirs) = tokio::io::duplex(1 << 20);
+                let taken = connections.send(Ok(theirs)).await;
+                taken.map_err(|_| std::io::ErrorKind::ConnectionRefused)?;
+                Ok::<_, std::io::Error>(TokioIo::new(ours))
+            }
+        },
+    ))
+}

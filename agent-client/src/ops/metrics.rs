@@ -1,0 +1,232 @@
+//! Every metric of the agent: one file of names.
+//!
+//! A registry per agent, so that server and agent can share a process. Label sets are bounded: lane,
+//! source, role, cause; never a path, a session or a text of somebody else.
+
+use fusion_core::evidence::Source;
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The agent's metrics; the field names are the metrics' names without `fusion_agent_` and suffix.
+#[allow(missing_docs, reason = "each is described where it is made, for people who scrape it")]
+pub struct Metrics {
+    registry: Registry,
+    pub watched_directories: IntGauge,
+    pub watch_limit: IntGauge,
+    pub unwatched_directories: IntGauge,
+    pub kernel_overflows: IntCounter,
+    pub event_queue: IntGauge,
+    pub spool_batches: IntGauge,
+    pub spool_bytes: IntGauge,
+    pub spool_oldest: Gauge,
+    pub spool_full: IntCounter,
+    pub file_stats: IntCounter,
+    pub scans: IntCounterVec,
+    pub scan_running: IntGaugeVec,
+    pub scan_directories: IntCounterVec,
+    pub scan_entries: IntCounterVec,
+    pub scan_errors: IntCounterVec,
+    pub scan_rate: GaugeVec,
+    pub role: IntGaugeVec,
+    pub leader_epoch: IntGauge,
+    pub session_recoveries: IntCounterVec,
+    pub reconnects: IntCounterVec,
+    pub heartbeats: IntCounterVec,
+    pub batches_sent: IntCounterVec,
+    pub batches_acknowledged: IntCounterVec,
+    pub batches_resent: IntCounterVec,
+    pub unacknowledged: IntGaugeVec,
+    pub rows_rejected: IntCounterVec,
+    pub acknowledgement: HistogramVec,
+    pub commands: IntCounterVec,
+    pub restarts: IntCounterVec,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    /// Two metrics have one name, or a name is malformed: a bug that the test below finds.
+    #[expect(clippy::too_many_lines, reason = "one table; split up it could not be read as one")]
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let make = Maker(Registry::new());
+        make.build_info()?;
+        Ok(Self {
+            watched_directories: make.gauge("watched_directories", "Directories watched.")?,
+            watch_limit: make.gauge(
+                "watch_limit",
+                "Most directories that may be watched; 0 where no watch per directory is needed.",
+            )?,
+            unwatched_directories: make.gauge(
+                "unwatched_directories",
+                "Directories that should be watched but cannot be.",
+            )?,
+            kernel_overflows: make
+                .counter("kernel_overflows_total", "Times that events were lost.")?,
+            event_queue: make
+                .gauge("event_queue", "Events read from the kernel and not yet made evidence.")?,
+            spool_batches: make.gauge("spool_batches", "Batches in the spool.")?,
+            spool_bytes: make.gauge("spool_bytes", "Bytes in the spool, not yet acknowledged.")?,
+            spool_oldest: make
+                .gauge_f64("spool_oldest_age_seconds", "Age of the oldest batch in the spool.")?,
+            spool_full: make.counter("spool_full_total", "Times that the spool was full.")?,
+            file_stats: make
+                .counter("file_stats_total", "Files looked at, one stat each, by scans and events.")?,
+            scans: make.counters("scans_total", "Scans that ended.", &["source", "outcome"])?,
+            scan_running: make.gauges("scan_running", "1 while a scan runs.", &["source"])?,
+            scan_directories: make
+                .counters("scan_directories_total", "Directories listed.", &["source"])?,
+            scan_entries: make
+                .counters("scan_entries_total", "Entries seen by scans.", &["source"])?,
+            scan_errors: make.counters(
+                "scan_errors_total",
+                "Directories and entries that could not be read.",
+                &["source"],
+            )?,
+            scan_rate: make.gauges_f64(
+                "scan_entries_per_second",
+                "Entries per second of the running or latest scan.",
+                &["source"],
+            )?,
+            role: make.gauges("role", "1 for the role that the agent has.", &["role"])?,
+            leader_epoch: make
+                .gauge("leader_epoch", "The leadership that the agent holds or follows.")?,
+            session_recoveries: make.counters(
+                "session_recoveries_total",
+                "New sessions after an obsolete one, by why that was obsolete.",
+                &["cause"],
+            )?,
+            reconnects: make.counters(
+                "reconnects_total",
+                "Streams that were opened again in the same session.",
+                &["lane"],
+            )?,
+            heartbeats: make
+                .counters("heartbeats_total", "Heartbeats by outcome.", &["outcome"])?,
+            batches_sent: make
+                .counters("batches_sent_total", "Batches sent, repeats included.", &["lane"])?,
+            batches_acknowledged: make
+                .counters("batches_acknowledged_total", "Batches acknowledged.", &["lane"])?,
+            batches_resent: make
+                .counters("batches_resent_total", "Batches sent again.", &["lane"])?,
+            unacknowledged: make.gauges(
+                "unacknowledged_batches",
+                "Batches sent and not yet acknowledged.",
+                &["lane"],
+            )?,
+            rows_rejected: make
+                .counters("rows_rejected_total", "Rows that the server refused.", &["lane"])?,
+            acknowledgement: make.seconds(
+                "acknowledgement_seconds",
+                "From sending a batch to its acknowledgement.",
+                &["lane"],
+            )?,
+            commands: make
+                .counters("commands_total", "Commands of the server by outcome.", &["outcome"])?,
+            restarts: make.counters(
+                "part_restarts_total",
+                "Parts of the agent that failed and were started again.",
+                &["part"],
+            )?,
+            registry: make.0,
+        })
+    }
+
+    /// All metrics as Prometheus reads them.
+    ///
+    /// # Errors
+    /// A metric cannot be written: a bug.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// The label of a scan's source.
+#[must_use]
+pub const fn source_label(source: Source) -> &'static str {
+    match source {
+        Source::Snapshot => "snapshot",
+        Source::Audit => "audit",
+        Source::OnDemand => "on_demand",
+        Source::Discovery => "discovery",
+    }
+}
+
+/// For gauges that show a count; a count beyond i64 is a bug that a metric need not show.
+#[must_use]
+pub fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Makes metrics and registers them.
+struct Maker(Registry);
+
+type Made<T> = Result<T, prometheus::Error>;
+
+impl Maker {
+    fn register<T: prometheus::core::Collector + Clone + 'static>(&self, metric: T) -> Made<T> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("fusion_agent_{name}"), help)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Made<IntGauge> {
+        self.register(IntGauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn gauge_f64(&self, name: &str, help: &str) -> Made<Gauge> {
+        self.register(Gauge::with_opts(Self::opts(name, help))?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntGaugeVec> {
+        self.register(IntGaugeVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn gauges_f64(&self, name: &str, help: &str, labels: &[&str]) -> Made<GaugeVec> {
+        self.register(GaugeVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Made<IntCounter> {
+        self.register(IntCounter::with_opts(Self::opts(name, help))?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntCounterVec> {
+        self.register(IntCounterVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Made<HistogramVec> {
+        let buckets = prometheus::exponential_buckets(0.000_25, 2.0, 16)?;
+        let opts = HistogramOpts::new(format!("fusion_agent_{name}"), help).buckets(buckets);
+        self.register(HistogramVec::new(opts, labels)?)
+    }
+
+    fn build_info(&self) -> Made<()> {
+        let opts = Opts::new("fusion_build_info", "1; the labels say what is running.");
+        let info = self.register(IntGaugeVec::new(opts, &["program", "version"])?)?;
+        info.with_label_values(&["agent-client", env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let metrics = Metrics::new().unwrap();
+        metrics.file_stats.inc();
+        metrics.reconnects.with_label_values(&["scan"]).inc();
+        let text = metrics.text().unwrap();
+        assert!(text.contains("fusion_agent_file_stats_total 1"), "{text}");
+        assert!(text.contains("fusion_agent_reconnects_total{lane=\"scan\"} 1"), "{text}");
+        assert!(text.contains("fusion_build_info{"), "{text}");
+    }
+}

@@ -1,0 +1,140 @@
+//! Whether the storage behind a root is there, and whether it is the one that it was (R11).
+
+use std::ffi::CString;
+use std::fs;
+
+use fusion_core::time::StorageTime;
+pub use fusion_core::evidence::RootIdentity;
+use rustix::fd::{AsRawFd as _, OwnedFd};
+use rustix::fs::{Mode, OFlags, RawDir, StatxFlags, openat, statx};
+use rustix::io::Errno;
+
+use super::root::{Root, RootOptions};
+use super::stat;
+
+/// Most top-level entries in an identity.
+const TOP_MAX: usize = 64;
+/// Most top-level entries that are looked at. Of more, those with the smallest inode numbers: a
+/// choice that every host makes alike.
+const LOOKED_AT_MAX: usize = 4_096;
+
+/// What a second look at the root's path shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootCheck {
+    /// The path leads to the directory that is held open.
+    Same,
+    /// The path leads to another directory: unmounted, mounted over, moved, or made anew.
+    Replaced,
+    /// The path leads nowhere, or the storage does not answer as it should.
+    Gone(Errno),
+}
+
+impl Root {
+    /// Looks at the root's path again. May hang with the storage, as every call here.
+    #[must_use]
+    pub fn check(&self) -> RootCheck {
+        let held = super::root::stat_of(self.as_fd());
+        let fresh = Root::open(self.path(), RootOptions::default());
+        match (held, fresh) {
+            (Err(errno), _) => RootCheck::Gone(errno),
+            (_, Err(error)) => RootCheck::Gone(error.errno),
+            (Ok(_), Ok(fresh)) if fresh.id() == self.id() => RootCheck::Same,
+            (Ok(_), Ok(_)) => RootCheck::Replaced,
+        }
+    }
+
+    /// What tells this tree from another: file system, inode, birth, and what stands at its top.
+    ///
+    /// # Errors
+    /// The root cannot be read.
+    pub fn identity(&self) -> Result<RootIdentity, Errno> {
+        let mask = stat::MASK | StatxFlags::BTIME;
+        let looked = statx(self.as_fd(), "", stat::SELF, mask)?;
+        let has_birth = looked.stx_mask & StatxFlags::BTIME.bits() != 0;
+        Ok(RootIdentity {
+            fs_type: self.fs_type().unwrap_or_default(),
+            inode: looked.stx_ino,
+            born: has_birth.then(|| stat::nanos(looked.stx_btime).0),
+            top: self.top()?,
+        })
+    }
+
+    /// Name and inode of the top-level entries that have not changed for longest.
+    fn top(&self) -> Result<Vec<(Vec<u8>, u64)>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(self.as_fd(), ".", flags, Mode::empty())?;
+        let mut names = top_names(&directory)?;
+        names.sort_unstable();
+        names.truncate(LOOKED_AT_MAX);
+        let mut top: Vec<(StorageTime, CString, u64)> = Vec::with_capacity(names.len());
+        for (_, name) in names {
+            // What vanished meanwhile, or cannot be looked at, is left to the others.
+            if let Ok(looked) = statx(&directory, &name, stat::NAME, stat::MASK) {
+                top.push((stat::nanos(looked.stx_ctime).0, name, looked.stx_ino));
+            }
+        }
+        top.sort_unstable();
+        top.truncate(TOP_MAX);
+        Ok(top.into_iter().map(|(_, name, inode)| (name.into_bytes(), inode)).collect())
+    }
+
+    /// The kernel's name of the file system: the third field after `-` in mountinfo, for our mount.
+    fn fs_type(&self) -> Option<String> {
+        let fd_info = format!("/proc/self/fdinfo/{}", self.as_fd().as_raw_fd());
+        let fd_info = fs::read_to_string(fd_info).ok()?;
+        let mount = fd_info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+        let mounts = fs::read("/proc/self/mountinfo").ok()?;
+        String::from_utf8_lossy(&mounts).lines().find_map(|line| {
+            let (head, tail) = line.split_once(" - ")?;
+            let of_ours = head.split(' ').next() == Some(mount);
+            of_ours.then(|| tail.split(' ').next().map(str::to_owned))?
+        })
+    }
+}
+
+/// (inode, name) of all entries, as the directory gives them.
+fn top_names(directory: &OwnedFd) -> Result<Vec<(u64, CString)>, Errno> {
+    let mut buffer: Vec<u8> = Vec::with_capacity(32 * 1024);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push((entry.ino(), name.to_owned()));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_names_what_stands_at_the_top() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..70 {
+            fs::write(folder.path().join(format!("f{number:02}")), "").unwrap();
+        }
+        let root = Root::open(folder.path(), RootOptions::default()).unwrap();
+        let identity = root.identity().unwrap();
+        assert_eq!(identity.inode, root.id().inode);
+        assert_eq!(identity.top.len(), TOP_MAX);
+        assert!(!identity.fs_type.is_empty());
+        assert_eq!(identity, root.identity().unwrap());
+        assert_eq!(root.check(), RootCheck::Same);
+    }
+
+    #[test]
+    fn a_root_that_was_moved_or_made_anew_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        fs::create_dir(&path).unwrap();
+        let root = Root::open(&path, RootOptions::default()).unwrap();
+        fs::rename(&path, folder.path().join("elsewhere")).unwrap();
+        assert_eq!(root.check(), RootCheck::Gone(Errno::NOENT));
+        fs::create_dir(&path).unwrap();
+        assert_eq!(root.check(), RootCheck::Replaced);
+    }
+}

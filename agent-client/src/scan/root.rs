@@ -1,0 +1,208 @@
+//! The root of a tree: the one descriptor from which everything else is opened.
+//!
+//! Owns the way from a path of the view to a descriptor: relative to the root, through no symbolic
+//! link, never above the root, and into another mount only if asked. With `openat2` the kernel sees
+//! to that; where it is missing (before Linux 5.6, or behind an old seccomp filter) every component
+//! is opened by itself with `O_NOFOLLOW`.
+//!
+//! A root that is held keeps its file system busy: it can only be unmounted lazily. That is wanted:
+//! evidence never mixes two storages. Whether the path still leads here is asked by
+//! [`Root::check`]; if not, a new `Root` is opened and everything built on the old one is ended.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use fusion_core::path::PathRef;
+use fusion_core::stat::{Kind, Stat};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, statx};
+use rustix::io::Errno;
+
+use super::stat;
+
+/// What is one file on a host: names come and go, this stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device, as statx tells it (major in the high, minor in the low half).
+    pub device: u64,
+    /// The inode on it.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// The identity of what stands at a path outside the tree, such as our own spool.
+    ///
+    /// # Errors
+    /// The error number of the operating system.
+    pub fn of(path: &Path) -> Result<Self, Errno> {
+        Ok(stat::file_id(&statx(CWD, path, rustix::fs::AtFlags::empty(), stat::MASK)?))
+    }
+}
+
+/// How a tree is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RootOptions {
+    /// Whether directories on which something else is mounted are entered.
+    pub cross_mounts: bool,
+    /// Whether to do without `openat2` even where it exists. For tests.
+    pub without_openat2: bool,
+}
+
+/// Why a directory cannot be a root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("open root {}: {}", path.display(), std::io::Error::from(*errno))]
+pub struct RootError {
+    /// The path that was given.
+    pub path: PathBuf,
+    /// What the system said of it.
+    pub errno: Errno,
+}
+
+/// An open root. Shared by scans and watchers; opens and looks, and never writes.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    fd: OwnedFd,
+    id: FileId,
+    options: RootOptions,
+    has_openat2: bool,
+}
+
+/// A directory that was opened to look at names in it.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) fd: OwnedFd,
+    pub(crate) id: FileId,
+    /// Its stat, from before any name in it is looked at.
+    pub(crate) stat: Stat,
+}
+
+/// A directory for reading its names.
+pub(crate) const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NOATIME);
+
+/// A directory for looking at names in it: needs no right to read it, and costs less.
+pub(crate) const REACH: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+impl Root {
+    /// Opens a directory as root. The path itself may be, or lead through, a symbolic link.
+    ///
+    /// # Errors
+    /// Nothing stands there, it is no directory, or it must not be read.
+    pub fn open(path: &Path, options: RootOptions) -> Result<Self, RootError> {
+        let failed = |errno| RootError { path: path.to_owned(), errno };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(CWD, path, flags, Mode::empty()).map_err(failed)?;
+        let looked = statx(&fd, "", stat::SELF, stat::MASK).map_err(failed)?;
+        let id = stat::file_id(&looked);
+        let probe = openat2(&fd, ".", REACH, Mode::empty(), ResolveFlags::BENEATH);
+        let has_openat2 = !options.without_openat2 && probe.is_ok();
+        Ok(Self { path: path.to_owned(), fd, id, options, has_openat2 })
+    }
+
+    /// The path that was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the root is.
+    #[must_use]
+    pub fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// Whether directories on which something else is mounted are entered.
+    #[must_use]
+    pub fn crosses_mounts(&self) -> bool {
+        self.options.cross_mounts
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Opens a directory to read its names.
+    pub(crate) fn open_to_read(&self, path: PathRef<'_>) -> Result<OwnedFd, Errno> {
+        match self.open_beneath(path, READ) {
+            // Only the owner may ask for no atime.
+            Err(Errno::PERM) => self.open_beneath(path, READ.difference(OFlags::NOATIME)),
+            result => result,
+        }
+    }
+
+    /// Opens a directory to look at names in it.
+    pub(crate) fn open_to_reach(&self, path: PathRef<'_>) -> Result<OwnedFd, Errno> {
+        self.open_beneath(path, REACH)
+    }
+
+    /// Opens a directory to look at names in it, and looks at itself.
+    pub(crate) fn reach(&self, path: PathRef<'_>) -> Result<Reached, Errno> {
+        let fd = self.open_to_reach(path)?;
+        let (id, stat) = stat_of(&fd)?;
+        Ok(Reached { fd, id, stat })
+    }
+
+    fn open_beneath(&self, path: PathRef<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
+        if !self.has_openat2 {
+            return self.walk_beneath(path, flags);
+        }
+        let relative = relative(path)?;
+        let mut resolve = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS;
+        if !self.options.cross_mounts {
+            resolve |= ResolveFlags::NO_XDEV;
+        }
+        // EAGAIN: a rename somewhere disturbed the kernel's check. It is rare and passes.
+        for _ in 0..64 {
+            match openat2(&self.fd, relative.as_c_str(), flags, Mode::empty(), resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// The same without `openat2`: one descriptor after the other, none through a link.
+    fn walk_beneath(&self, path: PathRef<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let mut names = path.names().peekable();
+        let mut at = openat(&self.fd, ".", REACH, Mode::empty())?;
+        while let Some(name) = names.next() {
+            let last = names.peek().is_none();
+            at = openat(&at, name, if last { flags } else { REACH }, Mode::empty())?;
+            self.refuse_other_device(&at)?;
+        }
+        if path.is_root() { openat(&self.fd, ".", flags, Mode::empty()) } else { Ok(at) }
+    }
+
+    /// What NO_XDEV does, save that it cannot see a bind mount of the same file system.
+    fn refuse_other_device(&self, fd: &OwnedFd) -> Result<(), Errno> {
+        if self.options.cross_mounts {
+            return Ok(());
+        }
+        let looked = statx(fd, "", stat::SELF, stat::MASK)?;
+        if stat::file_id(&looked).device == self.id.device { Ok(()) } else { Err(Errno::XDEV) }
+    }
+}
+
+/// The stat of an open directory.
+pub(crate) fn stat_of(fd: impl AsFd) -> Result<(FileId, Stat), Errno> {
+    let looked = statx(fd, "", stat::SELF, stat::MASK)?;
+    let (found, _) = stat::convert(&looked);
+    if found.kind == Kind::Directory {
+        Ok((stat::file_id(&looked), found))
+    } else {
+        Err(Errno::NOTDIR)
+    }
+}
+
+/// The path as the kernel takes it relative to the root.
+fn relative(path: PathRef<'_>) -> Result<CString, Errno> {
+    let bytes = if path.is_root() { b"." } else { &path.as_bytes()[1..] };
+    CString::new(bytes).map_err(|_| Errno::INVAL)
+}

@@ -1,0 +1,22 @@
+//! What a watcher counts, shared between its threads and whoever asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// See [`WatchCounts`](super::WatchCounts) for what each one means.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) events: AtomicU64,
+    pub(super) file_stats: AtomicU64,
+    pub(super) discovered: AtomicU64,
+    pub(super) overflows: AtomicU64,
+    pub(super) dropped_watches: AtomicU64,
+    pub(super) failed_looks: AtomicU64,
+}
+
+pub(super) fn add(counter: &AtomicU64, number: usize) {
+    counter.fetch_add(number as u64, Ordering::Relaxed);
+}
+
+pub(super) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}

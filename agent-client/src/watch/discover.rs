@@ -1,0 +1,183 @@
+//! Directories that appeared: watched, then listed, then what is below them.
+//!
+//! They are listed between rounds of events, for a short time each, so a large tree that is moved in
+//! does not hold up what happens elsewhere. A directory found here is known by its parent's node and
+//! its name, so that it is still found when a directory above it is renamed meanwhile. One that was
+//! listed before is not listed again as long as its watch lives: what came later raised an event.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::path::TreePath;
+use fusion_core::time::Monotonic;
+use rustix::fd::BorrowedFd;
+
+use super::counters::add;
+use super::interpreter::Interpreter;
+use super::table::NodeId;
+use super::{Shared, WatchEvidence};
+use crate::scan::{
+    DirectoryReader, FileId, Found, Placer, Reading, Rules, ScanCounters, Unlimited,
+};
+use fusion_core::path::PathRef;
+use fusion_core::stat::Stat;
+
+/// A directory to list.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    /// Where it is; `None` if its parent is not in the table.
+    pub(super) parent: Option<(NodeId, Arc<[u8]>)>,
+    /// Where it was found.
+    pub(super) path: TreePath,
+    /// It, and all below it, is listed even if it was before: it came from elsewhere.
+    pub(super) is_displaced: bool,
+}
+
+/// What is to be listed because of one event: depth first.
+#[derive(Debug)]
+struct Run {
+    since: Monotonic,
+    jobs: Vec<Job>,
+}
+
+/// All directories to list.
+pub(super) struct Discovery {
+    runs: VecDeque<Run>,
+    reader: DirectoryReader,
+    counters: ScanCounters,
+}
+
+impl Discovery {
+    pub(super) fn new() -> Self {
+        let counters = ScanCounters::default();
+        Self { runs: VecDeque::new(), reader: DirectoryReader::new(), counters }
+    }
+
+    /// Adds a directory and all below it.
+    pub(super) fn begin(&mut self, job: Job, since: Monotonic) {
+        self.runs.push_back(Run { since, jobs: vec![job] });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Not later than the oldest event whose directories are not all listed.
+    pub(super) fn oldest(&self) -> Option<Monotonic> {
+        self.runs.iter().map(|run| run.since).min()
+    }
+}
+
+impl Interpreter {
+    /// Lists what appeared, for about so long.
+    pub(super) fn discover(&mut self, slice: Duration) {
+        let end = self.shared.clock.monotonic().plus(slice);
+        while let Some(run) = self.discovery.runs.front_mut() {
+            match run.jobs.pop() {
+                None => {
+                    self.discovery.runs.pop_front();
+                }
+                Some(job) => self.list(job),
+            }
+            let is_over = self.shared.cancel.is_set() || self.outlet.is_broken();
+            if is_over || self.shared.clock.monotonic() >= end {
+                return;
+            }
+        }
+    }
+
+    fn list(&mut self, mut job: Job) {
+        if let Some((node, name)) = &job.parent {
+            let held = self.shared.places.lock();
+            let path = held.table.path(*node).and_then(|path| path.join(name).ok());
+            // Gone, or between the halves of a rename: its end will bring it here again.
+            let Some(path) = path else { return };
+            job.path = path;
+        }
+        if !job.is_displaced && self.is_listed(&job.path) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let rules = Rules {
+            root: &shared.root,
+            clock: &*shared.clock,
+            cancel: &shared.cancel,
+            counters: &self.discovery.counters,
+            pace: &Unlimited,
+            placer: Some(&*shared),
+            left_out: &shared.options.left_out,
+            max_rows: shared.max_children(),
+            names_only: false,
+        };
+        let is_loop = |file| shared.is_above(&job.path, file);
+        let outlet = &mut self.outlet;
+        let mut emit = |found| {
+            outlet.emit(match found {
+                Found::Listed(listed) => WatchEvidence::Listing(listed),
+                Found::Unreadable(unreadable) => WatchEvidence::Unreadable(unreadable),
+                Found::LeftOut(left_out) => WatchEvidence::LeftOut(left_out),
+            });
+            match outlet.is_broken() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let reading = self.discovery.reader.read(&rules, &job.path, is_loop, &mut emit);
+        if let Reading::Read(file) = reading {
+            add(&shared.counters.discovered, 1);
+            self.go_below(&job, file);
+        }
+    }
+
+    /// Notes that a directory is listed, and adds what is below it.
+    fn go_below(&mut self, job: &Job, file: FileId) {
+        let mut held = self.shared.places.lock();
+        let node = held.table.find(job.path.as_ref());
+        let node = node.filter(|node| held.table.file_of(*node) == Some(file));
+        if let Some(node) = node {
+            held.table.set_listed(node);
+        }
+        drop(held);
+        let Some(run) = self.discovery.runs.front_mut() else { return };
+        for path in self.discovery.reader.subdirectories() {
+            let name = path.as_ref().split_last().map(|(_, name)| Arc::from(name));
+            let parent = node.zip(name);
+            run.jobs.push(Job { parent, path, is_displaced: job.is_displaced });
+        }
+    }
+
+    fn is_listed(&self, path: &TreePath) -> bool {
+        let watched = {
+            let held = self.shared.places.lock();
+            held.table.find(path.as_ref()).and_then(|node| held.table.watched_at(node))
+        };
+        watched.filter(|watched| watched.is_listed).is_some_and(|watched| {
+            let reached = self.shared.root.reach(path.as_ref());
+            reached.is_ok_and(|reached| reached.id == watched.id)
+        })
+    }
+}
+
+impl Placer for Shared {
+    fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, _stat: &Stat) {
+        self.places.lock().place(&self.root, path, directory, id);
+    }
+}
+
+impl Shared {
+    /// Whether a file is one of the directories above a path, as far as they are watched.
+    fn is_above(&self, path: &TreePath, file: FileId) -> bool {
+        let held = self.places.lock();
+        let mut next = path.as_ref().split_last();
+        while let Some((parent, _)) = next {
+            let node = held.table.find(parent);
+            if node.and_then(|node| held.table.file_of(node)) == Some(file) {
+                return true;
+            }
+            next = parent.split_last();
+        }
+        false
+    }
+}

@@ -1,0 +1,380 @@
+//! Looking at what is due, and telling what stands there now.
+//!
+//! Renames first, in the order of their events; then names, directory by directory, those above
+//! before those below. In each directory its stat is taken first and serves all its names.
+
+use std::time::Duration;
+
+use fusion_core::path::TreePath;
+use fusion_core::stat::{Kind, Stat};
+use fusion_core::time::Monotonic;
+use rustix::io::Errno;
+
+use super::WatchEvidence;
+use super::counters::add;
+use super::discover::Job;
+use super::interpreter::Interpreter;
+use super::moves::{End, Half, Rename};
+use super::pending::{Due, Marks, Pending};
+use super::table::{NodeId, ROOT};
+use crate::scan::{FileId, Reached, is_absence, stat_in, stat_of};
+
+/// How long a directory that is not where it should be is given to turn up by a rename that we have
+/// not read yet: the kernel shows a rename shortly before it queues its events.
+const MISLED_FOR: Duration = Duration::from_millis(50);
+/// How soon such a directory is tried again.
+const MISLED_AGAIN: Duration = Duration::from_millis(2);
+
+impl Interpreter {
+    /// Tells of everything that is due.
+    pub(super) fn tell(&mut self) {
+        self.tell_renames();
+        self.give_up_halves();
+        let now = self.shared.clock.monotonic();
+        if self.pending.take_root(now) {
+            self.tell_root();
+        }
+        let due = self.pending.take_due(now);
+        let mut due = self.with_paths(due);
+        due.sort_by(|one, other| one.0.cmp(&other.0));
+        for (path, due) in due {
+            self.tell_directory(path, due);
+        }
+    }
+
+    fn with_paths(&self, due: Vec<Due>) -> Vec<(Option<TreePath>, Due)> {
+        let held = self.shared.places.lock();
+        let live = due.into_iter().filter(|due| held.table.is_live(due.node));
+        live.map(|due| (held.table.path(due.node), due)).collect()
+    }
+
+    fn tell_root(&mut self) {
+        let looked_at = self.shared.clock.monotonic();
+        match stat_of(self.shared.root.as_fd()) {
+            Ok((_, stat)) => self.outlet.emit(WatchEvidence::Upsert {
+                path: TreePath::root(),
+                stat,
+                parent: None,
+                atomic: true,
+                looked_at,
+            }),
+            Err(_) => add(&self.shared.counters.failed_looks, 1),
+        }
+    }
+
+    /// Looks at names of one directory.
+    fn tell_directory(&mut self, path: Option<TreePath>, due: Due) {
+        let file = {
+            let held = self.shared.places.lock();
+            if !held.table.is_live(due.node) {
+                return;
+            }
+            held.table.file_of(due.node)
+        };
+        // Between the halves of a rename it has no path.
+        let Some(path) = path else { return self.try_again(due) };
+        match self.shared.root.reach(path.as_ref()) {
+            Ok(reached) if file.is_none_or(|file| file == reached.id) => {
+                let mut names: Vec<(Box<[u8]>, Pending)> = due.names.into_iter().collect();
+                names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+                for (name, pending) in names {
+                    self.tell_name(&path, due.node, &reached, &name, pending);
+                }
+            }
+            Ok(_) => self.misled(due),
+            Err(errno) if is_absence(errno) => self.misled(due),
+            Err(_) => add(&self.shared.counters.failed_looks, due.names.len()),
+        }
+    }
+
+    /// The path does not lead to the directory that is watched. Our own rename explains it, or its
+    /// removal, once their events are read; if not, another host moved it: no evidence, no watch.
+    fn misled(&mut self, due: Due) {
+        let now = self.shared.clock.monotonic();
+        let is_final = due.misled_at.is_some_and(|at| at.plus(MISLED_FOR) <= now);
+        if is_final && self.shared.gate.is_drained(self.in_hand) {
+            add(&self.shared.counters.dropped_watches, 1);
+            self.pending.drop_directory(due.node);
+            let mut held = self.shared.places.lock();
+            if due.node != ROOT {
+                held.drop_watch(due.node);
+            }
+            return;
+        }
+        self.try_again(due);
+    }
+
+    fn try_again(&mut self, due: Due) {
+        let now = self.shared.clock.monotonic();
+        self.pending.put_back(due, now.plus(MISLED_AGAIN), now);
+    }
+
+    fn tell_name(
+        &mut self,
+        directory: &TreePath,
+        node: NodeId,
+        reached: &Reached,
+        name: &[u8],
+        pending: Pending,
+    ) {
+        let Ok(path) = directory.join(name) else {
+            return add(&self.shared.counters.failed_looks, 1);
+        };
+        let looked_at = self.shared.clock.monotonic();
+        let place = Place { path, node, name, parent: reached.stat };
+        match stat_in(&reached.fd, name) {
+            Ok((file, stat)) if stat.kind == Kind::Directory => {
+                if self.tell_subdirectory(&place, file, pending) {
+                    self.upsert(&place, stat, true, looked_at);
+                    self.discover_below(&place, pending);
+                }
+            }
+            Ok((_, stat)) => {
+                add(&self.shared.counters.file_stats, 1);
+                let atomic = self.is_finished(&place, &stat, pending.marks);
+                self.upsert(&place, stat, atomic, looked_at);
+                self.note_file(&place, &stat, pending, !atomic);
+            }
+            Err(errno) if is_absence(errno) => self.tell_absence(place, pending, looked_at),
+            Err(_) => add(&self.shared.counters.failed_looks, 1),
+        }
+    }
+
+    /// Whether a directory is to be told of: not if another one than the one we knew stands there
+    /// and no event has told us of that yet.
+    fn tell_subdirectory(&mut self, place: &Place<'_>, file: FileId, pending: Pending) -> bool {
+        self.recent.forget(place.node, place.name);
+        let held = self.shared.places.lock();
+        let child = held.table.child(place.node, place.name);
+        let known = child.and_then(|child| held.table.file_of(child));
+        pending.marks.has_appeared || known.is_none_or(|known| known == file)
+    }
+
+    fn discover_below(&mut self, place: &Place<'_>, pending: Pending) {
+        if pending.marks.has_appeared {
+            self.discovery.begin(
+                Job {
+                    parent: Some((place.node, place.name.into())),
+                    path: place.path.clone(),
+                    is_displaced: pending.marks.is_displaced,
+                },
+                pending.since,
+            );
+        }
+    }
+
+    /// Whether nobody that we know of is writing a file.
+    fn is_finished(&self, place: &Place<'_>, stat: &Stat, marks: Marks) -> bool {
+        let has_other_names = marks.is_born && stat.nlink > 1;
+        match (marks.is_closed, marks.is_open) {
+            _ if stat.kind != Kind::File => true,
+            (true, _) => true,
+            // A new name of a file that was there: nobody will close it.
+            (false, true) => has_other_names,
+            (false, false) => !self.recent.is_unfinished(place.node, place.name),
+        }
+    }
+
+    /// Remembers a file, and marks its other names if something happened to it.
+    fn note_file(&mut self, place: &Place<'_>, stat: &Stat, pending: Pending, is_unfinished: bool) {
+        // A file stands where a directory was.
+        let mut held = self.shared.places.lock();
+        if let Some(child) = held.table.child(place.node, place.name) {
+            held.remove(child);
+        }
+        drop(held);
+        if stat.kind != Kind::File {
+            self.recent.forget(place.node, place.name);
+            return;
+        }
+        let replaced = self.recent.note(place.node, place.name, stat.inode, is_unfinished);
+        if let Some(replaced) = replaced {
+            self.mark_others(replaced, place, pending);
+        }
+        if stat.nlink > 1 && pending.marks.is_own {
+            self.mark_others(stat.inode, place, pending);
+        }
+    }
+
+    /// Nothing stands there. That is evidence only if an event said so: else one will, or another
+    /// host did it.
+    fn tell_absence(
+        &mut self,
+        place: Place<'_>,
+        pending: Pending,
+        looked_at: Monotonic,
+    ) {
+        if !pending.marks.is_removed {
+            return;
+        }
+        let mut held = self.shared.places.lock();
+        if let Some(child) = held.table.child(place.node, place.name) {
+            held.remove(child);
+        }
+        drop(held);
+        if let Some(inode) = self.recent.forget(place.node, place.name) {
+            self.mark_others(inode, &place, pending);
+        }
+        // What came and went between two looks was never told of.
+        if !pending.marks.is_born {
+            let parent = Some(place.parent);
+            self.outlet.emit(WatchEvidence::Remove { path: place.path, parent, looked_at });
+        }
+    }
+
+    /// The other names of a file are to be looked at: no event comes for them.
+    fn mark_others(&mut self, inode: u64, place: &Place<'_>, pending: Pending) {
+        let now = self.shared.clock.monotonic();
+        for (node, name) in self.recent.others(inode, place.node, place.name) {
+            self.pending.mark(node, &name, Marks::default(), now, pending.since);
+        }
+    }
+
+    fn upsert(
+        &mut self,
+        place: &Place<'_>,
+        stat: Stat,
+        atomic: bool,
+        looked_at: Monotonic,
+    ) {
+        let (path, parent) = (place.path.clone(), Some(place.parent));
+        self.outlet.emit(WatchEvidence::Upsert { path, stat, parent, atomic, looked_at });
+    }
+
+    /// Tells of renames in the order of their events. The paths are those of that moment; once one
+    /// of a directory cannot be told as what it was, the paths of later ones cannot be trusted.
+    fn tell_renames(&mut self) {
+        let mut is_trusted = true;
+        for rename in self.moves.take_renames() {
+            let told = is_trusted && self.tell_rename(&rename).is_some();
+            if !told {
+                is_trusted &= !rename.is_directory;
+                self.look_at_both(&rename);
+            }
+        }
+    }
+
+    /// Tells of one rename, if what moved is found at its end and nothing at its beginning.
+    fn tell_rename(&mut self, rename: &Rename) -> Option<()> {
+        let (from_path, to_path) = (rename.from.path.clone()?, rename.to.path.clone()?);
+        let looked_at = self.shared.clock.monotonic();
+        let to_directory = self.reach(&rename.to)?;
+        let from_directory = match rename.from.node == rename.to.node {
+            true => None,
+            false => Some(self.reach(&rename.from)?),
+        };
+        let from_directory = from_directory.as_ref().unwrap_or(&to_directory);
+        let (file, stat) = stat_in(&to_directory.fd, &rename.to.name).ok()?;
+        let gone = stat_in(&from_directory.fd, &rename.from.name).err();
+        gone.filter(|errno: &Errno| is_absence(*errno))?;
+        if (stat.kind == Kind::Directory) != rename.is_directory {
+            return None;
+        }
+        let is_watched = {
+            let held = self.shared.places.lock();
+            if rename.child.is_some_and(|child| held.table.file_of(child) != Some(file)) {
+                return None;
+            }
+            rename.child.is_some_and(|child| held.table.watch_of(child).is_some())
+        };
+        self.outlet.emit(WatchEvidence::Rename {
+            from: from_path,
+            to: to_path.clone(),
+            stat,
+            from_parent: Some(from_directory.stat),
+            to_parent: Some(to_directory.stat),
+            looked_at,
+        });
+        self.after_rename(rename, to_path, &stat, to_directory.stat, is_watched);
+        Some(())
+    }
+
+    fn after_rename(
+        &mut self,
+        rename: &Rename,
+        path: TreePath,
+        stat: &Stat,
+        parent: Stat,
+        is_watched: bool,
+    ) {
+        let now = self.shared.clock.monotonic();
+        let (node, name) = (rename.to.node, &*rename.to.name);
+        let place = Place { path, node, name, parent };
+        let marks = rename.carried.unwrap_or_default();
+        let marks = Marks { has_appeared: !is_watched, is_removed: false, ..marks };
+        let pending = Pending { marks, due: now, since: rename.since };
+        if rename.is_directory {
+            return self.discover_below(&place, pending);
+        }
+        add(&self.shared.counters.file_stats, 1);
+        let was_unfinished = self.recent.is_unfinished(rename.from.node, &rename.from.name);
+        self.recent.forget(rename.from.node, &rename.from.name);
+        let own = Pending { marks: Marks { is_own: true, ..marks }, ..pending };
+        self.note_file(&place, stat, own, was_unfinished);
+        if let Some(carried) = rename.carried {
+            // What was to be said of it under its old name is said under its new one.
+            let marks = Marks { is_removed: false, ..carried };
+            self.pending.mark(node, name, marks, now, rename.since);
+        }
+    }
+
+    /// The directory of one end of a rename, if it is where it should be.
+    fn reach(&self, end: &End) -> Option<Reached> {
+        let (path, file) = {
+            let held = self.shared.places.lock();
+            (held.table.path(end.node)?, held.table.file_of(end.node))
+        };
+        let reached = self.shared.root.reach(path.as_ref()).ok()?;
+        file.is_none_or(|file| file == reached.id).then_some(reached)
+    }
+
+    /// A rename that cannot be told as one: both names are looked at, and all below the new one.
+    fn look_at_both(&mut self, rename: &Rename) {
+        let now = self.shared.clock.monotonic();
+        let own = Marks {
+            is_own: true,
+            has_appeared: rename.is_directory,
+            is_displaced: rename.is_directory,
+            ..Marks::default()
+        };
+        let from = Marks { is_removed: true, ..own };
+        self.pending.mark(rename.from.node, &rename.from.name, from, now, rename.since);
+        let carried = rename.carried.unwrap_or_default();
+        let to = Marks { is_closed: carried.is_closed, is_open: carried.is_open, ..own };
+        self.pending.mark(rename.to.node, &rename.to.name, to, now, rename.since);
+    }
+
+    /// First halves without a second: moved out of what is watched.
+    fn give_up_halves(&mut self) {
+        let now = self.shared.clock.monotonic();
+        let timeout = self.shared.options.pair_timeout;
+        for half in self.moves.take_overdue(now, timeout) {
+            if !self.shared.gate.is_drained(self.in_hand) {
+                // Its second half may be in what has not been taken in yet.
+                self.moves.push_half(Half { taken_at: now, ..half });
+                continue;
+            }
+            if let Some(child) = half.child {
+                self.shared.places.lock().remove(child);
+            }
+            let is_born = half.carried.is_some_and(|carried| carried.is_born);
+            let marks = Marks {
+                is_born,
+                is_removed: true,
+                has_appeared: true,
+                is_own: true,
+                ..Marks::default()
+            };
+            self.pending.mark(half.from.node, &half.from.name, marks, now, half.since);
+        }
+    }
+}
+
+/// A name that is being told of.
+struct Place<'a> {
+    path: TreePath,
+    node: NodeId,
+    name: &'a [u8],
+    /// The stat of its directory, from before it was looked at.
+    parent: Stat,
+}

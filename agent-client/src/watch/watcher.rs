@@ -1,0 +1,168 @@
+//! Starting and ending a watcher, and what others may ask of it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use fusion_core::path::PathRef;
+use fusion_core::stat::Stat;
+use fusion_core::time::Monotonic;
+use inotify::Inotify;
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use super::counters::{Counters, read};
+use super::gate::Gate;
+use super::interpreter::Interpreter;
+use super::places::Places;
+use super::reader::{self, Message};
+use super::{Shared, WatchCounts, WatchError, WatchOptions, WatchSink};
+use crate::clock::SharedClock;
+use crate::scan::{Cancel, FileId, Placer, Root};
+use crate::spawn::spawn_thread;
+
+/// A running watcher. Dropping it ends its threads without waiting for them; [`Watcher::stop`] waits.
+pub struct Watcher {
+    handle: WatchHandle,
+    threads: Vec<JoinHandle<()>>,
+    messages: Sender<Message>,
+}
+
+/// What the rest of the agent asks of a watcher; cheap to clone, and harmless after its end.
+#[derive(Clone)]
+pub struct WatchHandle(Arc<Shared>);
+
+impl Watcher {
+    /// Starts the threads. Nothing is watched yet: watches are placed by a scan that has
+    /// [`Watcher::handle`] as its placer.
+    ///
+    /// # Errors
+    /// The kernel gives no inotify instance, or no thread.
+    pub fn start(
+        root: Arc<Root>,
+        options: WatchOptions,
+        clock: SharedClock,
+        sink: Box<dyn WatchSink>,
+    ) -> Result<Self, WatchError> {
+        let inotify = Inotify::init().map_err(WatchError::Instance)?;
+        let kernel = || duplicate(&inotify).map_err(WatchError::Instance);
+        let limit = options.max_watches.unwrap_or(u64::MAX).min(kernel_limit());
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            places: Places::new(inotify.watches(), kernel()?, limit),
+            gate: Gate::new(kernel()?, clock.monotonic()),
+            counters: Counters::default(),
+            cancel: Cancel::new(),
+            stop_reader: Arc::new(tokio::sync::Notify::new()),
+            root,
+            options,
+            clock,
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(WatchError::Thread)?;
+        let (messages, inbox) = crossbeam_channel::unbounded();
+        let handle = WatchHandle(Arc::clone(&shared));
+        let mut watcher = Self { handle, threads: Vec::new(), messages: messages.clone() };
+        let interpreter =
+            Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
+        let read = move || {
+            if let Err(error) = reader::run(inotify, shared, messages.clone(), &runtime) {
+                tracing::error!(%error, "the watcher cannot read events any more");
+            }
+            let _ = messages.send(Message::End);
+        };
+        watcher.spawn("fusion-watch-tell", move || interpreter.run())?;
+        watcher.spawn("fusion-watch-read", read)?;
+        Ok(watcher)
+    }
+
+    /// What the rest of the agent asks of it.
+    #[must_use]
+    pub fn handle(&self) -> &WatchHandle {
+        &self.handle
+    }
+
+    /// Ends the threads and waits for them. A sink that blocks must be broken off before.
+    pub fn stop(mut self) {
+        self.end();
+        for thread in std::mem::take(&mut self.threads) {
+            let _ = thread.join();
+        }
+    }
+
+    fn end(&self) {
+        self.handle.0.cancel.set();
+        self.handle.0.stop_reader.notify_one();
+        let _ = self.messages.send(Message::End);
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        body: impl FnOnce() + Send + 'static,
+    ) -> Result<(), WatchError> {
+        self.threads.push(spawn_thread(name, body).map_err(WatchError::Thread)?);
+        Ok(())
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl WatchHandle {
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> WatchCounts {
+        let Shared { counters, gate, places, .. } = &*self.0;
+        let held = places.lock();
+        WatchCounts {
+            events: read(&counters.events),
+            file_stats: read(&counters.file_stats),
+            discovered: read(&counters.discovered),
+            watched: held.table.watched() as u64,
+            unwatched: held.refused(),
+            limit: held.limit() as u64,
+            overflows: read(&counters.overflows),
+            queued: gate.queued() as u64,
+            dropped_watches: read(&counters.dropped_watches),
+            failed_looks: read(&counters.failed_looks),
+        }
+    }
+
+    /// The moment up to which everything that the kernel told of is in the sink: what
+    /// `delivered_through` (4-consistency §5) begins with. It goes on while nothing happens.
+    #[must_use]
+    pub fn seen_through(&self) -> Monotonic {
+        self.0.gate.seen_through(self.0.clock.monotonic())
+    }
+
+    /// Whether the watcher still watches: it ends by itself if the kernel or the sink breaks off.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.0.cancel.is_set()
+    }
+
+    /// To be called before a walk that places watches on the whole tree: `unwatched` is counted anew.
+    pub fn begin_walk(&self) {
+        self.0.places.lock().begin_round();
+    }
+}
+
+impl Placer for WatchHandle {
+    fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, stat: &Stat) {
+        self.0.place(path, directory, id, stat);
+    }
+}
+
+fn duplicate(inotify: &Inotify) -> io::Result<OwnedFd> {
+    Ok(rustix::io::fcntl_dupfd_cloexec(inotify.as_fd(), 0)?)
+}
+
+/// Most watches of one user, as the kernel is set up; no limit if it does not say.
+fn kernel_limit() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,157 @@
+//! The binary as a user meets it: exit codes, messages, files. No server is needed.
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agent-client");
+/// Nothing listens there: port 1 is privileged and unused.
+const NO_SERVER: &str = "http://127.0.0.1:1";
+
+/// The binary without anything of our environment that it would heed.
+fn command() -> Command {
+    let mut command = Command::new(BINARY);
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A running agent; killed when a test fails.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn start(folder: &Path) -> Self {
+        let root = folder.join("root");
+        std::fs::create_dir_all(&root).unwrap();
+        let child = command()
+            .args(["--server", NO_SERVER, "--view", "v", "--root", text(&root)])
+            .args(["--spool", text(&folder.join("spool")), "--http-listen", "127.0.0.1:0"])
+            .args(["--address-file", text(&folder.join("address"))])
+            .stderr(std::fs::File::create(folder.join("log")).unwrap())
+            .spawn();
+        let mut running = Self(child.unwrap());
+        running.within(Duration::from_secs(20), "its address", |_| {
+            std::fs::read_to_string(folder.join("address")).is_ok()
+        });
+        running
+    }
+
+    /// Waits for something outside of our hands.
+    fn within(&mut self, limit: Duration, what: &str, is: impl Fn(&mut Child) -> bool) {
+        let end = Instant::now() + limit;
+        while !is(&mut self.0) {
+            assert!(Instant::now() < end, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn usage_and_configuration_faults_exit_with_2_and_name_all_of_them() {
+    let output = run(&["--frobnicate"]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = run(&["--server", "nonsense", "--view", "Not-One", "--scan-workers", "0"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    for part in ["server = \"nonsense\"", "view = \"Not-One\"", "root:", "scan_workers = \"0\""] {
+        assert!(told.contains(part), "no {part:?} in: {told}");
+    }
+}
+
+#[test]
+fn a_root_that_cannot_be_one_exits_with_2_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let spool = folder.path().join("spool");
+    for (root, why) in [
+        (folder.path().join("missing"), "No such file or directory"),
+        (file, "Not a directory"),
+    ] {
+        let arguments =
+            ["--server", NO_SERVER, "--view", "v", "--root", text(&root), "--spool", text(&spool)];
+        let output = run(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        assert!(stderr(&output).contains(text(&root)), "{}", stderr(&output));
+        assert!(!spool.exists(), "nothing is left half done");
+    }
+}
+
+#[test]
+fn the_configuration_is_printed_and_checked_without_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    std::fs::write(&file, "server = \"http://h:1\"\nview = \"lab\"\nroot = \"/data\"\n").unwrap();
+    let arguments = ["--config", text(&file), "--spool", "/s", "--print-config"];
+    let output = command().env("FUSION_AGENT__VIEW", "other").args(arguments).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.contains("view = \"other\""), "{printed}");
+    let output = run(&["--config", text(&file), "--spool", "/s", "--check-config"]);
+    assert!(output.status.success() && output.stdout.is_empty());
+}
+
+#[test]
+fn without_a_server_it_tries_on_and_ends_at_once_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut agent = Running::start(folder.path());
+    let address = std::fs::read_to_string(folder.path().join("address")).unwrap();
+    let address = address.strip_prefix("http=").unwrap().trim_end();
+    assert!(get(address, "/livez").starts_with("HTTP/1.1 200"));
+    assert!(get(address, "/readyz").starts_with("HTTP/1.1 503"));
+    assert!(get(address, "/metrics").contains("fusion_build_info{program=\"agent-client\""));
+    let log = folder.path().join("log");
+    agent.within(Duration::from_secs(10), "a line about the server", |_| {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.contains("cannot reach the server") && log.contains(NO_SERVER)
+    });
+    assert!(agent.0.try_wait().unwrap().is_none(), "it must not end by itself");
+    let told = Instant::now();
+    let pid = rustix::process::Pid::from_child(&agent.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    agent.within(Duration::from_secs(10), "its end", |child| child.try_wait().unwrap().is_some());
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+    assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_agent_on_the_spool_is_refused_and_told_by_whom() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Running::start(folder.path());
+    let (root, spool) = (folder.path().join("root"), folder.path().join("spool"));
+    let arguments =
+        ["--server", NO_SERVER, "--view", "v", "--root", text(&root), "--spool", text(&spool)];
+    let output = run(&arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&first.0.id().to_string()), "{}", stderr(&output));
+    drop(first);
+    // A dead owner's lock is taken over: the next one starts.
+    drop(Running::start(folder.path()));
+}

@@ -1,0 +1,248 @@
+//! Assembly: everything that a running server consists of, in the order in which it is built.
+//!
+//! Called by `main`, by `fusionctl dev` and by tests, all with the same function. Must never: read
+//! signals, the environment or the command line, or set up telemetry; what is injectable is in
+//! [`Deps`] or an argument of [`Server::run`].
+
+mod address_file;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::time::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::RuntimeClock;
+use crate::config::Config;
+use crate::grpc::health::Health;
+use crate::grpc::{self, Services};
+use crate::ids::{Ids, RandomIds};
+use crate::ops::http::{self, Probed};
+use crate::ops::metrics::Metrics;
+use crate::service::ingest::Ingest;
+use crate::service::sessions::Sessions;
+use crate::service::views::Views;
+use crate::spawn::Tasks;
+
+/// How long a connection without a call may stay when the server goes down.
+const LINGER: Duration = Duration::from_millis(300);
+
+/// What a server is given from outside.
+pub struct Deps {
+    /// Listens for gRPC.
+    pub grpc: TcpListener,
+    /// Listens for `/metrics`, `/livez` and `/readyz`.
+    pub http: TcpListener,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// The source of ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// Why a server did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("listen for {what} on {address}: {source}")]
+    Listen {
+        /// `gRPC` or `HTTP`.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why; a port in use says so.
+        source: std::io::Error,
+    },
+    /// A directory or file that was asked for cannot be written.
+    #[error("write {}: {source}", .path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A metric that Prometheus refuses, or a view that gets no thread.
+    #[error("start: {0}")]
+    Start(String),
+    /// A listener broke while it was served.
+    #[error("serve: {0}")]
+    Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Deps {
+    /// Listens on the configured addresses, with the real clock and random ids.
+    ///
+    /// # Errors
+    /// [`ServerError::Listen`], naming the address.
+    pub async fn bind(config: &Config) -> Result<Self, ServerError> {
+        Ok(Self {
+            grpc: listen("gRPC", config.grpc.address).await?,
+            http: listen("HTTP", config.http.address).await?,
+            clock: Arc::new(RuntimeClock::new()),
+            ids: Arc::new(RandomIds),
+        })
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { what, address, source })
+}
+
+/// A server that listens and does not yet serve.
+pub struct Server {
+    grpc: TcpListener,
+    http: TcpListener,
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    config: Arc<Config>,
+    services: Services,
+    health: Health,
+    /// Ends the views' threads; they end last, after the calls that they serve.
+    end_views: CancellationToken,
+}
+
+/// Puts a server together, in the order in which its parts need each other. Must be called within a
+/// tokio runtime. Nothing is served before [`Server::run`].
+///
+/// # Errors
+/// [`ServerError`].
+pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
+    let config = Arc::new(config);
+    let Deps { grpc, http, clock, ids } = deps;
+    let address = |listener: &TcpListener, what| {
+        listener.local_addr().map_err(|source| {
+            let address = SocketAddr::from(([0, 0, 0, 0], 0));
+            ServerError::Listen { what, address, source }
+        })
+    };
+    let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
+    if let Some(dir) = &config.data_dir {
+        address_file::check_dir(dir)?;
+    }
+
+    let metrics = Metrics::new().map_err(|error| ServerError::Start(error.to_string()))?;
+    let draining = CancellationToken::new();
+    let end_views = CancellationToken::new();
+
+    let views = Views::new(
+        Arc::clone(&config),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        metrics.clone(),
+        end_views.clone(),
+    );
+    for name in config.views.keys() {
+        views.get_or_create(name).map_err(|refusal| ServerError::Start(refusal.to_string()))?;
+    }
+    let sessions = Sessions::new(
+        Arc::clone(&config),
+        views.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        metrics.clone(),
+    );
+    let ingest = Ingest::new(
+        sessions.clone(),
+        views.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        metrics.clone(),
+        draining.clone(),
+    );
+    let tasks = Tasks::default();
+    let busy = watch::Sender::new(0);
+    let services = Services { sessions, ingest, views, ids, clock, metrics, tasks, busy, draining };
+    let health = Health::default();
+    Ok(Server { grpc, http, grpc_address, http_address, config, services, health, end_views })
+}
+
+impl Server {
+    /// Where gRPC is listened for.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where HTTP is listened for.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Serves until `shutdown` is ready, then ends gracefully: new sessions are refused, streams are
+    /// ended with SERVER_DRAINING, calls under way may finish, and what is not done when the
+    /// configured grace is over is cut.
+    ///
+    /// # Errors
+    /// [`ServerError`]: a listener broke, or the address file cannot be written.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let Self { grpc, http, grpc_address, http_address, config, services, health, end_views } =
+            self;
+        let Services { sessions, views, metrics, tasks, draining, busy, .. } = services.clone();
+        if let Some(file) = &config.address_file {
+            address_file::write(file, grpc_address, http_address)?;
+        }
+
+        tasks.spawn("session timer", sessions.clone().run_timer());
+        tasks.spawn("view health", health.clone().follow(views.clone()));
+        let probed = Probed {
+            metrics,
+            sessions: sessions.clone(),
+            views: views.clone(),
+            draining: draining.clone(),
+        };
+        let stop = CancellationToken::new();
+        let stop_http = stop.clone();
+        let http = axum::serve(http, http::router(probed))
+            .with_graceful_shutdown(async move { stop_http.cancelled().await });
+        let grpc = grpc::serve(grpc, services, health.clone(), stop.clone());
+        health.set_serving().await;
+        tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
+
+        let drain = async {
+            shutdown.await;
+            tracing::info!("draining");
+            sessions.drain();
+            health.set_not_serving(&views).await;
+            draining.cancel();
+            stop.cancel();
+            let mut calls = busy.subscribe();
+            let quiet = async {
+                let _ = calls.wait_for(|calls| *calls == 0).await;
+                // What was answered last is on its way. What stays open now (a health watch, an
+                // idle connection whose client does not go) would stay for ever.
+                tokio::time::sleep(LINGER.min(config.shutdown_grace)).await;
+            };
+            if tokio::time::timeout(config.shutdown_grace, quiet).await.is_err() {
+                tracing::warn!(calls = *busy.borrow(), "the grace is over; open calls are cut");
+            }
+        };
+        let served =
+            async { tokio::try_join!(grpc, async { http.await.map_err(grpc::EdgeError::from) }) };
+        let ended = tokio::select! {
+            served = served => served.map(|_| ()).map_err(ServerError::Serve),
+            () = drain => Ok(()),
+        };
+        tasks.end().await;
+        end_views.cancel();
+        views.ended().await;
+        tracing::info!("ended");
+        ended
+    }
+}
+
+/// Listens, builds and serves in one call; for who needs no address in between.
+///
+/// # Errors
+/// [`ServerError`].
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServerError> {
+    let deps = Deps::bind(&config).await?;
+    build(config, deps)?.run(shutdown).await
+}

@@ -1,0 +1,32 @@
+//! The file that tells scripts where a server listens, and the check of its data directory.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::ServerError;
+
+/// Writes `grpc=HOST:PORT` and `http=HOST:PORT`, a line each. By rename: who reads the file reads
+/// all of it or none.
+pub(super) fn write(file: &Path, grpc: SocketAddr, http: SocketAddr) -> Result<(), ServerError> {
+    let unwritten = |source| ServerError::Write { path: file.to_owned(), source };
+    let mut temporary = file.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    let temporary = Path::new(&temporary);
+    let written = fs::File::create(temporary)
+        .and_then(|mut out| write!(out, "grpc={grpc}\nhttp={http}\n"))
+        .and_then(|()| fs::rename(temporary, file));
+    written.map_err(|source| {
+        let _ = fs::remove_file(temporary);
+        unwritten(source)
+    })
+}
+
+/// Creates a directory, and makes sure that it can be written to.
+pub(super) fn check_dir(dir: &Path) -> Result<(), ServerError> {
+    let unwritten = |source| ServerError::Write { path: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(unwritten)?;
+    let probe = dir.join(format!(".fusion-server-{}.tmp", std::process::id()));
+    fs::File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(unwritten)
+}

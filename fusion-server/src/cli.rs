@@ -1,0 +1,127 @@
+//! The command line: flags, and how a run ends.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use fusion_server::app::{self, Deps};
+use fusion_server::config::{Config, ENV_PREFIX, Sources};
+use fusion_server::ops::telemetry::Telemetry;
+
+/// Refused, or a listener broke.
+const FAILED: u8 = 1;
+/// Usage or configuration; what clap ends with too.
+const USAGE: u8 = 2;
+
+/// Keeps one live, trustworthy index of shared file trees, from what agents report.
+///
+/// Settings come from the configuration file, overridden by environment variables
+/// (FUSION_SERVER__LISTEN__GRPC=...), overridden by these flags.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen for gRPC; port 0 takes a free one [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where to listen for HTTP: /metrics, /livez, /readyz [default: 127.0.0.1:7701]
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
+    /// Directory for data; created and checked. This version keeps all state in memory and stores
+    /// nothing in it: after a restart agents list their trees anew
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// File to write the chosen addresses to, once both listen: `grpc=HOST:PORT` and
+    /// `http=HOST:PORT`, a line each
+    #[arg(long, value_name = "FILE")]
+    address_file: Option<String>,
+    /// Check the configuration, and do nothing else
+    #[arg(long)]
+    check_config: bool,
+    /// Print the configuration in force, and do nothing else
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> ExitCode {
+        let config = match Config::load(&self.sources()) {
+            Ok(config) => config,
+            Err(faults) => return fail(USAGE, &faults),
+        };
+        if self.print_config {
+            return print(&config.to_toml());
+        }
+        if self.check_config {
+            return print("the configuration is in order\n");
+        }
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
+        };
+        runtime.block_on(serve(config))
+    }
+
+    fn sources(&self) -> Sources {
+        let flags = [
+            ("listen.grpc", &self.listen),
+            ("listen.http", &self.http_listen),
+            ("data_dir", &self.data_dir),
+            ("address_file", &self.address_file),
+        ];
+        let given = |(key, value): (_, &Option<String>)| value.clone().map(|value| (key, value));
+        let env = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        });
+        Sources {
+            file: self.config.clone(),
+            env: env.collect(),
+            flags: flags.into_iter().filter_map(given).collect(),
+        }
+    }
+}
+
+async fn serve(config: Config) -> ExitCode {
+    let telemetry = match Telemetry::init(&config.log, "fusion-server") {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(FAILED, &error),
+    };
+    let served = serve_until_told(config).await;
+    let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
+async fn serve_until_told(config: Config) -> anyhow::Result<()> {
+    let told = crate::signals::told_to_end()?;
+    if let Some(dir) = &config.data_dir {
+        tracing::info!(
+            data_dir = %dir.display(),
+            "state is kept in memory only; nothing is stored in the data directory yet"
+        );
+    }
+    let deps = Deps::bind(&config).await?;
+    let server = app::build(config, deps)?;
+    let (grpc, http) = (server.grpc_address(), server.http_address());
+    print(&format!("grpc={grpc}\nhttp={http}\n"));
+    server.run(told).await?;
+    Ok(())
+}
+
+/// Standard output may be closed; whoever closed it does not want to know.
+fn print(text: &str) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ExitCode::SUCCESS
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    let _ = writeln!(std::io::stderr().lock(), "fusion-server: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,211 @@
+//! Configuration: what a server does, checked whole before anything starts.
+//!
+//! Owns every default and every range. A file (TOML) is overridden by the environment, that by
+//! flags; all three become one tree ([`overlay`]), which is read as raw values ([`raw`]) and turned
+//! into [`Config`] ([`check`]) with all faults at once. Must never: give a value a hidden meaning,
+//! or adjust one in silence.
+
+mod check;
+mod overlay;
+mod print;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use fusion_core::id::ViewName;
+use fusion_core::view::ViewSettings;
+
+pub use overlay::{ENV_PREFIX, Sources};
+
+/// Everything that can be set; see `fusion-server.example.toml` for what each means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The listener for gRPC.
+    pub grpc: ListenerConfig,
+    /// The listener for `/metrics`, `/livez` and `/readyz`.
+    pub http: ListenerConfig,
+    /// Where state will be kept; created and checked, and not used yet.
+    pub data_dir: Option<PathBuf>,
+    /// Where the chosen addresses are written.
+    pub address_file: Option<PathBuf>,
+    /// Hard limit of a graceful end.
+    pub shutdown_grace: Duration,
+    /// Logging.
+    pub log: LogConfig,
+    /// Bounds of sessions.
+    pub session: SessionConfig,
+    /// Whether the first session of an unknown view creates it.
+    pub auto_create_views: bool,
+    /// Most views; each has a thread.
+    pub max_views: usize,
+    /// Settings of views that are created when an agent names them.
+    pub view_defaults: ViewConfig,
+    /// Configured views.
+    pub views: BTreeMap<ViewName, ViewConfig>,
+}
+
+/// One listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Plaintext on an address that others can reach is meant.
+    pub allow_plaintext: bool,
+}
+
+/// Logging.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Directives as `tracing_subscriber::EnvFilter` takes them.
+    pub filter: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    /// Text for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    const ALL: [(&str, Self); 3] =
+        [("auto", Self::Auto), ("text", Self::Text), ("json", Self::Json)];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// Bounds of sessions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// Shortest timeout.
+    pub timeout_min: Duration,
+    /// Longest timeout.
+    pub timeout_max: Duration,
+    /// Most live sessions.
+    pub max: usize,
+}
+
+/// One view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewConfig {
+    /// Timeout of its sessions, unless a longer one is proposed.
+    pub session_timeout: Duration,
+    /// Whether it takes one session at a time.
+    pub exclusive: bool,
+    /// Between the starts of two audits, before jitter.
+    pub audit_interval: Duration,
+    /// What its rules go by.
+    pub settings: ViewSettings,
+}
+
+impl Default for ViewConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout: Duration::from_secs(30),
+            exclusive: false,
+            audit_interval: Duration::from_secs(3600),
+            settings: ViewSettings::default(),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let listener = |port| ListenerConfig {
+            address: ([127, 0, 0, 1], port).into(),
+            allow_plaintext: false,
+        };
+        Self {
+            grpc: listener(7700),
+            http: listener(7701),
+            data_dir: None,
+            address_file: None,
+            shutdown_grace: Duration::from_secs(30),
+            log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },
+            session: SessionConfig {
+                timeout_min: Duration::from_secs(1),
+                timeout_max: Duration::from_secs(600),
+                max: 20_000,
+            },
+            auto_create_views: true,
+            max_views: 256,
+            view_defaults: ViewConfig::default(),
+            views: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads, overlays and checks.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigFaults> {
+        let tree = sources.overlaid()?;
+        check::check(tree)
+    }
+
+    /// What is in force, as a file that [`Config::load`] reads back to the same.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::to_toml(self)
+    }
+
+    /// The settings of a view, if it may exist.
+    #[must_use]
+    pub fn view(&self, name: &ViewName) -> Option<&ViewConfig> {
+        match self.views.get(name) {
+            Some(view) => Some(view),
+            None => self.auto_create_views.then_some(&self.view_defaults),
+        }
+    }
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which setting, as a dotted path.
+    pub key: String,
+    /// What was given.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}: {}", self.key, self.value, self.allowed)
+    }
+}
+
+/// All that is wrong with the configuration; never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFaults(pub Vec<Fault>);
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} fault(s)", self.0.len())?;
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Raw values into checked configuration; every fault is kept and told.
+
+mod leaf;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fusion_core::id::ViewName;
+use fusion_core::view::ViewSettings;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::raw::{RawConfig, RawListen, RawListener, RawLog, RawSession, RawView};
+use super::{
+    Config, ConfigFaults, ListenerConfig, LogConfig, LogFormat, SessionConfig, ViewConfig,
+};
+use leaf::Checker;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const MILLI: Duration = Duration::from_millis(1);
+
+/// Checks a whole tree.
+pub(super) fn check(tree: Table) -> Result<Config, ConfigFaults> {
+    let mut checker = Checker::default();
+    let config = config(&mut checker, tree);
+    checker.finish(config)
+}
+
+fn config(check: &mut Checker, tree: Table) -> Config {
+    let default = Config::default();
+    let raw: RawConfig = section(check, "", Some(Value::Table(tree)));
+    check.unknown("", &raw.unknown);
+    let listen: RawListen = section(check, "listen", raw.listen);
+    check.unknown("listen", &listen.unknown);
+    let view_defaults =
+        view(check, "view_defaults", raw.view_defaults, &ViewConfig::default(), &default.session);
+    let session = session(check, raw.session, &default.session);
+    let views = views(check, raw.views, &view_defaults, &session);
+    Config {
+        grpc: listener(check, "listen.grpc", listen.grpc, default.grpc),
+        http: listener(check, "listen.http", listen.http, default.http),
+        data_dir: check.path("data_dir", raw.data_dir),
+        address_file: check.path("address_file", raw.address_file),
+        shutdown_grace: check.duration(
+            "shutdown_grace",
+            raw.shutdown_grace,
+            default.shutdown_grace,
+            MILLI..=DAY,
+        ),
+        log: log(check, raw.log, default.log),
+        session,
+        auto_create_views: check.truth(
+            "auto_create_views",
+            raw.auto_create_views,
+            views.is_empty(),
+        ),
+        max_views: check.count("max_views", raw.max_views, default.max_views, 1..=10_000),
+        view_defaults,
+        views,
+    }
+}
+
+/// Reads a section; what is no table is a fault.
+fn section<T: for<'a> Deserialize<'a> + Default>(
+    check: &mut Checker,
+    key: &str,
+    value: Option<Value>,
+) -> T {
+    match value {
+        None => T::default(),
+        Some(value @ Value::Table(_)) => value.try_into().unwrap_or_default(),
+        Some(value) => {
+            check.fault(key, &value, "a table of settings");
+            T::default()
+        }
+    }
+}
+
+fn listener(
+    check: &mut Checker,
+    key: &str,
+    value: Option<Value>,
+    default: ListenerConfig,
+) -> ListenerConfig {
+    let raw = match value {
+        None => return default,
+        Some(Value::Table(table)) => section(check, key, Some(Value::Table(table))),
+        Some(short) => RawListener { address: Some(short), ..RawListener::default() },
+    };
+    check.unknown(key, &raw.unknown);
+    let allow_plaintext =
+        check.truth(&format!("{key}.allow_plaintext"), raw.allow_plaintext, false);
+    let address = check.address(key, raw.address, default.address);
+    if !address.ip().is_loopback() && !allow_plaintext {
+        check.fault(
+            key,
+            &Value::String(address.to_string()),
+            &format!(
+                "a loopback address, because this version has no TLS; to listen in plaintext where others can reach it, say that it is meant with {key}.allow_plaintext = true"
+            ),
+        );
+    }
+    ListenerConfig { address, allow_plaintext }
+}
+
+fn log(check: &mut Checker, value: Option<Value>, default: LogConfig) -> LogConfig {
+    let raw: RawLog = section(check, "log", value);
+    check.unknown("log", &raw.unknown);
+    LogConfig {
+        filter: check.filter("log.filter", raw.filter, default.filter),
+        format: check.choice("log.format", raw.format, default.format, &LogFormat::ALL),
+    }
+}
+
+fn session(check: &mut Checker, value: Option<Value>, default: &SessionConfig) -> SessionConfig {
+    let raw: RawSession = section(check, "session", value);
+    check.unknown("session", &raw.unknown);
+    let timeout_max =
+        check.duration("session.timeout_max", raw.timeout_max, default.timeout_max, MILLI..=DAY);
+    SessionConfig {
+        timeout_min: check.duration(
+            "session.timeout_min",
+            raw.timeout_min,
+            default.timeout_min.min(timeout_max),
+            MILLI..=timeout_max,
+        ),
+        timeout_max,
+        max: check.count("session.max", raw.max, default.max, 1..=1_000_000),
+    }
+}
+
+fn views(
+    check: &mut Checker,
+    value: Option<Value>,
+    defaults: &ViewConfig,
+    session: &SessionConfig,
+) -> BTreeMap<ViewName, ViewConfig> {
+    let table: Table = section(check, "views", value);
+    let mut views = BTreeMap::new();
+    for (name, value) in table {
+        let key = format!("views.{name}");
+        let config = view(check, &key, Some(value), defaults, session);
+        match ViewName::new(&name) {
+            Ok(name) => drop(views.insert(name, config)),
+            Err(error) => check.fault("views", &Value::String(name), error.allowed),
+        }
+    }
+    views
+}
+
+fn view(
+    check: &mut Checker,
+    key: &str,
+    value: Option<Value>,
+    default: &ViewConfig,
+    session: &SessionConfig,
+) -> ViewConfig {
+    let raw: RawView = section(check, key, value);
+    check.unknown(key, &raw.unknown);
+    let own = &default.settings;
+    let mut span = |field: &str, value, default, range| {
+        check.duration(&format!("{key}.{field}"), value, default, range)
+    };
+    let cache_horizon = span("cache_horizon", raw.cache_horizon, own.cache_horizon, MILLI..=DAY);
+    let shortest_tombstone = cache_horizon * 10;
+    let settings = ViewSettings {
+        cache_horizon,
+        hot_threshold: span("hot_threshold", raw.hot_threshold, own.hot_threshold, MILLI..=DAY),
+        trash_ttl: span("trash_ttl", raw.trash_ttl, own.trash_ttl, MILLI..=YEAR),
+        tombstone_ttl: span(
+            "tombstone_ttl",
+            raw.tombstone_ttl,
+            own.tombstone_ttl,
+            shortest_tombstone..=YEAR,
+        ),
+        confirm_keep: span("confirm_keep", raw.confirm_keep, own.confirm_keep, MILLI..=DAY),
+        relist_overdue: span("relist_overdue", raw.relist_overdue, own.relist_overdue, MILLI..=DAY),
+        deep_audit_one_in: own.deep_audit_one_in,
+    };
+    let session_timeout = span(
+        "session_timeout",
+        raw.session_timeout,
+        default.session_timeout.clamp(session.timeout_min, session.timeout_max),
+        session.timeout_min..=session.timeout_max,
+    );
+    let audit_interval =
+        span("audit_interval", raw.audit_interval, default.audit_interval, MILLI..=YEAR);
+    let deep = own.deep_audit_one_in as usize;
+    let deep =
+        check.count(&format!("{key}.deep_audit_one_in"), raw.deep_audit_one_in, deep, 1..=1_000);
+    ViewConfig {
+        session_timeout,
+        exclusive: check.truth(&format!("{key}.exclusive"), raw.exclusive, default.exclusive),
+        audit_interval,
+        settings: ViewSettings {
+            deep_audit_one_in: u32::try_from(deep).unwrap_or(u32::MAX),
+            ..settings
+        },
+    }
+}

@@ -1,0 +1,144 @@
+//! Single values: each is read, or its fault is kept and the default stands in for it.
+
+use std::fmt::Display;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use crate::config::{ConfigFaults, Fault};
+
+/// Keeps the faults.
+#[derive(Debug, Default)]
+pub(super) struct Checker {
+    faults: Vec<Fault>,
+}
+
+impl Checker {
+    pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigFaults> {
+        if self.faults.is_empty() { Ok(value) } else { Err(ConfigFaults(self.faults)) }
+    }
+
+    pub(super) fn fault(&mut self, key: &str, value: &Value, allowed: &str) {
+        let value = match value {
+            Value::Table(_) => "{ … }".to_owned(),
+            Value::Array(_) => "[ … ]".to_owned(),
+            other => other.to_string(),
+        };
+        let (key, allowed) = (key.to_owned(), format!("must be {allowed}"));
+        self.faults.push(Fault { key, value, allowed });
+    }
+
+    /// Refuses what no setting is called.
+    pub(super) fn unknown(&mut self, section: &str, unknown: &Table) {
+        for (name, value) in unknown {
+            let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+            self.fault(&key, value, "left out: there is no such setting");
+        }
+    }
+
+    pub(super) fn truth(&mut self, key: &str, value: Option<Value>, default: bool) -> bool {
+        self.leaf(key, value, default, "true or false", |value| value.as_bool())
+    }
+
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
+        let allowed = format!("a whole number from {} to {}", range.start(), range.end());
+        self.leaf(key, value, default, &allowed, |value| {
+            usize::try_from(value.as_integer()?).ok().filter(|number| range.contains(number))
+        })
+    }
+
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
+        let allowed = format!(
+            "a duration with its unit (`30s`, `10min`, `1h`) from {} to {}",
+            humantime::format_duration(*range.start()),
+            humantime::format_duration(*range.end()),
+        );
+        // A default that another setting has made impossible must be told, not used.
+        let value = match value {
+            None if !range.contains(&default) => {
+                Some(Value::String(humantime::format_duration(default).to_string()))
+            }
+            given => given,
+        };
+        self.leaf(key, value, default, &allowed, |value| {
+            humantime::parse_duration(value.as_str()?).ok().filter(|span| range.contains(span))
+        })
+    }
+
+    pub(super) fn path(&mut self, key: &str, value: Option<Value>) -> Option<PathBuf> {
+        self.leaf(key, value, None, "a path", |value| {
+            value.as_str().filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
+        })
+    }
+
+    pub(super) fn address(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: SocketAddr,
+    ) -> SocketAddr {
+        let allowed = "HOST:PORT, where HOST is an address of this host or resolves to one";
+        self.leaf(key, value, default, allowed, |value| {
+            let text = value.as_str()?;
+            let mut found: Vec<SocketAddr> = text.to_socket_addrs().ok()?.collect();
+            found.sort_by_key(SocketAddr::is_ipv6);
+            found.into_iter().next()
+        })
+    }
+
+    pub(super) fn filter(&mut self, key: &str, value: Option<Value>, default: String) -> String {
+        let allowed = "log directives such as `info` or `info,fusion_server=debug`";
+        self.leaf(key, value, default, allowed, |value| {
+            let text = value.as_str()?;
+            tracing_subscriber::EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+        })
+    }
+
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: T,
+        choices: &[(&str, T)],
+    ) -> T {
+        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+        let allowed = format!("one of {}", names.join(", "));
+        self.leaf(key, value, default, &allowed, |value| {
+            let text = value.as_str()?;
+            choices.iter().find(|(name, _)| *name == text).map(|(_, choice)| *choice)
+        })
+    }
+
+    fn leaf<T>(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: T,
+        allowed: impl Display,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> T {
+        let Some(value) = value else { return default };
+        match read(&value) {
+            Some(read) => read,
+            None => {
+                self.fault(key, &value, &allowed.to_string());
+                default
+            }
+        }
+    }
+}

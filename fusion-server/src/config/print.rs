@@ -1,0 +1,80 @@
+//! Configuration in force, as a file. This version has no secret; one would be printed as `***`.
+
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::{Config, ListenerConfig, ViewConfig};
+
+pub(super) fn to_toml(config: &Config) -> String {
+    let mut tree = Table::new();
+    let path = |path: &std::path::Path| Value::String(path.display().to_string());
+    if let Some(dir) = &config.data_dir {
+        tree.insert("data_dir".to_owned(), path(dir));
+    }
+    if let Some(file) = &config.address_file {
+        tree.insert("address_file".to_owned(), path(file));
+    }
+    tree.insert("shutdown_grace".to_owned(), span(config.shutdown_grace));
+    tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
+    tree.insert("max_views".to_owned(), count(config.max_views));
+    tree.insert(
+        "listen".to_owned(),
+        table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
+    );
+    tree.insert(
+        "log".to_owned(),
+        table([
+            ("filter", config.log.filter.clone().into()),
+            ("format", config.log.format.as_str().into()),
+        ]),
+    );
+    let session = &config.session;
+    tree.insert(
+        "session".to_owned(),
+        table([
+            ("timeout_min", span(session.timeout_min)),
+            ("timeout_max", span(session.timeout_max)),
+            ("max", count(session.max)),
+        ]),
+    );
+    tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
+    let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
+    tree.insert("views".to_owned(), Value::Table(views.collect()));
+    tree.to_string()
+}
+
+fn listener(config: &ListenerConfig) -> Value {
+    table([
+        ("address", config.address.to_string().into()),
+        ("allow_plaintext", config.allow_plaintext.into()),
+    ])
+}
+
+fn view(config: &ViewConfig) -> Value {
+    let settings = &config.settings;
+    table([
+        ("session_timeout", span(config.session_timeout)),
+        ("exclusive", config.exclusive.into()),
+        ("audit_interval", span(config.audit_interval)),
+        ("cache_horizon", span(settings.cache_horizon)),
+        ("hot_threshold", span(settings.hot_threshold)),
+        ("deep_audit_one_in", i64::from(settings.deep_audit_one_in).into()),
+        ("trash_ttl", span(settings.trash_ttl)),
+        ("tombstone_ttl", span(settings.tombstone_ttl)),
+        ("confirm_keep", span(settings.confirm_keep)),
+        ("relist_overdue", span(settings.relist_overdue)),
+    ])
+}
+
+fn table<const N: usize>(values: [(&str, Value); N]) -> Value {
+    Value::Table(values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn span(span: Duration) -> Value {
+    Value::String(humantime::format_duration(span).to_string())
+}
+
+fn count(number: usize) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}

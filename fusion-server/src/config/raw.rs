@@ -1,0 +1,50 @@
+//! Configuration as written: every value optional and unread, unknown keys kept to be refused.
+//!
+//! `flatten` takes what no field names. Serde's own refusal of unknown keys would end at the first
+//! one; ours are reported all at once with everything else.
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+macro_rules! raw {
+    ($(#[$doc:meta])* $name:ident { $($field:ident),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize)]
+        pub(super) struct $name {
+            $(#[serde(default)] pub(super) $field: Option<Value>,)*
+            #[serde(flatten)]
+            pub(super) unknown: Table,
+        }
+    };
+}
+
+raw! {
+    /// The whole file.
+    RawConfig {
+        data_dir, address_file, shutdown_grace, auto_create_views, max_views,
+        listen, log, session, view_defaults, views,
+    }
+}
+raw! {
+    /// `[listen]`: each an address, or a table with an address.
+    RawListen { grpc, http }
+}
+raw! {
+    /// `[listen.grpc]` in its long form.
+    RawListener { address, allow_plaintext }
+}
+raw! {
+    /// `[log]`.
+    RawLog { filter, format }
+}
+raw! {
+    /// `[session]`.
+    RawSession { timeout_min, timeout_max, max }
+}
+raw! {
+    /// `[view_defaults]` and each `[views.NAME]`.
+    RawView {
+        session_timeout, exclusive, audit_interval, cache_horizon, hot_threshold,
+        deep_audit_one_in, trash_ttl, tombstone_ttl, confirm_keep, relist_overdue,
+    }
+}

@@ -1,0 +1,146 @@
+//! Configuration from text: what is read, what is refused, and that nothing is lost on the way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Config, ConfigFaults, Sources};
+
+fn load(
+    text: &str,
+    env: &[(&str, &str)],
+    flags: &[(&'static str, &str)],
+) -> Result<Config, ConfigFaults> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("server.toml");
+    std::fs::write(&file, text).unwrap();
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    Config::load(&Sources {
+        file: Some(file),
+        env: env.iter().map(owned).collect(),
+        flags: flags.iter().map(|(key, value)| (*key, (*value).to_owned())).collect(),
+    })
+}
+
+fn keys(text: &str) -> Vec<String> {
+    load(text, &[], &[]).unwrap_err().0.into_iter().map(|fault| fault.key).collect()
+}
+
+#[test]
+fn nothing_given_is_the_default() {
+    assert_eq!(Config::load(&Sources::default()), Ok(Config::default()));
+    assert_eq!(load("", &[], &[]), Ok(Config::default()));
+}
+
+#[test]
+fn flags_go_over_the_environment_over_the_file() {
+    let text = "shutdown_grace = \"1s\"\n[listen]\ngrpc = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:1\"";
+    let env = [
+        ("FUSION_SERVER__LISTEN__GRPC", "127.0.0.1:2"),
+        ("FUSION_SERVER__LISTEN__HTTP", "127.0.0.1:2"),
+        ("FUSION_SERVER__MAX_VIEWS", "7"),
+        ("FUSION_SERVER__VIEWS__HOME__EXCLUSIVE", "true"),
+        ("PATH", "/bin"),
+    ];
+    let config = load(text, &env, &[("listen.http", "127.0.0.1:3")]).unwrap();
+    assert_eq!((config.grpc.address.port(), config.http.address.port()), (2, 3));
+    assert_eq!((config.shutdown_grace, config.max_views), (Duration::from_secs(1), 7));
+    assert!(config.views.values().all(|view| view.exclusive) && config.views.len() == 1);
+    assert!(!config.auto_create_views, "a configured view turns it off");
+}
+
+#[test]
+fn a_listener_that_others_reach_must_be_meant() {
+    assert_eq!(keys("listen.grpc = \"0.0.0.0:7700\""), ["listen.grpc"]);
+    let meant = "[listen.grpc]\naddress = \"0.0.0.0:7700\"\nallow_plaintext = true";
+    assert!(load(meant, &[], &[]).unwrap().grpc.allow_plaintext);
+    assert!(!load(meant, &[], &[]).unwrap().http.allow_plaintext);
+    // An address from elsewhere keeps what the file says of the listener.
+    let env = [("FUSION_SERVER__LISTEN__GRPC", "0.0.0.0:9")];
+    assert_eq!(load(meant, &env, &[]).unwrap().grpc.address.port(), 9);
+    let env = [
+        ("FUSION_SERVER__LISTEN__HTTP", "0.0.0.0:9"),
+        ("FUSION_SERVER__LISTEN__HTTP__ALLOW_PLAINTEXT", "true"),
+    ];
+    assert_eq!(load("", &env, &[]).unwrap().http.address.port(), 9);
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let text = r#"
+        surprise = 1
+        shutdown_grace = 30
+        max_views = 0
+        auto_create_views = "yes"
+        [listen]
+        grpc = "nowhere"
+        extra = true
+        [log]
+        filter = "a=b=c"
+        format = "xml"
+        [session]
+        timeout_min = "20min"
+        [view_defaults]
+        tombstone_ttl = "1s"
+        [views.Bad]
+        session_timeout = "1h"
+    "#;
+    let faults = load(text, &[], &[]).unwrap_err();
+    let mut keys: Vec<&str> = faults.0.iter().map(|fault| &fault.key[..]).collect();
+    keys.sort_unstable();
+    let expected = [
+        "auto_create_views",
+        "listen.extra",
+        "listen.grpc",
+        "log.filter",
+        "log.format",
+        "max_views",
+        "session.timeout_min",
+        "shutdown_grace",
+        "surprise",
+        "view_defaults.tombstone_ttl",
+        "views",
+        "views.Bad.session_timeout",
+    ];
+    assert_eq!(keys, expected);
+    let told = faults.to_string();
+    for part in ["shutdown_grace = 30: must be a duration with its unit", "from 1ms to 10m"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_or_not_there_names_the_file() {
+    assert_eq!(keys("listen = ["), ["--config"]);
+    let sources = Sources { file: Some("/no/such/file".into()), ..Sources::default() };
+    assert!(Config::load(&sources).unwrap_err().to_string().contains("/no/such/file"));
+}
+
+#[test]
+fn what_is_printed_reads_back_the_same() {
+    let text = "data_dir = \"/tmp/x\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";
+    let config = load(text, &[], &[]).unwrap();
+    assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config));
+}
+
+#[test]
+fn the_shipped_example_is_in_order_and_shows_every_setting() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fusion-server.example.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    load(&text, &[], &[]).unwrap();
+    // With the comments before settings taken away it says what is in force without it, and more.
+    let uncommented: Vec<&str> =
+        text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
+    let all = load(&uncommented.join("\n"), &[], &[]).unwrap();
+    let shown: toml::Table = uncommented.join("\n").parse().unwrap();
+    let known: toml::Table = all.to_toml().parse().unwrap();
+    for (key, value) in &known {
+        let section = shown.get(key).unwrap_or_else(|| panic!("{key} is not shown"));
+        if let (Some(of), Some(shown), true) =
+            (value.as_table(), section.as_table(), key != "views")
+        {
+            for name in of.keys() {
+                assert!(shown.contains_key(name), "{key}.{name} is not shown");
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The gRPC edge: the one folder that names tonic.
+//!
+//! Handlers convert in, call a use case, convert out; every status comes from the status table.
+//! Limits are set here, once for all services. Must never: decide anything.
+
+mod body;
+mod events;
+pub(crate) mod health;
+mod layer;
+mod sessions;
+mod views;
+
+use std::sync::Arc;
+
+use fusion_core::id::{SessionId, ViewName};
+use fusion_core::time::Clock;
+use fusion_proto::convert::Unsendable;
+use fusion_proto::pb::event_service_server::EventServiceServer;
+use fusion_proto::pb::session_service_server::SessionServiceServer;
+use fusion_proto::pb::view_service_server::ViewServiceServer;
+use fusion_proto::status::Refusal;
+use fusion_proto::{FILE_DESCRIPTOR_SET, limits};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::ids::Ids;
+use crate::ops::metrics::Metrics;
+use crate::service::ingest::Ingest;
+use crate::service::internal;
+use crate::service::sessions::{DRAINING_RETRY, Sessions};
+use crate::service::views::Views;
+use crate::spawn::Tasks;
+
+/// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
+const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What the handlers call.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) sessions: Sessions,
+    pub(crate) ingest: Ingest,
+    pub(crate) views: Views,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tasks: Tasks,
+    /// Calls under way that are waited for when the server goes down.
+    pub(crate) busy: watch::Sender<usize>,
+    /// Cancelled when the server goes down: long answers end.
+    pub(crate) draining: CancellationToken,
+}
+
+impl Services {
+    /// What cannot be told on the wire is a bug.
+    fn sendable<T>(&self, told: Result<T, Unsendable>) -> Result<T, Refusal> {
+        told.map_err(|error| internal(&*self.ids, &error))
+    }
+}
+
+/// Says on the span of the call, and so on every line of its log, what it is about.
+fn about(view: Option<&ViewName>, session: Option<SessionId>) {
+    let span = tracing::Span::current();
+    if let Some(view) = view {
+        span.record("view", tracing::field::display(view));
+    }
+    if let Some(session) = session {
+        span.record("session", tracing::field::display(session));
+    }
+}
+
+/// How a long answer ends when the server goes down.
+fn draining() -> Refusal {
+    Refusal::ServerDraining { retry_after: DRAINING_RETRY }
+}
+
+/// Why the edge broke.
+pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Serves until `stop` is cancelled and every connection has ended. The caller bounds the wait.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    services: Services,
+    health: health::Health,
+    stop: CancellationToken,
+) -> Result<(), EdgeError> {
+    let sessions = SessionServiceServer::new(sessions::Handler(services.clone()))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let events = EventServiceServer::new(events::Handler(services.clone()))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let views = ViewServiceServer::new(views::Handler(services.clone()))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Server::builder()
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .layer(layer::RpcLayer::new(&services))
+        .add_service(sessions)
+        .add_service(events)
+        .add_service(views)
+        .add_service(health.service())
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! `EventService`.
+//!
+//! A stream is one task with two halves: one reads batches, one tells acknowledgements and notices.
+//! Whichever ends first ends the stream; the reader ends it through the queue between them, so that
+//! what was applied is acknowledged before a refusal.
+
+mod convert;
+
+use fusion_proto::convert::session::session_id;
+use fusion_proto::pb;
+use fusion_proto::pb::event_service_server::EventService;
+use fusion_proto::status::Refusal;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::convert::{Incoming, acknowledgement_to_pb, incoming, push_batch, told_to_pb};
+use super::{Services, about};
+use crate::service::ingest::{LaneIn, LaneOut};
+
+/// Messages of a stream that wait for the client.
+const TOLD_QUEUE: usize = 16;
+
+pub(super) struct Handler(pub(super) Services);
+
+#[tonic::async_trait]
+impl EventService for Handler {
+    type PushEventsStream = ReceiverStream<Result<pb::PushEventsResponse, Status>>;
+
+    async fn push_events(
+        &self,
+        request: Request<Streaming<pb::PushEventsRequest>>,
+    ) -> Result<Response<Self::PushEventsStream>, Status> {
+        let mut incoming = request.into_inner();
+        let (out, answer) = mpsc::channel(TOLD_QUEUE);
+        let services = self.0.clone();
+        // The answer begins before the opening has come: a client may wait for headers first.
+        self.0.tasks.spawn("push stream", async move {
+            if let Err(status) = stream(&services, &mut incoming, &out).await {
+                let _ = out.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answer)))
+    }
+
+    async fn push_event_batch(
+        &self,
+        request: Request<pb::PushEventBatchRequest>,
+    ) -> Result<Response<pb::PushEventBatchResponse>, Status> {
+        let request = request.into_inner();
+        let session = self.0.sessions.check(session_id(&request.session_id)?)?;
+        about(Some(&session.view), Some(session.id));
+        let told = self.0.ingest.push_one(push_batch(request)?).await?;
+        let acknowledgement = Some(acknowledgement_to_pb(told));
+        Ok(Response::new(pb::PushEventBatchResponse { acknowledgement }))
+    }
+}
+
+type Out = mpsc::Sender<Result<pb::PushEventsResponse, Status>>;
+
+/// One stream from its opening to its end.
+async fn stream(
+    services: &Services,
+    from: &mut Streaming<pb::PushEventsRequest>,
+    out: &Out,
+) -> Result<(), Status> {
+    let first = tokio::select! {
+        first = from.message() => first?,
+        () = services.draining.cancelled() => return Err(super::draining().into()),
+    };
+    let Some(first) = first else { return Ok(()) };
+    let opening = match incoming(first)? {
+        Incoming::Opening(opening) => opening,
+        Incoming::Batch(_) => {
+            return Err(Refusal::invalid("opening", "must be the first message of a stream").into());
+        }
+    };
+    about(None, Some(opening.session));
+    let (resume_after, lane_in, mut lane_out) = services.ingest.open(&opening).await?;
+    if out.send(Ok(convert::opened_to_pb(resume_after))).await.is_err() {
+        return Ok(());
+    }
+    let mut tell = std::pin::pin!(tell(&mut lane_out, out));
+    let told = tokio::select! {
+        told = &mut tell => told,
+        // The queue between the halves is closed when the reader is done: what is in it is told.
+        () = read(lane_in, from) => tell.await,
+    };
+    told.map_err(Status::from)
+}
+
+/// Takes batches until the client has no more, or one of them ends the stream.
+async fn read(lane: LaneIn, from: &mut Streaming<pb::PushEventsRequest>) {
+    loop {
+        let message = match from.message().await {
+            Ok(Some(message)) => message,
+            // The client is gone, or sent what is no message: whatever is under way is told first.
+            Ok(None) | Err(_) => return,
+        };
+        let batch = match incoming(message) {
+            Ok(Incoming::Batch(batch)) => batch,
+            Ok(Incoming::Opening(_)) => {
+                return lane.refuse(Refusal::invalid("opening", "the lane is open already")).await;
+            }
+            Err(error) => return lane.refuse(error.into()).await,
+        };
+        if !lane.push(batch).await {
+            return;
+        }
+    }
+}
+
+/// Tells until all is told, or the stream is refused. A client that does not listen holds up only
+/// itself: while it is waited for, the stream can still be replaced or drained.
+async fn tell(lane: &mut LaneOut, out: &Out) -> Result<(), Refusal> {
+    while let Some(told) = lane.next().await {
+        let message = told_to_pb(told?);
+        let (replaced, draining) = lane.interrupted();
+        tokio::select! {
+            sent = out.send(Ok(message)) => if sent.is_err() { return Ok(()) },
+            () = replaced.cancelled() => {}
+            () = draining.cancelled() => {}
+        }
+        if let Some(refusal) = lane.interruption() {
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! `grpc.health.v1`: server-wide, per service, and per view as `fusion.v1.view/NAME`.
+//!
+//! The server and its services are SERVING until it goes down, whatever its views are. A view is
+//! SERVING exactly when a TRUSTED read of it would be answered.
+
+use std::collections::BTreeMap;
+
+use fusion_core::id::ViewName;
+use fusion_core::view::ViewState;
+use fusion_proto::limits::HEALTH_VIEW_PREFIX;
+use fusion_proto::pb::event_service_server::SERVICE_NAME as EVENTS;
+use fusion_proto::pb::session_service_server::SERVICE_NAME as SESSIONS;
+use fusion_proto::pb::view_service_server::SERVICE_NAME as VIEWS;
+use futures_util::StreamExt as _;
+use futures_util::stream::SelectAll;
+use tokio_stream::wrappers::WatchStream;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
+use tonic_health::server::HealthReporter;
+
+use crate::service::views::Views;
+
+/// The services that are told of by name; the empty name is the server.
+const SERVICES: [&str; 4] = ["", SESSIONS, EVENTS, VIEWS];
+
+/// Tells of the server's health; a cheap handle.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Health {
+    reporter: HealthReporter,
+}
+
+impl Health {
+    /// The service that answers.
+    pub(super) fn service(&self) -> HealthServer<impl HealthService> {
+        let service =
+            tonic_health::server::HealthService::from_health_reporter(self.reporter.clone());
+        HealthServer::new(service)
+    }
+
+    /// From now on calls are taken.
+    pub(crate) async fn set_serving(&self) {
+        self.set_all(ServingStatus::Serving).await;
+    }
+
+    /// From now on nothing new should come.
+    pub(crate) async fn set_not_serving(&self, views: &Views) {
+        self.set_all(ServingStatus::NotServing).await;
+        for view in views.all() {
+            self.set_view(view.name(), false).await;
+        }
+    }
+
+    async fn set_all(&self, status: ServingStatus) {
+        for service in SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    async fn set_view(&self, view: &ViewName, serving: bool) {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        self.reporter.set_service_status(format!("{HEALTH_VIEW_PREFIX}{view}"), status).await;
+    }
+
+    /// Follows the views for as long as the server lives.
+    pub(crate) async fn follow(self, views: Views) {
+        let mut count = views.count();
+        let mut followed = BTreeMap::new();
+        let mut states = SelectAll::new();
+        loop {
+            for view in views.all() {
+                followed.entry(view.name().clone()).or_insert_with(|| {
+                    let name = view.name().clone();
+                    let changes = WatchStream::new(view.state());
+                    states.push(changes.map(move |state| (name.clone(), state)).boxed());
+                });
+            }
+            tokio::select! {
+                changed = count.changed() => if changed.is_err() { return },
+                Some((view, state)) = states.next(), if !states.is_empty() => {
+                    self.set_view(&view, state == ViewState::Ready).await;
+                }
+            }
+        }
+    }
+}

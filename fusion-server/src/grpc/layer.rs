@@ -1,0 +1,270 @@
+//! What every RPC gets: a span, a correlation id, and its place in the metrics.
+//!
+//! The code of a call is known at its very end, in the trailers, so the answer's body is wrapped
+//! ([`super::body`]). ABORTED on a session is an answer, not an error of the server.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use fusion_core::id::CorrelationId;
+use fusion_core::time::{Clock, Monotonic};
+use fusion_proto::limits::CORRELATION_ID_KEY;
+use fusion_proto::status::Refusal;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use opentelemetry::propagation::Extractor;
+use tokio::sync::watch;
+use tonic::body::Body;
+use tower::{Layer, Service};
+use tracing::{Instrument as _, Span};
+
+use super::Services;
+use super::body::{Ending, WatchedBody};
+use crate::ids::Ids;
+use crate::ops::metrics::Metrics;
+use crate::ops::telemetry;
+
+/// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
+const METHODS: [&str; 17] = [
+    "fusion.v1.SessionService/CreateSession",
+    "fusion.v1.SessionService/Heartbeat",
+    "fusion.v1.SessionService/EndSession",
+    "fusion.v1.SessionService/GetSession",
+    "fusion.v1.SessionService/ListSessions",
+    "fusion.v1.EventService/PushEvents",
+    "fusion.v1.EventService/PushEventBatch",
+    "fusion.v1.ViewService/ListViews",
+    "fusion.v1.ViewService/GetView",
+    "fusion.v1.ViewService/GetEntry",
+    "fusion.v1.ViewService/ListEntries",
+    "fusion.v1.ViewService/GetStats",
+    "fusion.v1.ViewService/FindEntries",
+    "grpc.health.v1.Health/Check",
+    "grpc.health.v1.Health/Watch",
+    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
+
+#[derive(Clone)]
+pub(super) struct RpcLayer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    metrics: Metrics,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
+    busy: watch::Sender<usize>,
+}
+
+impl RpcLayer {
+    pub(super) fn new(services: &Services) -> Self {
+        let Services { metrics, ids, clock, busy, .. } = services.clone();
+        Self { shared: Arc::new(Shared { metrics, ids, clock, busy }) }
+    }
+}
+
+impl<S> Layer<S> for RpcLayer {
+    type Service = RpcService<S>;
+
+    fn layer(&self, inner: S) -> RpcService<S> {
+        RpcService { inner, shared: Arc::clone(&self.shared) }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct RpcService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Service<Request<Body>> for RpcService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<WatchedBody>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = method(request.uri().path());
+        let correlation = correlation(request.headers(), &*self.shared.ids);
+        let span = span(method, request.headers(), correlation.as_ref().ok());
+        let call = Call::begin(Arc::clone(&self.shared), method, span.clone());
+        let correlation = match correlation {
+            Ok(correlation) => correlation,
+            Err(refusal) => {
+                let refused = refusal.into_status().into_http::<Body>();
+                return Box::pin(async move { Ok(call.answer(refused)) });
+            }
+        };
+        let inner = self.inner.call(request);
+        let answered = async move {
+            let mut response = call.answer(inner.await?);
+            if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
+                response.headers_mut().insert(CORRELATION_ID_KEY, value);
+            }
+            Ok(response)
+        };
+        Box::pin(answered.instrument(span))
+    }
+}
+
+/// A call that has begun; counted when it ends, however it ends.
+struct Call {
+    shared: Arc<Shared>,
+    method: &'static str,
+    begun: Monotonic,
+    span: Span,
+    code: Option<tonic::Code>,
+}
+
+impl Call {
+    fn begin(shared: Arc<Shared>, method: &'static str, span: Span) -> Self {
+        shared.metrics.rpc_in_flight.with_label_values(&[method]).inc();
+        if is_waited_for(method) {
+            shared.busy.send_modify(|calls| *calls += 1);
+        }
+        let begun = shared.clock.monotonic();
+        Self { shared, method, begun, span, code: None }
+    }
+
+    fn answer(self, response: Response<Body>) -> Response<WatchedBody> {
+        let (head, body) = response.into_parts();
+        let mut ending = Box::new(self);
+        if let Some(code) = code_of(&head.headers) {
+            ending.ended(code);
+        }
+        Response::from_parts(head, WatchedBody::new(body, ending))
+    }
+}
+
+impl Ending for Call {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(code) = code_of(trailers) {
+            self.ended(code);
+        }
+    }
+}
+
+impl Call {
+    fn ended(&mut self, code: tonic::Code) {
+        self.code = Some(code);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // A client that leaves before the trailers has cancelled the call.
+        let code = self.code.unwrap_or(tonic::Code::Cancelled);
+        if is_waited_for(self.method) {
+            self.shared.busy.send_modify(|calls| *calls = calls.saturating_sub(1));
+        }
+        let metrics = &self.shared.metrics;
+        let took = self.shared.clock.monotonic().since(self.begun);
+        let name = code_name(code);
+        metrics.rpc_in_flight.with_label_values(&[self.method]).dec();
+        metrics.rpc_requests.with_label_values(&[self.method, name]).inc();
+        metrics.rpc_duration.with_label_values(&[self.method]).observe(took.as_secs_f64());
+        self.span.record("rpc.response.status_code", name);
+        if is_server_error(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+    }
+}
+
+fn method(path: &str) -> &'static str {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    METHODS.into_iter().find(|method| *method == path).unwrap_or("unknown")
+}
+
+/// Whether a call keeps the server from ending: ours do, and they end; a health watch or a
+/// reflection stream would stay for ever.
+fn is_waited_for(method: &str) -> bool {
+    method.starts_with("fusion.v1.")
+}
+
+fn span(method: &'static str, headers: &HeaderMap, correlation: Option<&CorrelationId>) -> Span {
+    let span = tracing::info_span!(
+        "rpc",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = tracing::field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = tracing::field::Empty,
+        correlation_id = correlation.map(CorrelationId::as_str),
+        view = tracing::field::Empty,
+        session = tracing::field::Empty,
+    );
+    telemetry::adopt(&span, &Headers(headers));
+    span
+}
+
+/// The correlation id that came with the call, or a new one.
+fn correlation(headers: &HeaderMap, ids: &dyn Ids) -> Result<CorrelationId, Refusal> {
+    let text = match headers.get(CORRELATION_ID_KEY) {
+        None => ids.draw().to_string(),
+        Some(value) => value.to_str().unwrap_or("\u{fffd}").to_owned(),
+    };
+    CorrelationId::new(&text).map_err(|error| Refusal::invalid(CORRELATION_ID_KEY, error.allowed))
+}
+
+fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
+    headers.get("grpc-status").map(|value| tonic::Code::from_bytes(value.as_bytes()))
+}
+
+/// Codes that say that the server failed, and not its caller, as the RPC conventions have it.
+fn is_server_error(code: tonic::Code) -> bool {
+    use tonic::Code;
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+fn code_name(code: tonic::Code) -> &'static str {
+    use tonic::Code;
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

@@ -1,0 +1,5 @@
+//! Operating it: metrics, probes, telemetry.
+
+pub mod http;
+pub mod metrics;
+pub mod telemetry;

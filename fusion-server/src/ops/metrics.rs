@@ -1,0 +1,163 @@
+//! Metrics: the one file of their names.
+//!
+//! Owns the registry of one server (two servers in one process do not share it). Labels are bounded:
+//! views (at most `max_views`), lanes, tiers, outcomes, RPC methods and codes; never a path, a
+//! session, or an agent's own text. Gauges of what others own are set when they are read.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+/// Upper bounds in seconds, from half a millisecond to ten seconds: a call.
+const CALL: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5, 10.0];
+/// Upper bounds in seconds, from twenty microseconds to a second: a batch.
+const BATCH: &[f64] =
+    &[0.000_02, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.25, 1.0];
+/// For what has no buckets.
+const NONE: &[f64] = &[];
+
+/// Declares every metric once: field, kind, name, labels, buckets, help.
+macro_rules! metrics {
+    ($($field:ident: $kind:ty = $name:literal $labels:tt $buckets:ident, $help:literal;)*) => {
+        /// The metrics of one server.
+        #[derive(Debug, Clone)]
+        pub struct Metrics {
+            registry: Registry,
+            $(pub(crate) $field: $kind,)*
+        }
+
+        impl Metrics {
+            /// All metrics, at zero.
+            ///
+            /// # Errors
+            /// A name or help text that Prometheus refuses, or a name that is taken: a bug, found
+            /// by any test.
+            pub fn new() -> Result<Self, prometheus::Error> {
+                let registry = Registry::new();
+                build_info(&registry)?;
+                Ok(Self {
+                    $($field: made::<$kind>(&registry, $name, $help, &$labels, $buckets)?,)*
+                    registry,
+                })
+            }
+        }
+    };
+}
+
+metrics! {
+    sessions: IntGaugeVec = "fusion_sessions" ["view", "role"] NONE,
+        "Live sessions.";
+    heartbeat_age: GaugeVec = "fusion_heartbeat_age_seconds" ["view"] NONE,
+        "Time since the session of a view that was silent longest was last heard.";
+    sessions_created: IntCounterVec = "fusion_sessions_created_total" ["view"] NONE,
+        "Sessions begun.";
+    sessions_ended: IntCounterVec = "fusion_sessions_ended_total" ["view", "state"] NONE,
+        "Sessions that are over, by how they ended.";
+    leader_changes: IntCounterVec = "fusion_leader_changes_total" ["view"] NONE,
+        "Leaderships begun.";
+    obsolete_answers: IntCounterVec = "fusion_obsolete_answers_total" ["cause"] NONE,
+        "Calls and streams that were told that their session is obsolete.";
+    evidence_rows: IntCounterVec = "fusion_evidence_rows_total" ["view", "tier", "outcome"] NONE,
+        "Rows of evidence by what they were worth; a listing counts as its directory and children.";
+    batches: IntCounterVec = "fusion_batches_total" ["view", "lane", "outcome"] NONE,
+        "Batches of evidence by outcome.";
+    lost_batches: IntCounterVec = "fusion_lost_batches_total" ["view"] NONE,
+        "Realtime batches that an agent no longer held when the server did not have them.";
+    apply_duration: HistogramVec = "fusion_apply_duration_seconds" ["view", "lane"] BATCH,
+        "Time to apply a batch.";
+    ack_duration: HistogramVec = "fusion_acknowledgement_duration_seconds" ["lane"] BATCH,
+        "Time from the arrival of a batch to its acknowledgement.";
+    queue_batches: IntGaugeVec = "fusion_ingest_queue_batches" ["view", "lane"] NONE,
+        "Batches that wait to be applied.";
+    push_streams: IntGaugeVec = "fusion_push_streams" ["lane"] NONE,
+        "Open streams of evidence.";
+    view_entries: IntGaugeVec = "fusion_view_entries" ["view", "kind"] NONE,
+        "Entries below the root of a view.";
+    view_bytes: IntGaugeVec = "fusion_view_bytes" ["view"] NONE,
+        "Sum of the sizes of the files of a view.";
+    view_state: IntGaugeVec = "fusion_view_state" ["view", "state"] NONE,
+        "1 for the state that a view is in, 0 for the others.";
+    changes: IntCounterVec = "fusion_changes_total" ["view"] NONE,
+        "Physical changes that a view went through.";
+    rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
+        "RPCs that ended, by method and gRPC code.";
+    rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,
+        "Time from the request of an RPC to its end, streams included.";
+    rpc_in_flight: IntGaugeVec = "fusion_rpc_in_flight" ["method"] NONE,
+        "RPCs that have not ended.";
+}
+
+impl Metrics {
+    /// All of them in Prometheus' text format.
+    ///
+    /// # Errors
+    /// A metric that cannot be written: a bug.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+/// Seconds as Prometheus counts them.
+pub(crate) fn seconds(span: Duration) -> f64 {
+    span.as_secs_f64()
+}
+
+/// A count as a gauge takes it.
+pub(crate) fn gauged(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+    let opts = Opts::new("fusion_build_info", "1; the labels say what was built.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    let info = prometheus::IntGauge::with_opts(opts)?;
+    info.set(1);
+    registry.register(Box::new(info))
+}
+
+/// A kind of metric that can be made from its declaration.
+trait Kind: Collector + Clone + Sized + 'static {
+    fn make(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error>;
+}
+
+impl Kind for IntCounterVec {
+    fn make(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        Self::new(opts, labels)
+    }
+}
+
+impl Kind for IntGaugeVec {
+    fn make(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        Self::new(opts, labels)
+    }
+}
+
+impl Kind for GaugeVec {
+    fn make(opts: Opts, labels: &[&str], _: &[f64]) -> Result<Self, prometheus::Error> {
+        Self::new(opts, labels)
+    }
+}
+
+impl Kind for HistogramVec {
+    fn make(opts: Opts, labels: &[&str], buckets: &[f64]) -> Result<Self, prometheus::Error> {
+        Self::new(HistogramOpts { common_opts: opts, buckets: buckets.to_vec() }, labels)
+    }
+}
+
+fn made<K: Kind>(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<K, prometheus::Error> {
+    let metric = K::make(Opts::new(name, help), labels, buckets)?;
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}

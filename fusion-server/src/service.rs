@@ -1,0 +1,16 @@
+//! Use cases. They know no wire and no tonic; what they refuse is a row of the status table.
+
+pub(crate) mod find;
+pub(crate) mod ingest;
+pub(crate) mod paging;
+pub(crate) mod sessions;
+pub(crate) mod views;
+
+use fusion_proto::status::Refusal;
+
+/// A bug: told in the log under an id, and nothing more to the caller.
+pub(crate) fn internal(ids: &dyn crate::ids::Ids, error: &dyn std::fmt::Display) -> Refusal {
+    let id = ids.draw().to_string();
+    tracing::error!(id, %error, "internal error");
+    Refusal::Internal { id }
+}

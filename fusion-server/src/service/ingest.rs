@@ -1,0 +1,259 @@
+//! Evidence from agents, by stream and by single batch.
+//!
+//! A lane is opened, then batches go one way ([`LaneIn`]) and acknowledgements and notices the other
+//! ([`LaneOut`]); the two halves meet in a short queue of outcomes, so that batches travel while
+//! earlier ones are applied, and what is told keeps their order. Everything here is bounded: who
+//! sends faster than the view applies waits in [`LaneIn::push`].
+
+mod out;
+
+use std::sync::Arc;
+
+use fusion_core::evidence::Witness;
+use fusion_core::id::{LeaderEpoch, SessionId, SpoolId};
+use fusion_core::session::Session;
+use fusion_core::time::{Clock, Monotonic};
+use fusion_core::view::Reject;
+use fusion_proto::convert::evidence::{BatchHeader, RejectedRow, WireBatch};
+use fusion_proto::status::Refusal;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::internal;
+use super::sessions::{DRAINING_RETRY, LaneName, Sessions};
+use super::views::Views;
+use crate::ids::Ids;
+use crate::ops::metrics::Metrics;
+use crate::ops::telemetry;
+use crate::task::view::{
+    LaneKey, OpenRefused, Opened, Push, PushOutcome, ViewGone, ViewHandle, leadership,
+};
+
+pub(crate) use out::{LaneOut, Told};
+
+/// Batches of one stream that are under way between its two halves.
+const IN_FLIGHT: usize = 64;
+
+/// Takes evidence; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Ingest {
+    sessions: Sessions,
+    views: Views,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+    /// Cancelled when the server goes down.
+    draining: CancellationToken,
+}
+
+/// The lane as a message names it; realtime evidence comes from a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaneOf {
+    Realtime { spool: SpoolId },
+    Scan,
+}
+
+/// Opens a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) session: SessionId,
+    pub(crate) lane: LaneOf,
+    /// Sequence of the oldest batch that the agent still holds.
+    pub(crate) first_held: u64,
+    /// Sequence that its next new batch will get.
+    pub(crate) next: u64,
+}
+
+/// A batch as it arrived: what stands on it, and what is in it, which the view will look into.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) header: BatchHeader,
+    pub(crate) batch: WireBatch,
+}
+
+/// One batch, unary.
+#[derive(Debug)]
+pub(crate) struct PushBatch {
+    pub(crate) session: SessionId,
+    pub(crate) lane: LaneOf,
+    pub(crate) batch: Arrived,
+}
+
+/// A batch under way: its outcome, or why the stream ends with it.
+type UnderWay = Result<Waiting, Refusal>;
+
+#[derive(Debug)]
+struct Waiting {
+    sequence: u64,
+    arrived: Monotonic,
+    traceparent: String,
+    outcome: oneshot::Receiver<PushOutcome>,
+}
+
+/// An acknowledgement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Acknowledged {
+    pub(crate) through: u64,
+    pub(crate) revision: fusion_core::id::Revision,
+    /// Refused rows with the batch that they are of.
+    pub(crate) rejected: Vec<(u64, RejectedRow)>,
+    pub(crate) traceparent: String,
+}
+
+/// The half of a lane that takes batches.
+pub(crate) struct LaneIn {
+    ingest: Ingest,
+    session: Session,
+    view: ViewHandle,
+    key: LaneKey,
+    under_way: mpsc::Sender<UnderWay>,
+}
+
+impl Ingest {
+    pub(crate) fn new(
+        sessions: Sessions,
+        views: Views,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        metrics: Metrics,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { sessions, views, clock, ids, metrics, draining }
+    }
+
+    /// Opens a lane; a stream that had it is replaced. The number is that of the last batch that is
+    /// part of the view.
+    pub(crate) async fn open(&self, opening: &Opening) -> Result<(u64, LaneIn, LaneOut), Refusal> {
+        if self.draining.is_cancelled() {
+            return Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY });
+        }
+        let lane = lane_name(opening.lane);
+        let (session, seat) = self.sessions.take_seat(opening.session, lane)?;
+        let view = self.views.get(&session.view)?;
+        let key = key(&session, opening.lane);
+        let opened = view.open(key.clone(), opening.first_held, opening.next).await;
+        let Opened { resume_after, .. } =
+            opened.map_err(|gone| self.gone(&gone))?.map_err(|refused| match refused {
+                OpenRefused::RolledBack { applied } => rolled_back(&key, applied, opening.next),
+                OpenRefused::Gap { expected } => Refusal::SequenceGap { expected },
+                OpenRefused::Over => self.over(&session),
+            })?;
+        let (under_way, coming) = mpsc::channel(IN_FLIGHT);
+        let out = LaneOut::new(self.clone(), &session, lane, seat, coming);
+        Ok((resume_after, LaneIn { ingest: self.clone(), session, view, key, under_way }, out))
+    }
+
+    /// Takes one batch and waits until it is part of the view.
+    pub(crate) async fn push_one(&self, request: PushBatch) -> Result<Acknowledged, Refusal> {
+        let session = self.sessions.check(request.session)?;
+        let view = self.views.get(&session.view)?;
+        let key = key(&session, request.lane);
+        let (sequence, claimed) = (request.batch.header.sequence, request.batch.header.epoch);
+        let waiting = self.send(&session, &view, &key, request.batch).await?;
+        let traceparent = waiting.traceparent;
+        let gone = |_| self.gone(&ViewGone);
+        match waiting.outcome.await.map_err(gone)? {
+            PushOutcome::Applied { revision, rejected, all_rejected } => {
+                let reject = rejected.first().and_then(leadership);
+                match reject {
+                    Some(reject) if all_rejected => {
+                        Err(self.not_leading(&session, reject, claimed))
+                    }
+                    _ => {
+                        let rejected = rejected.into_iter().map(|row| (sequence, row)).collect();
+                        Ok(Acknowledged { through: sequence, revision, rejected, traceparent })
+                    }
+                }
+            }
+            PushOutcome::Repeated { revision } => {
+                Ok(Acknowledged { through: sequence, revision, traceparent, ..Default::default() })
+            }
+            PushOutcome::Gap { expected } => Err(Refusal::SequenceGap { expected }),
+            PushOutcome::Over => Err(self.over(&session)),
+        }
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        view: &ViewHandle,
+        key: &LaneKey,
+        batch: Arrived,
+    ) -> Result<Waiting, Refusal> {
+        let Arrived { header, batch } = batch;
+        let span = telemetry::apply_span(session, key.label(), &header, batch.rows());
+        let (sequence, arrived) = (header.sequence, self.clock.monotonic());
+        let traceparent = telemetry::traceparent(&span);
+        let witness =
+            Witness { agent: session.agent.clone(), session: session.id, epoch: header.epoch };
+        let push = Push { lane: key.clone(), witness, batch, span };
+        let outcome = view.push(push).await.map_err(|gone| self.gone(&gone))?;
+        Ok(Waiting { sequence, arrived, traceparent, outcome })
+    }
+
+    fn not_leading(&self, session: &Session, reject: Reject, claimed: LeaderEpoch) -> Refusal {
+        let current = self.sessions.leader_epoch(&session.view);
+        match reject {
+            Reject::NotLeader => Refusal::NotLeader { current },
+            Reject::LeaderEpochStale => Refusal::LeaderEpochStale { claimed, current },
+        }
+    }
+
+    /// The view says that the session is over; the table knows why.
+    fn over(&self, session: &Session) -> Refusal {
+        match self.sessions.check(session.id) {
+            Err(refusal) => refusal,
+            // It was known a moment ago, and the view is told of a session before its agent is.
+            Ok(_) => internal(&*self.ids, &ViewGone),
+        }
+    }
+
+    fn gone(&self, gone: &ViewGone) -> Refusal {
+        if self.draining.is_cancelled() {
+            return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
+        }
+        internal(&*self.ids, gone)
+    }
+}
+
+impl LaneIn {
+    /// Takes a batch, waiting while there is no room for it. `false` if the stream is over.
+    pub(crate) async fn push(&self, batch: Arrived) -> bool {
+        let sent = self.ingest.send(&self.session, &self.view, &self.key, batch).await;
+        let go_on = sent.is_ok();
+        self.under_way.send(sent).await.is_ok() && go_on
+    }
+
+    /// Ends the stream with a refusal, after what was under way is told.
+    pub(crate) async fn refuse(&self, refusal: Refusal) {
+        let _ = self.under_way.send(Err(refusal)).await;
+    }
+}
+
+fn lane_name(lane: LaneOf) -> LaneName {
+    match lane {
+        LaneOf::Realtime { .. } => LaneName::Realtime,
+        LaneOf::Scan => LaneName::Scan,
+    }
+}
+
+fn key(session: &Session, lane: LaneOf) -> LaneKey {
+    match lane {
+        LaneOf::Realtime { spool } => realtime(session, spool),
+        LaneOf::Scan => LaneKey::Scan(session.id),
+    }
+}
+
+fn realtime(session: &Session, spool: SpoolId) -> LaneKey {
+    LaneKey::Realtime(session.agent.clone(), spool)
+}
+
+fn rolled_back(key: &LaneKey, applied: u64, next: u64) -> Refusal {
+    match key {
+        LaneKey::Realtime(..) => Refusal::SpoolRolledBack { applied, next },
+        LaneKey::Scan(_) => Refusal::invalid(
+            "opening.next",
+            format!("is {next}, but batch {applied} of this session is part of the view"),
+        ),
+    }
+}

@@ -1,0 +1,340 @@
+//! Sessions: created, kept, ended and expired; and what follows from it for views and streams.
+//!
+//! Owns the session table, the live sessions' streams, and the timer that expires them. Never waits
+//! for a view: what a view must learn is left in its control queue, so heartbeats and new sessions
+//! are answered whatever ingest does. One lock guards the table and the streams; it is held for one
+//! table operation and its effects (microseconds; one pass over a view's sessions when its leader
+//! changes), never across an await. Under it only the views' map and control queues are locked.
+
+mod effects;
+mod list;
+mod root;
+mod standing;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fusion_core::evidence::RootState;
+use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use fusion_core::session::{
+    Join, JoinRefused, Obsolete, Principal, Session, SessionEffect, SessionNotFound,
+    SessionSettings, SessionTable, ViewRules,
+};
+use fusion_core::time::{Clock, Monotonic, ServerTime};
+use fusion_core::view::AgentReport;
+use fusion_proto::convert::session::agent::AgentStatus;
+use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
+use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession};
+use fusion_proto::limits;
+use fusion_proto::status::{ObsoleteCause, Refusal};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::views::Views;
+use crate::config::{Config, ViewConfig};
+use crate::ids::Ids;
+use crate::ops::metrics::Metrics;
+use crate::task::view::Note;
+
+pub(crate) use standing::{LaneName, Standing, StreamSeat};
+
+use standing::Live;
+
+/// When a client that was told SERVER_DRAINING should connect again.
+pub(crate) const DRAINING_RETRY: Duration = Duration::from_secs(1);
+
+/// All sessions of a server; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Sessions {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    views: Views,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+    /// Tells lists of sessions of this server from those of another.
+    id: Uuid,
+    draining: AtomicBool,
+    state: Mutex<State>,
+    /// The next expiry may have come nearer.
+    earlier: Notify,
+}
+
+struct State {
+    table: SessionTable,
+    live: HashMap<SessionId, Live>,
+    effects: Vec<SessionEffect>,
+}
+
+/// Now, by both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    monotonic: Monotonic,
+    server: ServerTime,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        views: Views,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        metrics: Metrics,
+    ) -> Self {
+        let settings = SessionSettings {
+            timeout_min: config.session.timeout_min,
+            timeout_max: config.session.timeout_max,
+            ..SessionSettings::default()
+        };
+        let state = Mutex::new(State {
+            table: SessionTable::new(settings),
+            live: HashMap::new(),
+            effects: Vec::new(),
+        });
+        let (id, draining, earlier) = (ids.draw(), AtomicBool::new(false), Notify::new());
+        let shared = Shared { config, views, clock, ids, metrics, id, draining, state, earlier };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whoever calls: this version asks for no credentials.
+    fn principal() -> Principal {
+        Principal::anonymous()
+    }
+
+    /// Begins a session; its view is made if need be and allowed.
+    pub(crate) fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
+        self.refuse_when_draining()?;
+        let (view, _) = self.shared.views.get_or_create(&request.view)?;
+        root::check(&view, &request.root.identity)?;
+        let now = self.now();
+        let mut state = self.lock();
+        if state.live.len() >= self.shared.config.session.max {
+            return Err(Refusal::QuotaExceeded {
+                quota: "session.max".to_owned(),
+                limit: self.shared.config.session.max as u64,
+                retry_after: Duration::from_secs(10),
+            });
+        }
+        let State { table, live, effects } = &mut *state;
+        let rules = ViewRules {
+            timeout: view.config().session_timeout,
+            exclusive: view.config().exclusive,
+            last_epoch: LeaderEpoch::default(),
+        };
+        table.set_view(&request.view, rules);
+        let join = Join {
+            id: SessionId::new(self.shared.ids.draw()),
+            view: request.view.clone(),
+            principal: Self::principal(),
+            agent: request.agent.clone(),
+            instance: request.instance,
+            spool: request.spool,
+            host: request.client.hostname.clone(),
+            proposed_timeout: request.proposed_timeout,
+        };
+        let joined = table.create(join, now.monotonic, now.server, effects);
+        if let Ok(session) = &joined {
+            live.insert(session.id, Live::new(session, request));
+            view.tell(Note::Joined(session.id));
+        }
+        self.carry_out(&mut state);
+        let session = joined.map_err(refused_join)?;
+        let created = CreatedSession {
+            session: session.id,
+            info: list::live_info(&session, state.live.get(&session.id)),
+            leader_epoch: current_epoch(&state, &session),
+            heartbeat_interval: session.heartbeat_interval(),
+            server_time: now.server,
+            settings: agent_settings(view.config()),
+        };
+        drop(state);
+        self.shared.earlier.notify_one();
+        self.shared.metrics.sessions_created.with_label_values(&[session.view.as_str()]).inc();
+        tracing::info!(
+            view = %session.view, agent = %session.agent, session = %session.id,
+            host = session.host, role = ?session.role, epoch = session.epoch.0, "session created"
+        );
+        Ok(created)
+    }
+
+    /// Keeps a session alive and takes what its agent says of itself.
+    pub(crate) fn beat(&self, request: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { table, live, effects } = &mut *state;
+        let id = request.session;
+        let beaten = table.beat(id, &Self::principal(), now.monotonic, now.server, effects);
+        if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
+            live.status = request.status.or(live.status.take());
+            if let Ok(view) = self.shared.views.get(&session.view) {
+                let report = report(live.status.as_ref(), request.delivered_through);
+                view.tell(Note::Heard(session.agent.clone(), report));
+            }
+        }
+        self.carry_out(&mut state);
+        let session = beaten.map_err(|obsolete| self.obsolete(&mut state, obsolete, now))?;
+        Ok(HeartbeatAnswer {
+            server_time: now.server,
+            role: session.role,
+            leader_epoch: current_epoch(&state, &session),
+            // This version gives no commands, so a report is of one that nobody gave.
+            commands: Vec::new(),
+            reports_refused: request.reports.into_iter().map(|report| report.id).collect(),
+        })
+    }
+
+    /// Whether a session is honoured, for a call that means to go on.
+    pub(crate) fn check(&self, id: SessionId) -> Result<Session, Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { table, effects, .. } = &mut *state;
+        let checked =
+            table.check(id, &Self::principal(), now.monotonic, now.server, effects).cloned();
+        self.carry_out(&mut state);
+        checked.map_err(|obsolete| self.obsolete(&mut state, obsolete, now))
+    }
+
+    /// Takes the seat of a session's stream in a lane; the stream that had it is told.
+    pub(crate) fn take_seat(
+        &self,
+        id: SessionId,
+        lane: LaneName,
+    ) -> Result<(Session, StreamSeat), Refusal> {
+        let session = self.check(id)?;
+        let mut state = self.lock();
+        match state.live.get_mut(&id) {
+            Some(live) => Ok((session, live.take_seat(lane))),
+            None => {
+                let now = self.now();
+                let cause = ObsoleteCause::Unknown;
+                let obsolete = Obsolete { session: id, view: Some(session.view), cause };
+                Err(self.obsolete(&mut state, obsolete, now))
+            }
+        }
+    }
+
+    /// The epoch of a view's leadership now; 0 if nobody leads.
+    pub(crate) fn leader_epoch(&self, view: &ViewName) -> LeaderEpoch {
+        let state = self.lock();
+        state.table.leader(view).map(|leader| leader.epoch).unwrap_or_default()
+    }
+
+    /// Ends a session at its agent's wish.
+    pub(crate) fn end(&self, id: SessionId, allow_missing: bool) -> Result<(), Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { table, effects, .. } = &mut *state;
+        let ended = table.end(id, &Self::principal(), now.monotonic, now.server, effects);
+        self.carry_out(&mut state);
+        match ended {
+            Ok(()) => Ok(()),
+            Err(SessionNotFound(_)) if allow_missing => Ok(()),
+            Err(SessionNotFound(session)) => Err(Refusal::SessionNotFound { session }),
+        }
+    }
+
+    /// Expires sessions for as long as the server lives: sleeps until the table's next expiry.
+    pub(crate) async fn run_timer(self) {
+        loop {
+            let now = self.now();
+            let next = {
+                let mut state = self.lock();
+                let State { table, effects, .. } = &mut *state;
+                table.expire(now.monotonic, now.server, effects);
+                self.carry_out(&mut state);
+                state.table.next_expiry()
+            };
+            // A session expires just after its deadline, and the runtime's timer counts milliseconds.
+            let wait = next.map(|at| at.since(now.monotonic) + Duration::from_millis(1));
+            tokio::select! {
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {}
+                () = self.shared.earlier.notified() => {}
+            }
+        }
+    }
+
+    /// From now on no session is begun.
+    pub(crate) fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Release);
+    }
+
+    fn refuse_when_draining(&self) -> Result<(), Refusal> {
+        if self.shared.draining.load(Ordering::Acquire) {
+            return Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY });
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let clock = &self.shared.clock;
+        Now { monotonic: clock.monotonic(), server: clock.now() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer to a session that is not honoured. Many at once are told to come back spread.
+    fn obsolete(&self, state: &mut State, obsolete: Obsolete, now: Now) -> Refusal {
+        let spread = state.table.recovery_spread(now.monotonic);
+        let drawn = self.shared.ids.draw().as_u128() as u32;
+        let retry_after = spread.mul_f64(f64::from(drawn) / f64::from(u32::MAX));
+        let Obsolete { session, view, cause } = obsolete;
+        self.shared.metrics.obsolete_answers.with_label_values(&[cause_label(cause)]).inc();
+        Refusal::SessionObsolete { session: Some(session), view, cause, retry_after }
+    }
+}
+
+fn cause_label(cause: ObsoleteCause) -> &'static str {
+    match cause {
+        ObsoleteCause::Expired => "expired",
+        ObsoleteCause::Superseded => "superseded",
+        ObsoleteCause::Evicted => "evicted",
+        ObsoleteCause::ViewReset => "view_reset",
+        ObsoleteCause::Unknown => "unknown",
+    }
+}
+
+/// The epoch of the leadership now; 0 if nobody leads.
+fn current_epoch(state: &State, session: &Session) -> LeaderEpoch {
+    state.table.leader(&session.view).map(|leader| leader.epoch).unwrap_or_default()
+}
+
+/// What a view is told of its agent. Who has said nothing yet watches nothing.
+fn report(status: Option<&AgentStatus>, delivered_through: Option<ServerTime>) -> AgentReport {
+    AgentReport {
+        delivered_through,
+        realtime_ready: status.is_some_and(|status| status.realtime_ready),
+        unwatched_directories: status.map_or(0, |status| status.unwatched_directories),
+        root: status.map_or(RootState::Available, |status| status.root_state),
+    }
+}
+
+/// What an agent needs to know of its view.
+fn agent_settings(config: &ViewConfig) -> AgentSettings {
+    AgentSettings {
+        cache_horizon: config.settings.cache_horizon,
+        hot_threshold: config.settings.hot_threshold,
+        audit_interval: config.audit_interval,
+        deep_audit_one_in: config.settings.deep_audit_one_in,
+        batch_rows: limits::BATCH_ROWS,
+        batch_bytes: limits::BATCH_BYTES,
+    }
+}
+
+fn refused_join(refused: JoinRefused) -> Refusal {
+    match refused {
+        JoinRefused::ViewNotFound(view) => Refusal::ViewNotFound { view },
+        JoinRefused::AgentIdConflict { agent: _, host, since, retry_after } => {
+            Refusal::AgentIdConflict { host, since, retry_after }
+        }
+        JoinRefused::ViewOccupied { view: _, agent, host } => {
+            Refusal::ViewOccupied { holder: agent, host }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What follows from a table operation, in the order in which the table says it.
+
+use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use fusion_core::session::{Session, SessionEffect, SessionState};
+use fusion_core::view::Leadership;
+use fusion_proto::status::ObsoleteCause;
+
+use super::{Sessions, State};
+use crate::task::view::Note;
+
+impl Sessions {
+    /// Carries out the effects that the table left, under the lock that it was changed under, so
+    /// that views and streams learn of changes in their order.
+    pub(super) fn carry_out(&self, state: &mut State) {
+        for effect in std::mem::take(&mut state.effects) {
+            match effect {
+                SessionEffect::Over { session, state: how } => self.over(state, &session, how),
+                SessionEffect::Leads { view, session, epoch } => {
+                    self.leads(state, &view, session, epoch);
+                }
+                SessionEffect::Leaderless { view } => self.leaderless(state, &view),
+            }
+        }
+    }
+
+    fn over(&self, state: &mut State, session: &Session, how: SessionState) {
+        if let Some(live) = state.live.remove(&session.id) {
+            live.end(stream_cause(how));
+        }
+        if let Ok(view) = self.shared.views.get(&session.view) {
+            let ended = how == SessionState::Ended;
+            view.tell(Note::Over { session: session.id, agent: session.agent.clone(), ended });
+        }
+        let labels = [session.view.as_str(), state_label(how)];
+        self.shared.metrics.sessions_ended.with_label_values(&labels).inc();
+        tracing::info!(
+            view = %session.view, agent = %session.agent, session = %session.id, state = ?how,
+            "session over"
+        );
+    }
+
+    fn leads(&self, state: &State, view: &ViewName, leader: SessionId, epoch: LeaderEpoch) {
+        if let Ok(handle) = self.shared.views.get(view) {
+            handle.tell(Note::Leads(Some(Leadership { session: leader, epoch })));
+        }
+        self.notice(state, view, epoch);
+        self.shared.metrics.leader_changes.with_label_values(&[view.as_str()]).inc();
+        tracing::info!(%view, session = %leader, epoch = epoch.0, "leadership begun");
+    }
+
+    fn leaderless(&self, state: &State, view: &ViewName) {
+        if let Ok(handle) = self.shared.views.get(view) {
+            handle.tell(Note::Leads(None));
+        }
+        self.notice(state, view, LeaderEpoch::default());
+    }
+
+    /// Tells the streams of a view's sessions their role and the epoch.
+    fn notice(&self, state: &State, view: &ViewName, epoch: LeaderEpoch) {
+        for session in state.table.of_view(view, 0) {
+            if let Some(live) = state.live.get(&session.id) {
+                live.set_role(session.role, epoch);
+            }
+        }
+    }
+}
+
+/// What a stream of a session that ended so is told.
+fn stream_cause(how: SessionState) -> ObsoleteCause {
+    match how {
+        SessionState::Expired => ObsoleteCause::Expired,
+        SessionState::Superseded => ObsoleteCause::Superseded,
+        SessionState::Evicted => ObsoleteCause::Evicted,
+        SessionState::Reset => ObsoleteCause::ViewReset,
+        SessionState::Ended | SessionState::Active => ObsoleteCause::Unknown,
+    }
+}
+
+fn state_label(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Active => "active",
+        SessionState::Ended => "ended",
+        SessionState::Expired => "expired",
+        SessionState::Superseded => "superseded",
+        SessionState::Evicted => "evicted",
+        SessionState::Reset => "reset",
+    }
+}

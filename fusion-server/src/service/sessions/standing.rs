@@ -1,0 +1,92 @@
+//! A live session beside the table: what its streams must learn at once, and who has its lanes.
+
+use fusion_core::id::LeaderEpoch;
+use fusion_core::session::{Role, Session};
+use fusion_proto::convert::session::agent::AgentStatus;
+use fusion_proto::convert::session::{ClientInfo, CreateSession};
+use fusion_proto::status::ObsoleteCause;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// One of the two streams of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LaneName {
+    Realtime,
+    Scan,
+}
+
+impl LaneName {
+    /// Its name in metrics and logs.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Scan => "scan",
+        }
+    }
+}
+
+/// What a session's streams follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) role: Role,
+    /// The epoch of the view's leadership, whoever has it; 0 if nobody.
+    pub(crate) epoch: LeaderEpoch,
+    /// Why the session is over.
+    pub(crate) over: Option<ObsoleteCause>,
+}
+
+/// A stream's hold on its lane.
+#[derive(Debug)]
+pub(crate) struct StreamSeat {
+    /// What the session is, to be followed.
+    pub(crate) standing: watch::Receiver<Standing>,
+    /// Cancelled when another stream has taken the lane.
+    pub(crate) replaced: CancellationToken,
+}
+
+/// What is kept of a live session beside the table.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) client: ClientInfo,
+    pub(super) root_uri: String,
+    pub(super) status: Option<AgentStatus>,
+    standing: watch::Sender<Standing>,
+    realtime: CancellationToken,
+    scan: CancellationToken,
+}
+
+impl Live {
+    pub(super) fn new(session: &Session, request: CreateSession) -> Self {
+        let standing = Standing { role: session.role, epoch: session.epoch, over: None };
+        Self {
+            client: request.client,
+            root_uri: request.root.uri,
+            status: None,
+            standing: watch::Sender::new(standing),
+            realtime: CancellationToken::new(),
+            scan: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn take_seat(&mut self, lane: LaneName) -> StreamSeat {
+        let holder = match lane {
+            LaneName::Realtime => &mut self.realtime,
+            LaneName::Scan => &mut self.scan,
+        };
+        let replaced = CancellationToken::new();
+        std::mem::replace(holder, replaced.clone()).cancel();
+        StreamSeat { standing: self.standing.subscribe(), replaced }
+    }
+
+    pub(super) fn end(&self, cause: ObsoleteCause) {
+        self.standing.send_modify(|standing| standing.over = Some(cause));
+    }
+
+    pub(super) fn set_role(&self, role: Role, epoch: LeaderEpoch) {
+        self.standing.send_if_modified(|standing| {
+            let changed = (standing.role, standing.epoch) != (role, epoch);
+            (standing.role, standing.epoch) = (role, epoch);
+            changed
+        });
+    }
+}

@@ -1,0 +1,298 @@
+//! Views: which there are, and what is in them.
+//!
+//! Owns the table of views of a server. Reads go to the tree beside its writer and never wait for
+//! it. The table's lock guards the map only: it is held to look up, list or insert, never across an
+//! await, and nothing is locked under it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fusion_core::id::ViewName;
+use fusion_core::path::{PathRef, notation};
+use fusion_core::stat::Kind;
+use fusion_core::time::Clock;
+use fusion_core::view::{EntryInfo, ListedEntry, ReadError, Totals, ViewState, ViewStatus};
+use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
+use fusion_proto::limits;
+use fusion_proto::status::Refusal;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::internal;
+use super::paging::PageOf;
+use crate::config::Config;
+use crate::ids::Ids;
+use crate::ops::metrics::{Metrics, gauged};
+use crate::task::view::{ViewDeps, ViewHandle, quiet_for};
+
+/// A page of rows and the token of the next one; the token is empty if this is the last.
+pub(crate) type PageOfRows<T> = (Vec<T>, String);
+
+/// All views of a server; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Views {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    metrics: Metrics,
+    end: CancellationToken,
+    /// Tells lists of views of this server from those of another.
+    id: Uuid,
+    table: RwLock<BTreeMap<ViewName, ViewHandle>>,
+    count: watch::Sender<usize>,
+}
+
+/// What an answer is worth.
+#[derive(Debug, Clone)]
+pub(crate) struct Worth {
+    pub(crate) status: ViewStatus,
+    pub(crate) quiet_for: Option<std::time::Duration>,
+}
+
+impl Views {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        metrics: Metrics,
+        end: CancellationToken,
+    ) -> Self {
+        let (id, table, count) = (ids.draw(), RwLock::default(), watch::Sender::new(0));
+        Self { shared: Arc::new(Shared { config, clock, ids, metrics, end, id, table, count }) }
+    }
+
+    /// The view of that name.
+    pub(crate) fn get(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
+        let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.get(name).cloned().ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
+    }
+
+    /// The view of that name; made, if the configuration allows it. Whether it was.
+    pub(crate) fn get_or_create(&self, name: &ViewName) -> Result<(ViewHandle, bool), Refusal> {
+        if let Ok(view) = self.get(name) {
+            return Ok((view, false));
+        }
+        let shared = &*self.shared;
+        let Some(config) = shared.config.view(name) else {
+            return Err(Refusal::ViewNotFound { view: name.clone() });
+        };
+        let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = table.get(name) {
+            return Ok((view.clone(), false));
+        }
+        if table.len() >= shared.config.max_views {
+            return Err(Refusal::QuotaExceeded {
+                quota: "max_views".to_owned(),
+                limit: shared.config.max_views as u64,
+                retry_after: std::time::Duration::from_secs(60),
+            });
+        }
+        let deps = ViewDeps {
+            clock: Arc::clone(&shared.clock),
+            metrics: shared.metrics.clone(),
+            end: shared.end.clone(),
+        };
+        let view = ViewHandle::begin(name.clone(), shared.ids.draw(), config.clone(), deps)
+            .map_err(|error| internal(&*shared.ids, &error))?;
+        tracing::info!(view = %name, "view created");
+        table.insert(name.clone(), view.clone());
+        shared.count.send_replace(table.len());
+        Ok((view, true))
+    }
+
+    /// All views by name.
+    pub(crate) fn all(&self) -> Vec<ViewHandle> {
+        let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().cloned().collect()
+    }
+
+    /// How many there are, to be waited on.
+    pub(crate) fn count(&self) -> watch::Receiver<usize> {
+        self.shared.count.subscribe()
+    }
+
+    /// A page of views by name.
+    pub(crate) fn list(&self, page: &Page) -> Result<PageOfRows<ViewHandle>, Refusal> {
+        let pages = PageOf::new(self.shared.id, &[b"views"]);
+        let after = match pages.key(&page.token)? {
+            None => Bound::Unbounded,
+            Some(key) => Bound::Excluded(name_from_key(&key)?),
+        };
+        let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = table.range((after, Bound::Unbounded));
+        let rows: Vec<ViewHandle> =
+            rest.by_ref().take(page.size).map(|(_, view)| view.clone()).collect();
+        let token = match (rest.next(), rows.last()) {
+            (Some(_), Some(last)) => pages.token(last.name().as_str().as_bytes()),
+            _ => String::new(),
+        };
+        Ok((rows, token))
+    }
+
+    /// A view for a read of a class, and what its answers are worth from now on.
+    pub(crate) fn demand(
+        &self,
+        name: &ViewName,
+        class: ReadClass,
+    ) -> Result<(ViewHandle, ViewStatus), Refusal> {
+        let view = self.get(name)?;
+        let status = self.status(&view);
+        match class {
+            ReadClass::Trusted if status.state != ViewState::Ready => Err(Refusal::ViewNotReady {
+                view: name.clone(),
+                state: status.state,
+                reasons: status.reasons,
+                retry_after: limits::NOT_READY_RETRY_MIN,
+            }),
+            ReadClass::Trusted | ReadClass::Any => Ok((view, status)),
+        }
+    }
+
+    /// What answers about a view are worth now.
+    pub(crate) fn status(&self, view: &ViewHandle) -> ViewStatus {
+        view.status(self.shared.clock.now())
+    }
+
+    /// One entry.
+    pub(crate) fn entry(&self, request: &GetPath) -> Result<(EntryInfo, Worth), Refusal> {
+        let (view, status) = self.demand(&request.view, request.class)?;
+        let path = request.path.as_ref();
+        let entry = view.reader().entry(path).ok_or_else(|| not_found(&request.view, path))?;
+        let last_change = entry.totals.and_then(|totals| totals.last_change);
+        Ok((entry, worth(status, last_change)))
+    }
+
+    /// Totals of what lies below a path.
+    pub(crate) fn totals(&self, request: &GetPath) -> Result<(Totals, Worth), Refusal> {
+        let (view, status) = self.demand(&request.view, request.class)?;
+        let path = request.path.as_ref();
+        let totals =
+            view.reader().totals(path).map_err(|error| unread(error, &request.view, path))?;
+        Ok((totals, worth(status, totals.last_change)))
+    }
+
+    /// A page of the children of a directory. It ends early where its message would be too large.
+    pub(crate) fn children(
+        &self,
+        request: &ListEntries,
+    ) -> Result<(PageOfRows<ListedEntry>, Worth), Refusal> {
+        let (view, status) = self.demand(&request.view, request.class)?;
+        let path = request.path.as_ref();
+        let class = [u8::from(request.class == ReadClass::Trusted)];
+        let pages = PageOf::new(
+            view.id(),
+            &[b"children", request.view.as_str().as_bytes(), path.as_bytes(), &class],
+        );
+        let after = pages.key(&request.page.token)?;
+        let (mut rows, mut more) = view
+            .reader()
+            .list(path, after.as_deref(), request.page.size)
+            .map_err(|error| unread(error, &request.view, path))?;
+        let fitting = num_fitting(&rows, path);
+        if fitting < rows.len() {
+            rows.truncate(fitting);
+            more = true;
+        }
+        let token = match rows.last() {
+            Some(last) if more => pages.token(&last.name),
+            _ => String::new(),
+        };
+        let last_change = view.reader().totals(path).ok().and_then(|totals| totals.last_change);
+        Ok(((rows, token), worth(status, last_change)))
+    }
+
+    /// Sets the gauges of what views own.
+    pub(crate) fn measure(&self) {
+        let metrics = &self.shared.metrics;
+        for view in self.all() {
+            let name = view.name().as_str();
+            let totals = view.reader().totals(PathRef::ROOT).unwrap_or_default();
+            let kinds = [
+                ("file", totals.files),
+                ("directory", totals.directories),
+                ("other", totals.others),
+            ];
+            for (kind, count) in kinds {
+                metrics.view_entries.with_label_values(&[name, kind]).set(gauged(count));
+            }
+            metrics.view_bytes.with_label_values(&[name]).set(gauged(totals.bytes));
+            let (realtime, scan) = view.queued();
+            for (lane, waiting) in [("realtime", realtime), ("scan", scan)] {
+                metrics.queue_batches.with_label_values(&[name, lane]).set(gauged(waiting as u64));
+            }
+            let now = self.status(&view).state;
+            for (state, label) in STATES {
+                let is = i64::from(now == state);
+                metrics.view_state.with_label_values(&[name, label]).set(is);
+            }
+        }
+    }
+
+    /// Waits until the tasks of all views have ended.
+    pub(crate) async fn ended(&self) {
+        for view in self.all() {
+            view.ended().await;
+        }
+    }
+}
+
+/// Every state with its name in metrics.
+const STATES: [(ViewState, &str); 4] = [
+    (ViewState::Empty, "empty"),
+    (ViewState::Snapshotting, "snapshotting"),
+    (ViewState::Ready, "ready"),
+    (ViewState::Degraded, "degraded"),
+];
+
+pub(super) fn worth(
+    status: ViewStatus,
+    last_change: Option<fusion_core::time::ServerTime>,
+) -> Worth {
+    let quiet_for = quiet_for(&status, last_change);
+    Worth { status, quiet_for }
+}
+
+pub(super) fn not_found(view: &ViewName, path: PathRef<'_>) -> Refusal {
+    Refusal::PathNotFound { view: view.clone(), path: notation::to_text(path.as_bytes()) }
+}
+
+pub(super) fn unread(error: ReadError, view: &ViewName, path: PathRef<'_>) -> Refusal {
+    match error {
+        ReadError::NotFound => not_found(view, path),
+        ReadError::NotADirectory => {
+            Refusal::NotADirectory { view: view.clone(), path: notation::to_text(path.as_bytes()) }
+        }
+    }
+}
+
+/// How many rows fit a message: each is its path in the notation and at most a hundred bytes more.
+fn num_fitting(rows: &[ListedEntry], dir: PathRef<'_>) -> usize {
+    let dir = notation::to_text(dir.as_bytes()).len();
+    let mut left = limits::MESSAGE_BYTES / 4 * 3;
+    let fits = |row: &&ListedEntry| {
+        let plain = row.name.iter().all(|byte| (b' '..0x7f).contains(byte) && *byte != b'\\');
+        let size = dir + row.name.len() * if plain { 1 } else { 4 } + 100;
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    };
+    rows.iter().take_while(fits).count().max(1).min(rows.len())
+}
+
+fn name_from_key(key: &[u8]) -> Result<ViewName, Refusal> {
+    std::str::from_utf8(key)
+        .ok()
+        .and_then(|text| ViewName::new(text).ok())
+        .ok_or_else(|| Refusal::invalid("page_token", "is not a token of this list"))
+}
+
+/// Whether a kind is among those asked for; an empty list asks for all.
+pub(super) fn wanted(kinds: &[Kind], kind: Kind) -> bool {
+    kinds.is_empty() || kinds.contains(&kind)
+}

@@ -1,0 +1,237 @@
+//! The owner of one view: a thread that applies evidence, and the handle to it.
+//!
+//! The thread alone writes the view, so its rules need no locks among themselves. It hears in this
+//! order: what the session service told (leadership, reports), realtime batches, scan batches; so
+//! neither control nor realtime waits behind a scan for longer than one batch. Mailboxes are bounded
+//! and private: who sends faster than the view applies waits. Readers do not come here at all; they
+//! read the tree beside the writer. Must never: wait for a client. Tested by `tests/grpc`.
+
+mod apply;
+mod control;
+mod lanes;
+mod thread;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::evidence::Witness;
+use fusion_core::id::{Revision, ViewName};
+use fusion_core::time::{Clock, ServerTime, StorageTime};
+use fusion_core::view::{ViewReader, ViewState, ViewStatus};
+use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::ViewConfig;
+use crate::ops::metrics::Metrics;
+
+pub(crate) use apply::leadership;
+pub(crate) use control::Note;
+pub(crate) use lanes::{LaneKey, OpenRefused, Opened};
+
+/// Batches that may wait in the lane of realtime evidence, over all agents of a view.
+const REALTIME_QUEUE: usize = 32;
+/// Batches that may wait in the lane of scans.
+const SCAN_QUEUE: usize = 16;
+
+/// A batch on its way into a view.
+#[derive(Debug)]
+pub(crate) struct Push {
+    /// Where its sequence counts.
+    pub(crate) lane: LaneKey,
+    /// Who looked.
+    pub(crate) witness: Witness,
+    /// The evidence, not yet looked into.
+    pub(crate) batch: WireBatch,
+    /// The span under which it is applied.
+    pub(crate) span: tracing::Span,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) enum PushOutcome {
+    /// It is part of the view now.
+    Applied {
+        /// The view's revision after it.
+        revision: Revision,
+        /// Rows that were refused.
+        rejected: Vec<RejectedRow>,
+        /// Whether all of its rows were.
+        all_rejected: bool,
+    },
+    /// It was part of the view before.
+    Repeated {
+        /// The view's revision.
+        revision: Revision,
+    },
+    /// One before it is missing.
+    Gap {
+        /// The sequence to go on from.
+        expected: u64,
+    },
+    /// Its session is over.
+    Over,
+}
+
+/// The thread is gone: a bug that was logged where it happened, or the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task of the view has ended")]
+pub(crate) struct ViewGone;
+
+/// What the thread is asked through its mailboxes.
+#[derive(Debug)]
+enum Request {
+    Open {
+        lane: LaneKey,
+        first_held: u64,
+        next: u64,
+        answer: oneshot::Sender<Result<Opened, OpenRefused>>,
+    },
+    Push(Box<Push>, oneshot::Sender<PushOutcome>),
+}
+
+/// What the thread says of its view after every turn.
+#[derive(Debug, Clone)]
+struct Published {
+    status: ViewStatus,
+    at: ServerTime,
+}
+
+/// A view from outside; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct ViewHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: ViewName,
+    id: Uuid,
+    created_at: ServerTime,
+    config: ViewConfig,
+    reader: ViewReader,
+    control: Arc<control::Control>,
+    realtime: mpsc::Sender<Request>,
+    scan: mpsc::Sender<Request>,
+    published: watch::Receiver<Published>,
+    state: watch::Receiver<ViewState>,
+    ended: watch::Receiver<()>,
+}
+
+/// What a view's task is given.
+pub(crate) struct ViewDeps {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    /// Ends the task.
+    pub(crate) end: CancellationToken,
+}
+
+impl ViewHandle {
+    /// Begins the task of a new, empty view. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system gives no thread.
+    pub(crate) fn begin(
+        name: ViewName,
+        id: Uuid,
+        config: ViewConfig,
+        deps: ViewDeps,
+    ) -> std::io::Result<Self> {
+        thread::begin(name, id, config, deps)
+    }
+
+    pub(crate) fn name(&self) -> &ViewName {
+        &self.shared.name
+    }
+
+    /// Tells this life of the view from any other of the same name.
+    pub(crate) fn id(&self) -> Uuid {
+        self.shared.id
+    }
+
+    pub(crate) fn created_at(&self) -> ServerTime {
+        self.shared.created_at
+    }
+
+    pub(crate) fn config(&self) -> &ViewConfig {
+        &self.shared.config
+    }
+
+    /// Reads the tree beside the writer.
+    pub(crate) fn reader(&self) -> &ViewReader {
+        &self.shared.reader
+    }
+
+    /// How far the view can be believed at `now`, as of the end of the thread's last turn. The
+    /// revision is that of the tree when this is called: ask before reading.
+    pub(crate) fn status(&self, now: ServerTime) -> ViewStatus {
+        let Published { mut status, at } = self.shared.published.borrow().clone();
+        let passed = now.since(at);
+        status.watermark = StorageTime::plus(status.watermark, passed);
+        status.revision = self.shared.reader.revision();
+        status
+    }
+
+    /// The state, to be waited on.
+    pub(crate) fn state(&self) -> watch::Receiver<ViewState> {
+        self.shared.state.clone()
+    }
+
+    /// Tells the view something; never waits.
+    pub(crate) fn tell(&self, note: Note) {
+        self.shared.control.tell(note);
+    }
+
+    /// Opens a lane.
+    ///
+    /// # Errors
+    /// [`ViewGone`]; inside, why the lane stays shut.
+    pub(crate) async fn open(
+        &self,
+        lane: LaneKey,
+        first_held: u64,
+        next: u64,
+    ) -> Result<Result<Opened, OpenRefused>, ViewGone> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Open { lane, first_held, next, answer };
+        // Also for a scan: an opening carries no evidence, and its answer must not wait behind some.
+        self.shared.realtime.send(request).await.map_err(|_| ViewGone)?;
+        answered.await.map_err(|_| ViewGone)
+    }
+
+    /// Hands over a batch, waiting while its lane is full; the outcome comes later.
+    ///
+    /// # Errors
+    /// [`ViewGone`].
+    pub(crate) async fn push(
+        &self,
+        push: Push,
+    ) -> Result<oneshot::Receiver<PushOutcome>, ViewGone> {
+        let (answer, answered) = oneshot::channel();
+        let mailbox = match push.lane {
+            LaneKey::Realtime(..) => &self.shared.realtime,
+            LaneKey::Scan(_) => &self.shared.scan,
+        };
+        let request = Request::Push(Box::new(push), answer);
+        mailbox.send(request).await.map_err(|_| ViewGone)?;
+        Ok(answered)
+    }
+
+    /// Batches that wait: realtime, scan.
+    pub(crate) fn queued(&self) -> (usize, usize) {
+        let waiting = |lane: &mpsc::Sender<Request>| lane.max_capacity() - lane.capacity();
+        (waiting(&self.shared.realtime), waiting(&self.shared.scan))
+    }
+
+    /// Waits until the thread has ended.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.shared.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+/// How long an answer's subtree is known to have been unchanged: up to the horizon, never up to now.
+pub(crate) fn quiet_for(status: &ViewStatus, last_change: Option<ServerTime>) -> Option<Duration> {
+    Some(status.horizon?.since(last_change?))
+}

@@ -1,0 +1,197 @@
+//! Applying a batch: row by row through the view's door, with what was refused and what it was worth.
+
+use std::time::Duration;
+
+use fusion_core::change::Change;
+use fusion_core::evidence::{Evidence, Source};
+use fusion_core::id::ViewName;
+use fusion_core::time::ServerTime;
+use fusion_core::view::{Reject, Verdict, View};
+use fusion_proto::convert::evidence::RejectedRow;
+use fusion_proto::status::Reason;
+use prometheus::{Histogram, IntCounter};
+
+use super::lanes::LaneKey;
+use super::{Push, PushOutcome};
+use crate::ops::metrics::{Metrics, seconds};
+
+const TIERS: [&str; 5] = ["realtime", "snapshot", "audit", "probe", "report"];
+const OUTCOMES: [&str; 5] = ["applied", "unchanged", "stale", "ghost", "rejected"];
+const REJECTED: usize = 4;
+/// Rows whose tier cannot be told because they cannot be read count as reports.
+const UNREAD: usize = 4;
+const LANES: [&str; 2] = ["realtime", "scan"];
+const ENDS: [&str; 4] = ["applied", "repeated", "gap", "obsolete"];
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub(super) struct AppliedBatch {
+    pub(super) rejected: Vec<RejectedRow>,
+    pub(super) all_rejected: bool,
+}
+
+/// Applies batches, one after the other, reusing its buffers.
+pub(super) struct Applier {
+    changes: Vec<Change>,
+    metrics: ViewMetrics,
+}
+
+impl Applier {
+    pub(super) fn new(metrics: ViewMetrics) -> Self {
+        Self { changes: Vec::new(), metrics }
+    }
+
+    pub(super) fn metrics(&self) -> &ViewMetrics {
+        &self.metrics
+    }
+
+    /// Applies what can be applied. A batch that is refused as a whole changes nothing.
+    pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
+        let mut rejected = Vec::new();
+        let mut num_pieces = 0_usize;
+        let mut tally = [[0_u64; OUTCOMES.len()]; TIERS.len()];
+        match push.batch.decode() {
+            Err(whole) => {
+                tally[UNREAD][REJECTED] += push.batch.rows() as u64;
+                rejected.push(whole);
+            }
+            Ok(batch) => {
+                for row in batch.rows() {
+                    num_pieces += 1;
+                    let row = match row {
+                        Ok(row) => row,
+                        Err(bad) => {
+                            tally[UNREAD][REJECTED] += 1;
+                            rejected.push(bad);
+                            continue;
+                        }
+                    };
+                    let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
+                    let (tier, rows) = weigh(&row.evidence);
+                    tally[tier][outcome(verdict)] += rows;
+                    if let Verdict::Rejected(reject) = verdict {
+                        rejected.push(refused(row.number, reject));
+                    }
+                }
+            }
+        }
+        self.metrics.count(&tally, self.changes.len());
+        // What was decided is in the tree. The changes go to the log as soon as there is one.
+        self.changes.clear();
+        let all_rejected = !rejected.is_empty() && rejected.len() >= num_pieces;
+        AppliedBatch { rejected, all_rejected }
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, view: &mut View, now: ServerTime) {
+        view.tick(now, &mut self.changes);
+        self.metrics.changes.inc_by(self.changes.len() as u64);
+        self.changes.clear();
+    }
+}
+
+/// Whether a row was refused because its sender does not lead, and how.
+pub(crate) fn leadership(row: &RejectedRow) -> Option<Reject> {
+    match row.reason {
+        Reason::NotLeader => Some(Reject::NotLeader),
+        Reason::LeaderEpochStale => Some(Reject::LeaderEpochStale),
+        _ => None,
+    }
+}
+
+fn refused(number: u32, reject: Reject) -> RejectedRow {
+    let (reason, message) = match reject {
+        Reject::NotLeader => (Reason::NotLeader, "only the leader of the view may report this"),
+        Reject::LeaderEpochStale => {
+            (Reason::LeaderEpochStale, "the leadership under which this was seen is over")
+        }
+    };
+    RejectedRow { row: Some(number), reason, message: message.to_owned() }
+}
+
+/// The tier of a piece of evidence, and how many rows it stands for.
+fn weigh(evidence: &Evidence<'_>) -> (usize, u64) {
+    match evidence {
+        Evidence::Upsert { .. } | Evidence::Remove { .. } | Evidence::Rename { .. } => (0, 1),
+        Evidence::Listing(listing) => {
+            let tier = match listing.source {
+                Source::Snapshot | Source::Discovery => 1,
+                Source::Audit | Source::OnDemand => 2,
+            };
+            (tier, 1 + listing.children.len() as u64)
+        }
+        Evidence::Unchanged { .. } => (2, 1),
+        Evidence::Probe { .. } => (3, 1),
+        Evidence::ScanStarted { .. }
+        | Evidence::ScanFinished { .. }
+        | Evidence::Unreadable { .. }
+        | Evidence::Root { .. }
+        | Evidence::Overflow { .. } => (4, 1),
+    }
+}
+
+fn outcome(verdict: Verdict) -> usize {
+    match verdict {
+        Verdict::Applied => 0,
+        Verdict::Unchanged => 1,
+        Verdict::Stale => 2,
+        Verdict::Ghost => 3,
+        Verdict::Rejected(_) => REJECTED,
+    }
+}
+
+/// The metrics of one view, looked up once.
+pub(super) struct ViewMetrics {
+    rows: [[IntCounter; OUTCOMES.len()]; TIERS.len()],
+    batches: [[IntCounter; ENDS.len()]; LANES.len()],
+    durations: [Histogram; LANES.len()],
+    changes: IntCounter,
+    pub(super) lost_batches: IntCounter,
+}
+
+impl ViewMetrics {
+    pub(super) fn new(metrics: &Metrics, view: &ViewName) -> Self {
+        let view = view.as_str();
+        let row = |tier, outcome| metrics.evidence_rows.with_label_values(&[view, tier, outcome]);
+        let batch = |lane, end| metrics.batches.with_label_values(&[view, lane, end]);
+        Self {
+            rows: TIERS.map(|tier| OUTCOMES.map(|outcome| row(tier, outcome))),
+            batches: LANES.map(|lane| ENDS.map(|end| batch(lane, end))),
+            durations: LANES.map(|lane| metrics.apply_duration.with_label_values(&[view, lane])),
+            changes: metrics.changes.with_label_values(&[view]),
+            lost_batches: metrics.lost_batches.with_label_values(&[view]),
+        }
+    }
+
+    pub(super) fn applied(&self, lane: &LaneKey, took: Duration) {
+        self.durations[index(lane)].observe(seconds(took));
+    }
+
+    pub(super) fn outcome(&self, lane: &LaneKey, outcome: &PushOutcome) {
+        let end = match outcome {
+            PushOutcome::Applied { .. } => 0,
+            PushOutcome::Repeated { .. } => 1,
+            PushOutcome::Gap { .. } => 2,
+            PushOutcome::Over => 3,
+        };
+        self.batches[index(lane)][end].inc();
+    }
+
+    fn count(&self, tally: &[[u64; OUTCOMES.len()]; TIERS.len()], num_changes: usize) {
+        for (counters, counts) in self.rows.iter().zip(tally) {
+            for (counter, count) in counters.iter().zip(counts) {
+                if *count > 0 {
+                    counter.inc_by(*count);
+                }
+            }
+        }
+        self.changes.inc_by(num_changes as u64);
+    }
+}
+
+fn index(lane: &LaneKey) -> usize {
+    match lane {
+        LaneKey::Realtime(..) => 0,
+        LaneKey::Scan(_) => 1,
+    }
+}

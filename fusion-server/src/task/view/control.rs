@@ -1,0 +1,64 @@
+//! What a view must learn before any further evidence: who leads, who is heard, who is gone.
+//!
+//! Written by the session service, which must never wait, and drained by the view's thread before
+//! each batch. The lock guards a short queue; it is held to push or to take it, never across an
+//! await, and no other lock is taken under it. Reports of one agent overwrite each other, so the
+//! queue is bounded by what sessions begin and end between two batches.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use fusion_core::id::{AgentId, SessionId};
+use fusion_core::view::{AgentReport, Leadership};
+use tokio::sync::Notify;
+
+/// One thing that a view must learn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Note {
+    /// Who leads from now on.
+    Leads(Option<Leadership>),
+    /// A session began.
+    Joined(SessionId),
+    /// An agent said this of itself.
+    Heard(AgentId, AgentReport),
+    /// A session is over.
+    Over {
+        /// The session.
+        session: SessionId,
+        /// Its agent.
+        agent: AgentId,
+        /// By `EndSession`.
+        ended: bool,
+    },
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    notes: Mutex<VecDeque<Note>>,
+    pub(super) news: Notify,
+}
+
+impl Control {
+    pub(super) fn tell(&self, note: Note) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Note::Heard(agent, report) = &note {
+            let last = notes.iter_mut().rev().find_map(|earlier| match earlier {
+                Note::Heard(of, report) if of == agent => Some(Some(report)),
+                Note::Over { agent: of, .. } if of == agent => Some(None),
+                _ => None,
+            });
+            if let Some(Some(earlier)) = last {
+                earlier.clone_from(report);
+                return;
+            }
+        }
+        notes.push_back(note);
+        drop(notes);
+        self.news.notify_one();
+    }
+
+    pub(super) fn take(&self) -> VecDeque<Note> {
+        std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

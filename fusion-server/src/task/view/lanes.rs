@@ -1,0 +1,193 @@
+//! Sequences of a view's lanes: which batch is next, which is a repeat, which was left out.
+//!
+//! Owned by the view's thread, so that a sequence and what it carried are applied as one. REALTIME
+//! counts per (agent, spool) for as long as the view lives, SCAN per session.
+
+use std::collections::HashMap;
+
+use fusion_core::id::{AgentId, SessionId, SpoolId};
+
+/// What a sequence counts in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum LaneKey {
+    /// The spool of an agent.
+    Realtime(AgentId, SpoolId),
+    /// A session.
+    Scan(SessionId),
+}
+
+impl LaneKey {
+    /// The lane's name in metrics and logs.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Realtime(..) => "realtime",
+            Self::Scan(_) => "scan",
+        }
+    }
+}
+
+/// Why a lane does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenRefused {
+    /// The agent's spool is older than what the view has of it.
+    RolledBack {
+        /// The last sequence applied.
+        applied: u64,
+    },
+    /// The agent no longer holds what the view needs next.
+    Gap {
+        /// The sequence to go on from.
+        expected: u64,
+    },
+    /// The session is over.
+    Over,
+}
+
+/// An open lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// The last sequence applied.
+    pub(crate) resume_after: u64,
+    /// Batches that neither side has any more.
+    pub(crate) lost: u64,
+}
+
+/// What becomes of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It is the next one.
+    Next,
+    /// It was applied before.
+    Repeat,
+    /// One before it is missing.
+    Gap {
+        /// The sequence to go on from.
+        expected: u64,
+    },
+    /// The session is over.
+    Over,
+}
+
+/// The last applied sequence of every lane.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    realtime: HashMap<(AgentId, SpoolId), u64>,
+    scan: HashMap<SessionId, u64>,
+}
+
+impl Lanes {
+    pub(super) fn join(&mut self, session: SessionId) {
+        self.scan.insert(session, 0);
+    }
+
+    pub(super) fn leave(&mut self, session: SessionId) {
+        self.scan.remove(&session);
+    }
+
+    /// The rules for a side that has lost its memory (3-protocol, Events).
+    pub(super) fn open(
+        &mut self,
+        key: &LaneKey,
+        first_held: u64,
+        next: u64,
+    ) -> Result<Opened, OpenRefused> {
+        let Some(applied) = self.applied(key) else { return Err(OpenRefused::Over) };
+        let (applied, before_held) = (*applied, first_held.saturating_sub(1));
+        if applied > next.saturating_sub(1) {
+            return Err(OpenRefused::RolledBack { applied });
+        }
+        if applied >= before_held {
+            return Ok(Opened { resume_after: applied, lost: 0 });
+        }
+        match key {
+            // The server's memory of a session's scans lasts as long as the session.
+            LaneKey::Scan(_) => Err(OpenRefused::Gap { expected: applied + 1 }),
+            LaneKey::Realtime(agent, spool) => {
+                self.realtime.insert((agent.clone(), *spool), before_held);
+                Ok(Opened { resume_after: before_held, lost: before_held - applied })
+            }
+        }
+    }
+
+    pub(super) fn admit(&mut self, key: &LaneKey, sequence: u64) -> Admission {
+        let Some(applied) = self.applied(key) else { return Admission::Over };
+        if sequence <= *applied {
+            Admission::Repeat
+        } else if sequence == *applied + 1 {
+            *applied = sequence;
+            Admission::Next
+        } else {
+            Admission::Gap { expected: *applied + 1 }
+        }
+    }
+
+    fn applied(&mut self, key: &LaneKey) -> Option<&mut u64> {
+        match key {
+            LaneKey::Scan(session) => self.scan.get_mut(session),
+            LaneKey::Realtime(agent, spool) => {
+                Some(self.realtime.entry((agent.clone(), *spool)).or_default())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn spool() -> LaneKey {
+        let id = |number| Uuid::from_u128(number);
+        LaneKey::Realtime(AgentId::new("a").unwrap(), SpoolId::new(id(1)))
+    }
+
+    fn scan() -> LaneKey {
+        LaneKey::Scan(SessionId::new(Uuid::from_u128(2)))
+    }
+
+    #[test]
+    fn in_order_repeat_gap() {
+        let mut lanes = Lanes::default();
+        assert_eq!(lanes.admit(&spool(), 1), Admission::Next);
+        assert_eq!(lanes.admit(&spool(), 2), Admission::Next);
+        assert_eq!(lanes.admit(&spool(), 1), Admission::Repeat);
+        assert_eq!(lanes.admit(&spool(), 4), Admission::Gap { expected: 3 });
+        assert_eq!(lanes.admit(&spool(), 3), Admission::Next);
+    }
+
+    #[test]
+    fn the_four_losses_of_memory() {
+        // (applied before, first_held, next) → answer
+        let opened = |resume_after, lost| Ok(Opened { resume_after, lost });
+        let cases = [
+            (0, 1, 1, opened(0, 0)),                                // both new
+            (5, 4, 9, opened(5, 0)),                                // both remember
+            (5, 6, 6, opened(5, 0)),                                // all acknowledged
+            (0, 57, 60, opened(56, 56)),                            // the server's data is lost
+            (30, 57, 60, opened(56, 26)), // the server was restored from a back-up
+            (5, 1, 4, Err(OpenRefused::RolledBack { applied: 5 })), // the spool was
+            (5, 1, 1, Err(OpenRefused::RolledBack { applied: 5 })), // the spool was emptied
+        ];
+        for (applied, first_held, next, expected) in cases {
+            let mut lanes = Lanes::default();
+            for sequence in 1..=applied {
+                lanes.admit(&spool(), sequence);
+            }
+            assert_eq!(lanes.open(&spool(), first_held, next), expected, "{applied} {first_held}");
+            if let Ok(opened) = expected {
+                assert_eq!(lanes.admit(&spool(), opened.resume_after + 1), Admission::Next);
+            }
+        }
+    }
+
+    #[test]
+    fn scans_count_per_live_session() {
+        let (mut lanes, session) = (Lanes::default(), SessionId::new(Uuid::from_u128(2)));
+        assert_eq!(lanes.admit(&scan(), 1), Admission::Over);
+        lanes.join(session);
+        assert_eq!(lanes.open(&scan(), 3, 3), Err(OpenRefused::Gap { expected: 1 }));
+        assert_eq!(lanes.admit(&scan(), 1), Admission::Next);
+        lanes.leave(session);
+        assert_eq!(lanes.open(&scan(), 1, 2), Err(OpenRefused::Over));
+    }
+}

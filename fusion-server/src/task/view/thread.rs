@@ -1,0 +1,218 @@
+//! The thread of a view: its turns, and what it publishes after each.
+
+use std::sync::Arc;
+
+use fusion_core::change::Change;
+use fusion_core::evidence::{Evidence, Witness};
+use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use fusion_core::time::{Clock, ServerTime};
+use fusion_core::view::{View, ViewState};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::apply::{Applier, ViewMetrics};
+use super::control::{Control, Note};
+use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
+use super::{
+    Published, Push, PushOutcome, REALTIME_QUEUE, Request, SCAN_QUEUE, Shared, ViewDeps, ViewHandle,
+};
+use crate::config::ViewConfig;
+
+pub(super) fn begin(
+    name: ViewName,
+    id: Uuid,
+    config: ViewConfig,
+    deps: ViewDeps,
+) -> std::io::Result<ViewHandle> {
+    let view = View::new(config.settings.clone());
+    let now = deps.clock.now();
+    let status = view.status(now);
+    let (state_out, state) = watch::channel(status.state);
+    let (published_out, published) = watch::channel(Published { status, at: now });
+    let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
+    let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
+    let (ended_out, ended) = watch::channel(());
+    let control = Arc::new(Control::default());
+    let reader = view.reader();
+    let task = ViewTask {
+        view,
+        lanes: Lanes::default(),
+        control: Arc::clone(&control),
+        realtime: realtime_in,
+        scan: scan_in,
+        published: published_out,
+        state: state_out,
+        clock: deps.clock,
+        applier: Applier::new(ViewMetrics::new(&deps.metrics, &name)),
+        end: deps.end,
+    };
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::Builder::new().name(format!("view {name}")).spawn(move || {
+        // Within the runtime, so that waiting and the clock are the runtime's, paused ones too.
+        runtime.block_on(task.run());
+        drop(ended_out);
+    })?;
+    let shared = Shared {
+        name,
+        id,
+        created_at: now,
+        config,
+        reader,
+        control,
+        realtime,
+        scan,
+        published,
+        state,
+        ended,
+    };
+    Ok(ViewHandle { shared: Arc::new(shared) })
+}
+
+/// What is said at the end of a turn. Nobody may listen any more.
+enum Answer {
+    Opened(Result<Opened, OpenRefused>, oneshot::Sender<Result<Opened, OpenRefused>>),
+    Pushed(PushOutcome, oneshot::Sender<PushOutcome>),
+}
+
+impl Answer {
+    fn give(self) {
+        match self {
+            Self::Opened(opened, answer) => drop(answer.send(opened)),
+            Self::Pushed(outcome, answer) => drop(answer.send(outcome)),
+        }
+    }
+}
+
+struct ViewTask {
+    view: View,
+    lanes: Lanes,
+    control: Arc<Control>,
+    realtime: mpsc::Receiver<Request>,
+    scan: mpsc::Receiver<Request>,
+    published: watch::Sender<Published>,
+    state: watch::Sender<ViewState>,
+    clock: Arc<dyn Clock>,
+    applier: Applier,
+    end: CancellationToken,
+}
+
+impl ViewTask {
+    /// Takes turns until the server ends or nobody can ask any more.
+    async fn run(mut self) {
+        while let Some(request) = self.next().await {
+            self.hear();
+            let answer = request.map(|request| self.serve(request));
+            self.tick();
+            // Before the answer: whoever has the acknowledgement must find the state that it made.
+            self.publish();
+            if let Some(answer) = answer {
+                answer.give();
+            }
+        }
+    }
+
+    /// Waits for work; `Some(None)` is a turn without a request.
+    async fn next(&mut self) -> Option<Option<Request>> {
+        let end = self.end.clone();
+        let control = Arc::clone(&self.control);
+        let wake_up = self.view.next_wake_up().map(|at| at.since(self.clock.now()));
+        let sleep = async {
+            match wake_up {
+                Some(span) => tokio::time::sleep(span).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = end.cancelled() => None,
+            request = self.realtime.recv() => request.map(Some),
+            request = self.scan.recv() => request.map(Some),
+            // Notes are taken at the beginning of every turn; this is for when nothing else comes.
+            () = control.news.notified() => Some(None),
+            () = sleep => Some(None),
+        }
+    }
+
+    fn hear(&mut self) {
+        let now = self.clock.now();
+        for note in self.control.take() {
+            match note {
+                Note::Leads(leadership) => self.view.set_leadership(leadership),
+                Note::Joined(session) => self.lanes.join(session),
+                Note::Heard(agent, report) => self.view.hear(&agent, &report, now),
+                Note::Over { session, agent, ended } => {
+                    self.lanes.leave(session);
+                    self.view.lose(&agent, ended, now);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Open { lane, first_held, next, answer } => {
+                Answer::Opened(self.open(&lane, first_held, next), answer)
+            }
+            Request::Push(push, answer) => Answer::Pushed(self.push(&push), answer),
+        }
+    }
+
+    fn open(&mut self, lane: &LaneKey, first_held: u64, next: u64) -> Result<Opened, OpenRefused> {
+        let opened = self.lanes.open(lane, first_held, next)?;
+        if let (LaneKey::Realtime(agent, _), 1..) = (lane, opened.lost) {
+            tracing::warn!(%agent, lost = opened.lost, "batches are lost on both sides");
+            let now = self.clock.now();
+            // Nothing is known of before: the batches between are in nobody's memory (R10).
+            let lost = Evidence::Overflow { since: ServerTime::default(), observed_at: now };
+            let nobody = SessionId::new(Uuid::nil());
+            let witness =
+                Witness { agent: agent.clone(), session: nobody, epoch: LeaderEpoch::default() };
+            let mut changes: Vec<Change> = Vec::new();
+            self.view.apply(&witness, &lost, now, &mut changes);
+            self.applier.metrics().lost_batches.inc_by(opened.lost);
+        }
+        Ok(opened)
+    }
+
+    fn push(&mut self, push: &Push) -> PushOutcome {
+        let outcome = match self.lanes.admit(&push.lane, push.batch.sequence()) {
+            Admission::Next => {
+                let now = self.clock.now();
+                let begun = self.clock.monotonic();
+                let _entered = push.span.enter();
+                let applied = self.applier.apply(&mut self.view, push, now);
+                let took = self.clock.monotonic().since(begun);
+                self.applier.metrics().applied(&push.lane, took);
+                PushOutcome::Applied {
+                    revision: self.view.revision(),
+                    rejected: applied.rejected,
+                    all_rejected: applied.all_rejected,
+                }
+            }
+            Admission::Repeat => PushOutcome::Repeated { revision: self.view.revision() },
+            Admission::Gap { expected } => PushOutcome::Gap { expected },
+            Admission::Over => PushOutcome::Over,
+        };
+        self.applier.metrics().outcome(&push.lane, &outcome);
+        outcome
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.view.next_wake_up().is_some_and(|at| at <= now) {
+            self.applier.tick(&mut self.view, now);
+        }
+    }
+
+    fn publish(&mut self) {
+        let at = self.clock.now();
+        let status = self.view.status(at);
+        self.state.send_if_modified(|state| {
+            let changed = *state != status.state;
+            *state = status.state;
+            changed
+        });
+        self.published.send_replace(Published { status, at });
+    }
+}

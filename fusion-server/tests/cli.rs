@@ -1,0 +1,121 @@
+//! The binary as scripts see it: flags, output, exit codes, the address file, a graceful end.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helpers of tests do not get is a failed test"
+)]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+fn server(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fusion-server"));
+    command.args(args).stdin(Stdio::null());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("FUSION_SERVER__") || name.starts_with("OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    server(args).output().unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn configuration_is_checked_and_printed() {
+    let checked = run(&["--check-config"]);
+    assert_eq!(checked.status.code(), Some(0), "{}", err(&checked));
+
+    let printed = server(&["--print-config", "--listen", "127.0.0.1:9"])
+        .env("FUSION_SERVER__SHUTDOWN_GRACE", "7s")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("shutdown_grace = \"7s\"") && text.contains("\"127.0.0.1:9\""), "{text}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    std::fs::write(&file, "nonsense = 1\nshutdown_grace = \"soon\"\n").unwrap();
+    let refused = run(&["--config", file.to_str().unwrap(), "--check-config"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(err(&refused).contains("nonsense = 1") && err(&refused).contains("shutdown_grace"));
+
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
+    assert_eq!(run(&["--listen", "0.0.0.0:0"]).status.code(), Some(2));
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = run(&["--listen", &address, "--http-listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains(&address), "{}", err(&refused));
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_made_is_named() {
+    let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let refused = run(&[&ports[..], &["--data-dir", "/dev/null/x"]].concat());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains("/dev/null/x"), "{}", err(&refused));
+}
+
+#[test]
+fn addresses_are_written_and_a_signal_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("addresses"), dir.path().join("data"));
+    let paths = [file.to_str().unwrap(), data.to_str().unwrap()];
+    let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let flags = ["--address-file", paths[0], "--data-dir", paths[1]];
+    let mut child = server(&[&ports[..], &flags].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let written = wait_for(&file);
+    let lines: Vec<&str> = written.lines().collect();
+    assert!(lines[0].starts_with("grpc=127.0.0.1:") && lines[1].starts_with("http=127.0.0.1:"));
+    std::net::TcpStream::connect(&lines[1]["http=".len()..]).unwrap();
+
+    let begun = std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert!(begun.success());
+    let mut left = 100;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if left == 0 => panic!("still there after 2 s"),
+            None => left -= 1,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), written);
+    let log = err(&output);
+    assert!(
+        log.contains("in memory only") && log.lines().all(|line| line.starts_with('{')),
+        "{log}"
+    );
+}
+
+fn wait_for(file: &Path) -> String {
+    for _ in 0..500 {
+        if let Ok(text) = std::fs::read_to_string(file) {
+            return text;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{} was not written", file.display());
+}

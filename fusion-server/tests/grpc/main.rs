@@ -1,0 +1,19 @@
+//! The server in process, over real connections on loopback, on driven time: what a client of
+//! `fusion.v1` is told in every case.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what helpers of tests do not get is a failed test"
+)]
+
+mod events;
+mod evidence;
+mod find;
+mod harness;
+mod ops;
+mod refusals;
+mod sessions;
+mod telling;
+mod views;

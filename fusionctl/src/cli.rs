@@ -1,0 +1,116 @@
+//! The command line as typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
+#[derive(Debug, Parser)]
+#[command(name = "fusionctl", version, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The server.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "FUSION_SERVER_URL",
+        default_value = "http://127.0.0.1:7700"
+    )]
+    pub(crate) server: String,
+    /// How to print the answer.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fusionctl dev ~/data              a live view of a directory, until Ctrl-C
+  fusionctl ls /incoming            what is in a directory
+  fusionctl du /incoming            how much lies below it, at once
+  fusionctl find '*.bam' /incoming  what lies below it and is called so
+
+Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
+`\\xHH`, a backslash `\\\\`.
+
+Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Tables for people.
+    Table,
+    /// JSON for programs: one object per line for lists, one document for all else.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a server and an agent on a directory, in this process, until Ctrl-C.
+    Dev {
+        /// The directory.
+        dir: PathBuf,
+        /// Name of the view; by default made of the directory's name.
+        #[arg(long, value_name = "NAME")]
+        view: Option<String>,
+        /// Where to keep state; by default a temporary directory that goes with the end.
+        #[arg(long, value_name = "DIR")]
+        data_dir: Option<PathBuf>,
+    },
+    /// List the views of the server.
+    Views,
+    /// List a directory.
+    Ls {
+        /// The directory in the view.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// Show one entry.
+    Stat {
+        /// The entry in the view.
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// Count what lies below a directory: files, directories, others, bytes.
+    Du {
+        /// The directory in the view.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// Find entries below a directory by a glob on their name.
+    Find {
+        /// A glob on the name: `*`, `?`, `[…]`, `{a,b}`. If it begins with `/` it is PATH.
+        pattern: Option<String>,
+        /// The directory in the view; `/` if not given.
+        path: Option<String>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+}
+
+/// Which view.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ViewArg {
+    /// The view; may be left out while the server has one.
+    #[arg(long = "view", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,149 @@
+//! `dev`: a server and an agent on one directory, in this process, until Ctrl-C.
+//!
+//! Uses the same `build` as the two binaries; only the configuration is made here: free ports if
+//! the usual ones are taken, a temporary directory for state unless one is given.
+
+mod pair;
+mod progress;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fusion_core::id::ViewName;
+use fusion_proto::views::{ViewInfo, ViewsClient};
+use serde_json::json;
+
+use crate::exit::Failure;
+use crate::output::Printer;
+
+use pair::Pair;
+
+/// What was typed.
+pub(super) struct Request {
+    pub(super) dir: PathBuf,
+    pub(super) view: Option<String>,
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+/// How often the view is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(20);
+
+pub(super) async fn run(request: Request, printer: &mut Printer) -> Result<(), Failure> {
+    let started = now();
+    let view = view_name(&request)?;
+    let mut pair = Pair::start(&request, &view).await?;
+    let done = watch(&mut pair, &view, &request.dir, started, printer).await;
+    let ended = pair.end().await;
+    done.and(ended)
+}
+
+/// Shows progress until the view is ready, says how to ask, and waits for the end.
+async fn watch(
+    pair: &mut Pair,
+    view: &ViewName,
+    dir: &Path,
+    started: Instant,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let mut client = super::connect(&pair.url)?;
+    tokio::select! {
+        ready = until_ready(&mut client, view, pair.progress.clone()) => {
+            let info = ready?;
+            say_ready(pair, dir, &info, started.elapsed(), printer)?;
+        }
+        failure = pair.failed() => return Err(failure),
+        () = pair::interrupted() => return Ok(()),
+    }
+    tokio::select! {
+        failure = pair.failed() => Err(failure),
+        () = pair::interrupted() => Ok(()),
+    }
+}
+
+async fn until_ready(
+    client: &mut ViewsClient,
+    view: &ViewName,
+    agent: progress::AgentProgress,
+) -> Result<ViewInfo, Failure> {
+    let bar = progress::Bar::new();
+    loop {
+        bar.show(&agent.borrow());
+        // Until the agent has a session there is no view: that is no failure.
+        if let Ok(info) = client.view(view).await
+            && info.freshness.is_ready()
+        {
+            bar.finish();
+            return Ok(info);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn say_ready(
+    pair: &Pair,
+    dir: &Path,
+    info: &ViewInfo,
+    took: Duration,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let totals = &info.totals;
+    if printer.is_json() {
+        printer.document(&json!({
+            "view": info.name.as_str(),
+            "state": info.freshness.state_text(),
+            "grpc": pair.grpc.to_string(),
+            "http": pair.http.to_string(),
+            "files": totals.files,
+            "directories": totals.directories,
+            "others": totals.others,
+            "bytes": totals.bytes,
+            "seconds": took.as_secs_f64(),
+        }))?;
+        return printer.flush();
+    }
+    let entries = totals.files + totals.directories + totals.others;
+    let rate = entries as f64 / took.as_secs_f64().max(1e-9);
+    printer.text(&format!(
+        "READY: {dir} is view {view}\n  \
+         {files} files, {directories} directories, {others} others, {bytes} bytes\n  \
+         in {seconds:.2} s from start ({rate:.0} entries/s)\n\n\
+         ask from another terminal:\n  \
+         fusionctl {at}ls /\n  \
+         fusionctl {at}du /\n  \
+         fusionctl {at}find '*.log' /\n\
+         gRPC {grpc}, metrics http://{http}/metrics; the view stays live until Ctrl-C",
+        dir = dir.display(),
+        view = info.name,
+        files = totals.files,
+        directories = totals.directories,
+        others = totals.others,
+        bytes = totals.bytes,
+        seconds = took.as_secs_f64(),
+        at = pair.flag(),
+        grpc = pair.grpc,
+        http = pair.http,
+    ))?;
+    printer.flush()
+}
+
+/// The name that was asked for, or one made of the directory's.
+fn view_name(request: &Request) -> Result<ViewName, Failure> {
+    if let Some(name) = &request.view {
+        return ViewName::new(name).map_err(|error| Failure::usage(format!("--view: {error}")));
+    }
+    let dir = request.dir.canonicalize().unwrap_or_else(|_| request.dir.clone());
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let label: String = name
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .take(63)
+        .collect();
+    let label = label.trim_matches('-');
+    ViewName::new(if label.is_empty() { "dev" } else { label })
+        .map_err(|error| Failure::usage(format!("--view: {error}")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a person waited, shown and not acted on")]
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,210 @@
+//! The server and the agent of `fusionctl dev`, each on tasks of this process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use agent_client::agent::{self, Agent};
+use agent_client::config::{AgentConfig, ServerUrl};
+use fusion_core::id::ViewName;
+use fusion_server::app::{self, Server, ServerError};
+use fusion_server::config::{Config, ListenerConfig};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::exit::Failure;
+
+use super::Request;
+use super::progress::AgentProgress;
+
+/// Where a server listens unless told otherwise.
+const USUAL_GRPC: u16 = 7700;
+const USUAL_HTTP: u16 = 7701;
+/// Both end within this, or are left behind: who presses Ctrl-C does not wait.
+const END: Duration = Duration::from_millis(1_500);
+
+/// A running server and agent. Ending it ends the agent first, so that its session ends well.
+pub(super) struct Pair {
+    /// Where to ask.
+    pub(super) url: String,
+    pub(super) grpc: SocketAddr,
+    pub(super) http: SocketAddr,
+    /// How the agent is doing.
+    pub(super) progress: AgentProgress,
+    agent: Part,
+    server: Part,
+    /// State that goes with the end; absent if a directory was named.
+    _temporary: Option<TempDir>,
+}
+
+/// A part that runs until it is told to stop, or fails.
+struct Part {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), String>>,
+}
+
+impl Pair {
+    /// Starts the server, then the agent.
+    ///
+    /// # Errors
+    /// The directory or the place for state cannot be used, or no address can be listened on.
+    pub(super) async fn start(request: &Request, view: &ViewName) -> Result<Self, Failure> {
+        check_dir(&request.dir)?;
+        let (state, temporary) = state_dir(request.data_dir.as_deref())?;
+        let server = start_server(&state).await?;
+        let (grpc, http) = (server.grpc_address(), server.http_address());
+        let url = format!("http://{grpc}");
+        let server = Part::spawn("server", |stop| async move {
+            server.run(stop).await.map_err(|error| error.to_string())
+        });
+        let agent = start_agent(&url, view, &request.dir, &state).await?;
+        let progress = agent.progress();
+        let agent = Part::spawn("agent", |stop| async move {
+            agent.run(stop).await.map_err(|error| error.to_string())
+        });
+        Ok(Self { url, grpc, http, progress, agent, server, _temporary: temporary })
+    }
+
+    /// Waits until a part ends by itself, which it should not.
+    pub(super) async fn failed(&mut self) -> Failure {
+        tokio::select! {
+            why = self.agent.ended() => Failure::refused(format!("the agent ended: {why}")),
+            why = self.server.ended() => Failure::refused(format!("the server ended: {why}")),
+        }
+    }
+
+    /// Ends the agent, then the server.
+    ///
+    /// # Errors
+    /// One of them did not end well.
+    pub(super) async fn end(self) -> Result<(), Failure> {
+        self.agent.end("agent").await?;
+        self.server.end("server").await
+    }
+
+    /// The flag that `fusionctl` needs to find this server; nothing if it is where it usually is.
+    pub(super) fn flag(&self) -> String {
+        if self.grpc.port() == USUAL_GRPC {
+            String::new()
+        } else {
+            format!("--server {} ", self.url)
+        }
+    }
+}
+
+impl Part {
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns; `Part` is its owner")]
+    fn spawn<F>(_name: &'static str, run: impl FnOnce(Stop) -> F) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let (stop, stopped) = watch::channel(false);
+        Self { stop, task: tokio::spawn(run(Box::pin(until(stopped)))) }
+    }
+
+    async fn ended(&mut self) -> String {
+        match (&mut self.task).await {
+            Ok(Ok(())) => "it was told to stop".to_owned(),
+            Ok(Err(why)) => why,
+            Err(error) => error.to_string(),
+        }
+    }
+
+    async fn end(mut self, name: &str) -> Result<(), Failure> {
+        if self.task.is_finished() {
+            return Ok(());
+        }
+        let _ = self.stop.send(true);
+        match tokio::time::timeout(END, &mut self.task).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(why))) => Err(Failure::refused(format!("end the {name}: {why}"))),
+            Ok(Err(error)) => Err(Failure::refused(format!("end the {name}: {error}"))),
+            Err(_) => {
+                self.task.abort();
+                Ok(())
+            }
+        }
+    }
+}
+
+type Stop = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // The sender going away means the same as its word.
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(super) async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn check_dir(dir: &Path) -> Result<(), Failure> {
+    let wrong = |why: String| Failure::refused(format!("directory {}: {why}", dir.display()));
+    let meta = std::fs::metadata(dir).map_err(|error| wrong(error.to_string()))?;
+    if !meta.is_dir() {
+        return Err(wrong("is not a directory".to_owned()));
+    }
+    std::fs::read_dir(dir).map(drop).map_err(|error| wrong(error.to_string()))
+}
+
+fn state_dir(named: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Failure> {
+    if let Some(dir) = named {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| Failure::refused(format!("--data-dir {}: {error}", dir.display())))?;
+        return Ok((dir.to_owned(), None));
+    }
+    let made = tempfile::Builder::new().prefix("fusion-dev-").tempdir();
+    let made =
+        made.map_err(|error| Failure::refused(format!("make a temporary directory: {error}")))?;
+    Ok((made.path().to_owned(), Some(made)))
+}
+
+/// Listens on the usual ports, or on free ones if one of them is taken.
+async fn start_server(state: &Path) -> Result<Server, Failure> {
+    let config = |grpc: u16, http: u16| {
+        let listener = |port| ListenerConfig {
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            allow_plaintext: false,
+        };
+        Config {
+            grpc: listener(grpc),
+            http: listener(http),
+            data_dir: Some(state.join("server")),
+            ..Config::default()
+        }
+    };
+    let usual = config(USUAL_GRPC, USUAL_HTTP);
+    match build_server(usual).await {
+        Err(ServerError::Listen { .. }) => {
+            build_server(config(0, 0)).await.map_err(|error| Failure::refused(error.to_string()))
+        }
+        built => built.map_err(|error| Failure::refused(error.to_string())),
+    }
+}
+
+async fn build_server(config: Config) -> Result<Server, ServerError> {
+    let deps = app::Deps::bind(&config).await?;
+    app::build(config, deps)
+}
+
+async fn start_agent(
+    url: &str,
+    view: &ViewName,
+    dir: &Path,
+    state: &Path,
+) -> Result<Agent, Failure> {
+    let refused = |why: String| Failure::refused(format!("start the agent: {why}"));
+    let url = ServerUrl::new(url).map_err(refused)?;
+    let config = AgentConfig::new(url, view.clone(), dir.to_owned(), state.join("agent"));
+    agent::build(config, agent::Deps::default()).await.map_err(|error| refused(error.to_string()))
+}

@@ -1,0 +1,44 @@
+//! The binary as a stranger meets it, without a server.
+
+use std::process::{Command, Output};
+
+fn fusionctl(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fusionctl")).args(args).output().expect("fusionctl runs")
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for flag in ["--help", "--version"] {
+        let output = fusionctl(&[flag]);
+        assert_eq!(output.status.code(), Some(0), "{flag}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("fusionctl"), "{flag}");
+        assert!(output.stderr.is_empty(), "{flag}");
+    }
+}
+
+#[test]
+fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
+    let cases: [(&[&str], &str); 6] = [
+        (&[], "Usage"),
+        (&["frobnicate"], "frobnicate"),
+        (&["--output", "xml", "ls"], "xml"),
+        (&["--server", "ftp://host", "ls"], "ftp://host"),
+        (&["ls", "not/rooted"], "not/rooted"),
+        (&["find", "/path", "/other"], "/other"),
+    ];
+    for (args, says) in cases {
+        let output = fusionctl(args);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(says), "{args:?}: {text}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let output = fusionctl(&["--server", "http://127.0.0.1:1", "ls", "/"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("http://127.0.0.1:1"), "{text}");
+}

@@ -1,0 +1,78 @@
+//! A client of `SessionService` in plain types.
+
+use fusion_core::id::SessionId;
+use tonic::transport::Channel;
+
+use super::{CallError, CallHook, HookedChannel};
+use crate::convert::session::heartbeat::{Heartbeat, HeartbeatHeard};
+use crate::convert::session::{
+    CreateSession, CreatedSession, EndSession, ListSessions, SessionInfo,
+};
+use crate::pb::session_service_client::SessionServiceClient;
+use crate::{limits, pb};
+
+/// Begins, keeps, shows and ends sessions.
+#[derive(Debug, Clone)]
+pub struct SessionsClient(SessionServiceClient<HookedChannel>);
+
+impl SessionsClient {
+    /// A client on a channel.
+    #[must_use]
+    pub fn on(channel: Channel, hook: CallHook) -> Self {
+        let client = SessionServiceClient::with_interceptor(channel, hook);
+        Self(client.max_decoding_message_size(limits::MESSAGE_BYTES))
+    }
+
+    /// Begins a session.
+    ///
+    /// # Errors
+    /// AGENT_ID_CONFLICT, ROOT_MISMATCH, VIEW_OCCUPIED, VIEW_NOT_FOUND, or no server.
+    pub async fn create(&mut self, asked: &CreateSession) -> Result<CreatedSession, CallError> {
+        let request = pb::CreateSessionRequest::try_from(asked)?;
+        Ok(self.0.create_session(request).await?.into_inner().try_into()?)
+    }
+
+    /// Keeps a session alive.
+    ///
+    /// # Errors
+    /// SESSION_OBSOLETE, or no server.
+    pub async fn heartbeat(&mut self, beat: &Heartbeat) -> Result<HeartbeatHeard, CallError> {
+        let request = pb::HeartbeatRequest::try_from(beat)?;
+        Ok(self.0.heartbeat(request).await?.into_inner().try_into()?)
+    }
+
+    /// Ends a session for good.
+    ///
+    /// # Errors
+    /// SESSION_NOT_FOUND unless it may be missing, or no server.
+    pub async fn end(&mut self, asked: &EndSession) -> Result<(), CallError> {
+        let pb::EndSessionResponse {} =
+            self.0.end_session(pb::EndSessionRequest::from(asked)).await?.into_inner();
+        Ok(())
+    }
+
+    /// One session, live or ended.
+    ///
+    /// # Errors
+    /// SESSION_NOT_FOUND, or no server.
+    pub async fn get(&mut self, session: SessionId) -> Result<SessionInfo, CallError> {
+        let request = pb::GetSessionRequest { session_id: session.to_string() };
+        let pb::GetSessionResponse { session } = self.0.get_session(request).await?.into_inner();
+        Ok(session.ok_or(CallError::missing("session"))?.try_into()?)
+    }
+
+    /// A page of live sessions by view and age, and the token of the next; empty if it is the last.
+    ///
+    /// # Errors
+    /// A token of another request, or no server.
+    pub async fn list(
+        &mut self,
+        asked: &ListSessions,
+    ) -> Result<(Vec<SessionInfo>, String), CallError> {
+        let request = pb::ListSessionsRequest::from(asked);
+        let pb::ListSessionsResponse { sessions, next_page_token } =
+            self.0.list_sessions(request).await?.into_inner();
+        let sessions = sessions.into_iter().map(SessionInfo::try_from);
+        Ok((sessions.collect::<Result<_, _>>()?, next_page_token))
+    }
+}

@@ -1,0 +1,103 @@
+//! Benchmarks: rows of 6-quality's table, each beside its yardstick in the same run.
+
+mod ingest;
+mod load;
+mod queries;
+pub mod sink;
+mod snapshot;
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+/// What to measure, and how much of it.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Files of the tree of the first row.
+    #[arg(long, default_value_t = 1_000_000)]
+    files: u64,
+    /// Entries resident in the view that ingest and queries run against.
+    #[arg(long, default_value_t = 1_000_000)]
+    resident: u64,
+    /// For how long each kind of load is kept up, in seconds.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Repeat each row so often and give the median.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these rows, by number.
+    #[arg(long, value_delimiter = ',')]
+    rows: Vec<u32>,
+}
+
+impl Options {
+    fn wants(&self, row: u32) -> bool {
+        self.rows.is_empty() || self.rows.contains(&row)
+    }
+
+    fn span(&self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+}
+
+/// One line of the table.
+struct Line {
+    row: u32,
+    what: &'static str,
+    ours: f64,
+    yardstick: &'static str,
+    theirs: f64,
+    unit: &'static str,
+    note: String,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// Something could not be started or answered with an error: then there is no figure.
+pub fn run(options: &Options) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    println!(
+        "{:>3}  {:<44} {:>14}  {:<30} {:>14} {:>7}  note",
+        "row", "what", "ours", "yardstick", "theirs", "ratio"
+    );
+    if options.wants(1) {
+        print(&snapshot::row(options)?);
+    }
+    if options.wants(2) {
+        print(&runtime.block_on(ingest::realtime(options))?);
+    }
+    if options.wants(3) {
+        print(&runtime.block_on(ingest::listings(options))?);
+    }
+    if options.wants(7) {
+        print(&runtime.block_on(queries::listings(options))?);
+    }
+    if options.wants(10) {
+        print(&runtime.block_on(queries::heartbeats(options))?);
+    }
+    Ok(())
+}
+
+fn print(line: &Line) {
+    let ratio = line.ours / line.theirs;
+    println!(
+        "{:>3}  {:<44} {:>14}  {:<30} {:>14} {ratio:>7.2}  {}",
+        line.row,
+        line.what,
+        figure(line.ours, line.unit),
+        line.yardstick,
+        figure(line.theirs, line.unit),
+        line.note
+    );
+}
+
+fn figure(value: f64, unit: &str) -> String {
+    if unit == "s" { format!("{value:.2} s") } else { format!("{value:.0} {unit}") }
+}
+
+/// The middle one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,76 @@
+//! Row 1: the first scan of a tree, from the start of the agent to READY, beside `find -printf`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::compare;
+use crate::pair::World;
+use crate::process::now;
+
+use super::{Line, Options, median};
+
+/// Files in a directory of the generated tree.
+const PER_DIRECTORY: u64 = 250;
+const LIMIT: Duration = Duration::from_secs(300);
+
+pub(super) fn row(options: &Options) -> Result<Line> {
+    let folder = tempfile::tempdir()?;
+    make(folder.path(), options.files)?;
+    find(folder.path())?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        theirs.push(find(folder.path())?);
+        ours.push(scan(folder.path(), options.files)?);
+    }
+    Ok(Line {
+        row: 1,
+        what: "first scan until READY",
+        ours: median(ours),
+        yardstick: "find -printf",
+        theirs: median(theirs),
+        unit: "s",
+        note: format!("{} files, goal ≤ 0.60, not durable", options.files),
+    })
+}
+
+fn make(root: &Path, files: u64) -> Result<()> {
+    for directory in 0..files.div_ceil(PER_DIRECTORY) {
+        let folder = root.join(format!("group{}/dir{directory}", directory % 64));
+        fs::create_dir_all(&folder)?;
+        for file in 0..PER_DIRECTORY.min(files - directory * PER_DIRECTORY) {
+            fs::File::create(folder.join(format!("file{directory:06}-{file:03}")))
+                .with_context(|| format!("make {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn find(root: &Path) -> Result<f64> {
+    let started = now();
+    let done = Command::new("find")
+        .arg(root)
+        .args(["-printf", "%p %s %T@\n"])
+        .stdout(Stdio::null())
+        .status()?;
+    ensure!(done.success(), "find failed");
+    Ok(started.elapsed().as_secs_f64())
+}
+
+fn scan(root: &Path, files: u64) -> Result<f64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let world = World::start_on(root, &[]);
+    runtime.block_on(async {
+        let started = now();
+        let _agent = world.start_agent("bench", &[]);
+        let mut client = world.client();
+        compare::until_ready(&mut client, world.view(), LIMIT).await;
+        let took = started.elapsed().as_secs_f64();
+        let totals = client.view(world.view()).await?.totals;
+        ensure!(totals.files == files, "{} files in the view, {files} on disk", totals.files);
+        Ok(took)
+    })
+}

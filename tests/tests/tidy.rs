@@ -1,0 +1,202 @@
+//! Tidy: the rules of the house, as tests.
+//!
+//! What is checked: the arrows between crates (2-architecture in the design, CONTRIBUTING here),
+//! who may name tonic and generated types, what the core must not touch, the ceiling of 500 lines,
+//! forgotten test files, and that no test is ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which of our crates a crate may use. Whoever adds an arrow explains it in docs/decisions.
+const ARROWS: [(&str, &[&str]); 8] = [
+    ("fusion-core", &[]),
+    ("fusion-proto", &["fusion-core"]),
+    ("fusion-store", &["fusion-core"]),
+    ("fusion-server", &["fusion-core", "fusion-proto", "fusion-store"]),
+    ("agent-client", &["fusion-core", "fusion-proto"]),
+    ("fusionctl", &["fusion-core", "fusion-proto", "fusion-server", "agent-client"]),
+    ("fusion-sim", &["fusion-core"]),
+    (
+        "fusion-tests",
+        &[
+            "fusion-core",
+            "fusion-proto",
+            "fusion-store",
+            "fusion-server",
+            "agent-client",
+            "fusionctl",
+            "fusion-sim",
+        ],
+    ),
+];
+
+/// What the core may take from outside: nothing that does I/O, waits, serialises or logs.
+const CORE_MAY_USE: [&str; 2] = ["thiserror", "uuid"];
+
+/// Files longer than this are split by meaning.
+const LINE_CEILING: usize = 500;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+}
+
+/// Every Rust file of the workspace that we wrote, with its text, by path from the root.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder that can be read") {
+            let path = entry.expect("an entry").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                if !name.starts_with('.') && name != "target" {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                files.push((path.strip_prefix(root()).expect("below the root").into(), text));
+            }
+        }
+    }
+    assert!(files.len() > 20, "the sources were not found");
+    files.sort();
+    files
+}
+
+fn metadata() -> cargo_metadata::Metadata {
+    cargo_metadata::MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata")
+}
+
+#[test]
+fn arrows_between_crates() {
+    let arrows: BTreeMap<&str, &[&str]> = ARROWS.into();
+    let metadata = metadata();
+    let ours: BTreeSet<String> =
+        metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    for package in &metadata.packages {
+        let allowed = arrows
+            .get(package.name.as_str())
+            .unwrap_or_else(|| panic!("crate {} is not in the table of arrows", package.name));
+        for dependency in &package.dependencies {
+            let forbidden =
+                ours.contains(&dependency.name) && !allowed.contains(&dependency.name.as_str());
+            assert!(!forbidden, "{} must not use {}", package.name, dependency.name);
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let metadata = metadata();
+    let core = metadata
+        .packages
+        .iter()
+        .find(|package| package.name.as_str() == "fusion-core")
+        .expect("the core");
+    for dependency in &core.dependencies {
+        let normal = dependency.kind == cargo_metadata::DependencyKind::Normal;
+        let allowed = CORE_MAY_USE.contains(&dependency.name.as_str());
+        assert!(!normal || allowed, "fusion-core must not use {}", dependency.name);
+    }
+    let banned =
+        ["std::fs", "std::net", "std::thread", "std::process", "std::env", "Instant", "SystemTime"];
+    for (path, text) in sources() {
+        let tests = path.to_string_lossy().contains("tests");
+        if !path.starts_with("fusion-core/src") || tests {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let comment = line.trim_start().starts_with("//");
+            for word in banned {
+                let used = !comment && line.contains(word);
+                assert!(!used, "{}:{}: the core must not name {word}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_edges_name_the_wire() {
+    let edges = ["proto", "fusion-server/src/grpc", "agent-client/src/link", "tests"];
+    let server_edge = Path::new("fusion-server/src/grpc.rs");
+    let agent_edge = Path::new("agent-client/src/link.rs");
+    for (path, text) in sources() {
+        let edge = edges.iter().any(|edge| path.starts_with(edge))
+            || path == server_edge
+            || path == agent_edge
+            || path.components().any(|part| part.as_os_str() == "tests");
+        if edge {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            // `Monotonic::` is a clock of ours and names nothing of the wire.
+            let line = line.replace("Monotonic::", "");
+            let names = ["tonic::", "tonic_", "fusion_proto::pb", "prost::"]
+                .iter()
+                .any(|word| line.contains(word));
+            let comment = line.trim_start().starts_with("//");
+            // The exporter of traces is handed its transport by name; it is no call of ours.
+            let exporter = line.contains("with_tonic");
+            assert!(
+                !names || comment || exporter,
+                "{}:{}: only proto, the server's grpc and the agent's link name the wire: {line}",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn no_file_escapes() {
+    let long: Vec<String> = sources()
+        .iter()
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|(_, lines)| *lines > LINE_CEILING)
+        .map(|(path, lines)| format!("{} has {lines} lines", path.display()))
+        .collect();
+    assert!(long.is_empty(), "split by meaning: {long:#?}");
+}
+
+#[test]
+fn no_test_is_ignored_and_no_module_is_called_mod_or_utils() {
+    let ignored = ["#[ign", "ore"].concat();
+    for (path, text) in sources() {
+        assert!(!text.contains(&ignored), "{} ignores a test", path.display());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let banned = ["mod.rs", "utils.rs", "util.rs", "common.rs", "helpers.rs"];
+        assert!(!banned.contains(&&*name), "{}: name a module by what it is", path.display());
+    }
+}
+
+#[test]
+fn no_source_file_is_forgotten() {
+    let sources = sources();
+    let texts: String = sources.iter().map(|(_, text)| text.as_str()).collect();
+    for (path, _) in &sources {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        // Found by cargo itself: roots of crates, integration tests, examples, benches, build.rs.
+        let by_cargo = ["lib", "main", "build"].contains(&&*stem)
+            || ["tests", "examples", "benches", "bin", "fuzz_targets"].contains(&&*folder);
+        let declared = texts.contains(&format!("mod {stem};"));
+        assert!(by_cargo || declared, "{} belongs to no crate", path.display());
+    }
+}
+
+#[test]
+fn every_leading_file_says_what_it_owns() {
+    for (path, text) in sources() {
+        assert!(
+            text.starts_with("//!") || path.ends_with("tests.rs") || text.starts_with("#!"),
+            "{}: begins with what it owns",
+            path.display()
+        );
+    }
+}
