@@ -28,7 +28,10 @@ for reflection in grpc-v1 grpc-v1alpha; do
     status=0
     answer=$(call /fusion.v1.SessionService/Heartbeat "${with[@]}" -d "{\"sessionId\":\"$session\"}" 2>&1) || status=$?
     [ "$status" != 0 ] || fail "$reflection: an unknown session is answered OK"
-    contains "$reflection: obsolete session" "$answer" '"code": "aborted"' google.rpc.ErrorInfo SESSION_OBSOLETE
+    contains "$reflection: obsolete session" "$answer" '"code": "aborted"' google.rpc.ErrorInfo
+    # buf prints a detail as the base64 of its bytes; unpadded, which base64(1) complains about.
+    info=$(sed -n 's/.*ErrorInfo"[^}]*"value": *"\([^"]*\)".*/\1/p' <<<"$(tr -d '\n' <<<"$answer")")
+    contains "$reflection: its reason" "$(base64 -d <<<"$info" 2>/dev/null | tr -d '\0')" SESSION_OBSOLETE
 done
 
 # What is served is what is in the repository.

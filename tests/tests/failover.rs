@@ -24,6 +24,8 @@ async fn a_follower_lists_nothing_and_is_promoted() {
     fs::create_dir(world.root().join("d1/sub")).unwrap();
     fs::write(world.root().join("d1/sub/file"), "x").unwrap();
     world.settle().await;
+    // The view is equal as soon as one of them told; the follower looks at its own events all the same.
+    wait_for(|| metric(&follower.http, "fusion_agent_file_stats_total") >= 2.0, "own events");
     let looked = metric(&follower.http, "fusion_agent_file_stats_total");
     assert!((1.0..=20.0).contains(&looked), "{looked} files looked at for three events");
 
