@@ -210,6 +210,7 @@ impl Agent {
             ids: Arc::clone(&shared.ids),
             metrics: Arc::clone(&shared.metrics),
             reporter: Arc::clone(&shared) as Arc<dyn crate::link::Reporter>,
+            news: Arc::clone(&shared.state.news),
             spool: shared.spool.clone(),
         };
         let (link, handle) = Link::new(link, deps)?;

@@ -233,8 +233,7 @@ fn check_options(
     let max_watches = checks.number("max_watches", raw.max_watches.as_ref(), 1, u64::MAX >> 1);
     let workers = checks.number("scan_workers", raw.scan_workers.as_ref(), 1, MAX_SCAN_WORKERS);
     let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
-    let session_timeout =
-        checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
+    let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
     let log = checks.optional("log", raw.log.as_ref(), log_filter);
     let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
     let rate = rate.and_then(|number| u32::try_from(number).ok());

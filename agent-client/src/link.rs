@@ -74,6 +74,8 @@ pub struct LinkDeps {
     pub metrics: Arc<Metrics>,
     /// Whom it asks how the agent is.
     pub reporter: Arc<dyn Reporter>,
+    /// Rung when something is to be told before the next heartbeat is due.
+    pub news: Arc<tokio::sync::Notify>,
     /// Where realtime evidence waits.
     pub spool: crate::agent::spooler::SharedSpool,
 }
@@ -112,6 +114,8 @@ pub struct LinkView {
     pub lost: bool,
     /// What is wrong, for people.
     pub trouble: Option<String>,
+    /// The last leadership of this session that the server refused: it is over for good.
+    pub(crate) refused: Option<LeaderEpoch>,
 }
 
 /// Why a link ends for good.
@@ -149,7 +153,6 @@ pub enum LinkError {
     #[error("the spool cannot be given a new id: {0}")]
     Spool(String),
 }
-
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -85,7 +85,11 @@ mod tests {
     #[test]
     fn a_follower_makes_nothing_that_only_a_leader_may_send() {
         for source in [Source::Snapshot, Source::Audit, Source::OnDemand, Source::Discovery] {
-            assert_eq!(has(Role::Follower, duty_of(source)), !source.is_leader_only(), "{source:?}");
+            assert_eq!(
+                has(Role::Follower, duty_of(source)),
+                !source.is_leader_only(),
+                "{source:?}"
+            );
             assert!(has(Role::Leader, duty_of(source)), "{source:?}");
         }
     }

@@ -1,8 +1,11 @@
 //! The binary as a user meets it: exit codes, messages, files. No server is needed.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agent-client");
 /// Nothing listens there: port 1 is privileged and unused.
@@ -91,10 +94,9 @@ fn a_root_that_cannot_be_one_exits_with_2_and_says_why() {
     let file = folder.path().join("file");
     std::fs::write(&file, "x").unwrap();
     let spool = folder.path().join("spool");
-    for (root, why) in [
-        (folder.path().join("missing"), "No such file or directory"),
-        (file, "Not a directory"),
-    ] {
+    for (root, why) in
+        [(folder.path().join("missing"), "No such file or directory"), (file, "Not a directory")]
+    {
         let arguments =
             ["--server", NO_SERVER, "--view", "v", "--root", text(&root), "--spool", text(&spool)];
         let output = run(&arguments);

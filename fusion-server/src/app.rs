@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fusion_core::time::Clock;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::RuntimeClock;
@@ -28,6 +28,7 @@ use crate::service::ingest::Ingest;
 use crate::service::sessions::Sessions;
 use crate::service::views::Views;
 use crate::spawn::Tasks;
+use crate::task::view::ViewFailed;
 
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
@@ -101,6 +102,8 @@ pub struct Server {
     config: Arc<Config>,
     services: Services,
     health: Health,
+    /// Views whose task panicked.
+    failures: mpsc::UnboundedReceiver<ViewFailed>,
     /// Ends the views' threads; they end last, after the calls that they serve.
     end_views: CancellationToken,
 }
@@ -128,12 +131,14 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let draining = CancellationToken::new();
     let end_views = CancellationToken::new();
 
+    let (failed, failures) = mpsc::unbounded_channel();
     let views = Views::new(
         Arc::clone(&config),
         Arc::clone(&clock),
         Arc::clone(&ids),
         metrics.clone(),
         end_views.clone(),
+        failed,
     );
     for name in config.views.keys() {
         views.get_or_create(name).map_err(|refusal| ServerError::Start(refusal.to_string()))?;
@@ -157,7 +162,17 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let busy = watch::Sender::new(0);
     let services = Services { sessions, ingest, views, ids, clock, metrics, tasks, busy, draining };
     let health = Health::default();
-    Ok(Server { grpc, http, grpc_address, http_address, config, services, health, end_views })
+    Ok(Server {
+        grpc,
+        http,
+        grpc_address,
+        http_address,
+        config,
+        services,
+        health,
+        failures,
+        end_views,
+    })
 }
 
 impl Server {
@@ -180,15 +195,23 @@ impl Server {
     /// # Errors
     /// [`ServerError`]: a listener broke, or the address file cannot be written.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { grpc, http, grpc_address, http_address, config, services, health, end_views } =
-            self;
+        let Self {
+            grpc,
+            http,
+            grpc_address,
+            http_address,
+            config,
+            services,
+            health,
+            failures,
+            end_views,
+        } = self;
         let Services { sessions, views, metrics, tasks, draining, busy, .. } = services.clone();
         if let Some(file) = &config.address_file {
             address_file::write(file, grpc_address, http_address)?;
         }
 
-        tasks.spawn("session timer", sessions.clone().run_timer());
-        tasks.spawn("view health", health.clone().follow(views.clone()));
+        begin_tasks(&services, &health, failures);
         let probed = Probed {
             metrics,
             sessions: sessions.clone(),
@@ -233,6 +256,22 @@ impl Server {
         tracing::info!("ended");
         ended
     }
+}
+
+/// Begins what runs beside the calls.
+fn begin_tasks(
+    services: &Services,
+    health: &Health,
+    mut failures: mpsc::UnboundedReceiver<ViewFailed>,
+) {
+    let Services { sessions, views, tasks, .. } = services.clone();
+    tasks.spawn("session timer", sessions.clone().run_timer());
+    tasks.spawn("view health", health.clone().follow(views));
+    tasks.spawn("view supervisor", async move {
+        while let Some(failed) = failures.recv().await {
+            sessions.restart_view(failed);
+        }
+    });
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

@@ -4,6 +4,15 @@
 //! Owns everything that is written on the wire. Called by the server's `grpc` folder, the agent's
 //! `link` folder, `fusionctl`, and programs of others. Must never: decide what evidence is worth
 //! (that is the core), read a clock, or let a value that breaks a rule of the contract through.
+//!
+//! | to | look at |
+//! |---|---|
+//! | ask a server about its views | [`client::connect`], [`views::ViewsClient`] |
+//! | keep a session, push evidence | [`client::SessionsClient`], [`client::EventsClient`] |
+//! | know why a call was refused | [`client::CallError`], [`status::Refusal`] |
+//! | refuse a call | [`status::Refusal`], [`convert::ConvertError`] |
+//! | read or make batches of evidence | [`convert::evidence`] |
+//! | add a field or a message | the `.proto` file, then what no longer compiles in [`convert`] |
 
 pub mod client;
 pub mod codec;

@@ -115,8 +115,7 @@ impl CommandsTask {
         };
         let cancel = CancelOnDrop(Cancel::new());
         let placer = self.placer.clone();
-        let end =
-            scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel.0);
+        let end = scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel.0);
         Ok(outcome_of(self.while_listening(end).await?).await)
     }
 
@@ -220,6 +219,9 @@ impl CommandsTask {
         let progress = if state == CommandState::Running { 0 } else { 100 };
         let lease = command.lease.clone();
         self.reports.put(CommandReport { id: command.id, lease, state, progress, result });
+        if state != CommandState::Running {
+            self.shared.state.news.notify_one();
+        }
     }
 }
 

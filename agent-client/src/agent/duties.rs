@@ -166,12 +166,11 @@ impl DutiesTask {
     /// Begins a walk, names only and at a limited rate.
     fn place(&self, cancel: &Cancel) -> oneshot::Receiver<ScanEnd> {
         let (ended, end) = oneshot::channel();
-        let (shared, placer, cancel) = (Arc::clone(&self.shared), self.placer.clone(), cancel.clone());
+        let (shared, placer, cancel) =
+            (Arc::clone(&self.shared), self.placer.clone(), cancel.clone());
         let spawned = crate::spawn::spawn_thread("fusion-place-0", move || {
-            let options = ScanOptions {
-                left_out: shared.spool.own_directories(),
-                ..ScanOptions::default()
-            };
+            let options =
+                ScanOptions { left_out: shared.spool.own_directories(), ..ScanOptions::default() };
             let rate = NonZeroU32::new(shared.config.placement_rate).unwrap_or(NonZeroU32::MIN);
             let scan = Scan {
                 root: &shared.root,
@@ -210,6 +209,7 @@ impl DutiesTask {
                 // Events that were lost meanwhile may belong to what was already walked.
                 let healed = running.heals == *self.heal.borrow();
                 self.shared.state.placed.store(self.placer.is_some(), Ordering::Relaxed);
+                self.shared.state.news.notify_one();
                 if let What::Scan(term, _) = running.what {
                     self.delivery = Some(delivery);
                     let next = if healed { self.audit_at(report.started_at) } else { now };
@@ -253,9 +253,9 @@ impl DutiesTask {
     }
 
     fn audit_at(&self, started_at: Monotonic) -> Monotonic {
-        let interval = self.standing().map_or(Duration::from_secs(3600), |standing| {
-            standing.settings.audit_interval
-        });
+        let interval = self
+            .standing()
+            .map_or(Duration::from_secs(3600), |standing| standing.settings.audit_interval);
         started_at.plus(self.shared.ids.jitter(interval, 0.1))
     }
 

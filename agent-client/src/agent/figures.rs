@@ -42,6 +42,7 @@ pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView
         metrics.file_stats.inc_by(advance(&mut file_stats, status.file_stats));
         metrics.kernel_overflows.inc_by(advance(&mut overflows, shared.watch_counts().overflows));
         show_scan_rate(&shared);
+        shared.spool.mend().await;
         tokio::select! {
             changed = view.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(EVERY) => {}

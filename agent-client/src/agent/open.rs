@@ -15,7 +15,7 @@ use crate::ids::SharedIds;
 use crate::link::ClientInfo;
 use crate::ops::http::write_address_file;
 use crate::scan::{Root, RootOptions};
-use crate::spool::{BootId, Claim, Opened, Spool, SpoolError, SpoolOptions};
+use crate::spool::{BootId, Claim, Opened, Owner, Spool, SpoolError, SpoolOptions, Takeover};
 
 /// Longest that opening the root may take before it counts as hung.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);
@@ -26,8 +26,7 @@ pub(super) async fn root(config: &AgentConfig) -> Result<(Root, RootIdentity), A
     let open = tokio::task::spawn_blocking(move || {
         let root = Root::open(&path, RootOptions::default())
             .map_err(|error| std::io::Error::from(error.errno).to_string())?;
-        let identity =
-            root.identity().map_err(|errno| std::io::Error::from(errno).to_string())?;
+        let identity = root.identity().map_err(|errno| std::io::Error::from(errno).to_string())?;
         Ok((root, identity))
     });
     let opened = match tokio::time::timeout(ROOT_LIMIT, open).await {
@@ -42,6 +41,7 @@ pub(super) async fn root(config: &AgentConfig) -> Result<(Root, RootIdentity), A
 pub(super) struct OpenedSpool {
     pub(super) spool: Spool,
     pub(super) boot: BootId,
+    pub(super) max_bytes: u64,
     /// Evidence in it was lost, and the server is to be told.
     pub(super) lost: bool,
 }
@@ -64,7 +64,8 @@ pub(super) async fn spool(
         let Opened { mut spool, takeover, recovery } =
             Spool::open(&folder, options, &claim, &mut draw)?;
         if let Some(takeover) = &takeover {
-            tracing::warn!(spool = %folder.display(), "spool taken over: {takeover:?}");
+            let before = owner_before(takeover);
+            tracing::warn!(spool = %folder.display(), "spool taken over from {before}");
         }
         if recovery.torn_bytes > 0 {
             tracing::warn!(bytes = recovery.torn_bytes, "the spool's last frame was torn: cut off");
@@ -73,17 +74,29 @@ pub(super) async fn spool(
             tracing::warn!("the spool holds less than was acknowledged: it gets a new id");
             spool.renumber(&mut draw)?;
         }
-        let lost =
-            recovery.rolled_back || recovery.identity_lost || recovery.lost_frames > 0;
+        let lost = recovery.rolled_back || recovery.identity_lost || recovery.lost_frames > 0;
         if lost {
             tracing::error!(?recovery, "evidence in the spool was lost");
         }
         forget_other_boots(&mut spool, boot)?;
-        Ok(OpenedSpool { spool, boot, lost })
+        Ok(OpenedSpool { spool, boot, max_bytes: options.max_bytes, lost })
     });
     let opened: Result<OpenedSpool, SpoolError> =
         open.await.map_err(|error| AgentError::Internal(error.to_string()))?;
     Ok(opened?)
+}
+
+/// From whom a spool was taken over, for people.
+fn owner_before(takeover: &Takeover) -> String {
+    let owner =
+        |owner: &Owner| format!("pid {} on {} since {}", owner.pid, owner.host, owner.since);
+    match takeover {
+        Takeover::Dead(dead) => {
+            format!("an agent that died without releasing it ({})", owner(dead))
+        }
+        Takeover::Abandoned(left, _) => format!("an agent that let go of it ({})", owner(left)),
+        Takeover::Broken(_) => "somebody whose record cannot be read".to_owned(),
+    }
 }
 
 /// The times of another boot cannot be told in the server's: its evidence counts as lost, which the
@@ -146,7 +159,8 @@ pub(super) fn host_name() -> String {
 /// This program, for people.
 pub(super) fn client(host: &str) -> ClientInfo {
     let system = rustix::system::uname();
-    let os = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
+    let os =
+        format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
     ClientInfo {
         name: env!("CARGO_PKG_NAME").to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

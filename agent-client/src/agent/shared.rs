@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use fusion_core::evidence::{RootIdentity, RootState, Source};
 use fusion_core::path::TreePath;
 use fusion_core::time::Monotonic;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::config::AgentConfig;
@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) healing: AtomicBool,
     /// Counts the times that this was done.
     pub(crate) heals: watch::Sender<u64>,
+    /// Rung when the server is to know something before the next heartbeat is due.
+    pub(crate) news: Arc<Notify>,
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
@@ -71,6 +73,7 @@ impl State {
             placed: AtomicBool::new(false),
             healing: AtomicBool::new(false),
             heals: watch::Sender::new(0),
+            news: Arc::new(Notify::new()),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
             scan: Mutex::new(None),
@@ -87,10 +90,13 @@ impl State {
 
     /// A part is broken, or works again.
     pub(crate) fn broken(&self, part: &'static str, error: Option<String>) {
-        match error {
+        let before = match error.clone() {
             Some(error) => lock(&self.errors).insert(part, error),
             None => lock(&self.errors).remove(part),
         };
+        if before != error {
+            self.news.notify_one();
+        }
     }
 
     pub(crate) fn root(&self) -> (RootState, RootIdentity) {
@@ -180,9 +186,7 @@ impl Reporter for Shared {
             unwatched_directories: watch.unwatched,
             queue_depth: watch.queued,
             spool_bytes: spool.bytes,
-            oldest_unacknowledged: spool
-                .oldest
-                .map(|oldest| self.clock.monotonic().since(oldest)),
+            oldest_unacknowledged: spool.oldest.map(|oldest| self.clock.monotonic().since(oldest)),
             root_state: self.state.root().0,
             errors: lock(&self.state.errors)
                 .iter()

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::id::SpoolId;
@@ -24,6 +25,9 @@ use crate::watch::{WatchEvidence, WatchSink};
 /// Bytes that are read from the spool at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
+/// How long after it was full the spool takes evidence again, at the earliest.
+const RECOVER_AFTER: Duration = Duration::from_millis(500);
+
 /// The spool as all parts of the agent have it.
 #[derive(Clone)]
 pub struct SharedSpool(Arc<Inner>);
@@ -40,6 +44,7 @@ struct Inner {
     ids: SharedIds,
     own_directories: Vec<FileId>,
     boot: BootId,
+    max_bytes: u64,
 }
 
 struct Known {
@@ -47,6 +52,8 @@ struct Known {
     figures: SpoolFigures,
     /// Evidence was lost, since then at the earliest, and that is not in the spool yet.
     lost_since: Option<Monotonic>,
+    /// When an append last failed.
+    failed_at: Option<Monotonic>,
 }
 
 /// How full the spool is.
@@ -75,15 +82,16 @@ impl SharedSpool {
         clock: SharedClock,
         ids: SharedIds,
     ) -> Self {
-        let OpenedSpool { mut spool, boot, lost } = opened;
+        let OpenedSpool { mut spool, boot, max_bytes, lost } = opened;
         let mut figures = read_figures(&spool, 0);
         figures.oldest = oldest(&mut spool);
         let lost_since = lost.then_some(Monotonic::from_nanos(0));
-        let known = Known { id: spool.identity().spool_id, figures, lost_since };
+        let known = Known { id: spool.identity().spool_id, figures, lost_since, failed_at: None };
         Self(Arc::new(Inner {
             next: watch::Sender::new(spool.next()),
             spool: Mutex::new(Some(spool)),
             boot,
+            max_bytes,
             known: Mutex::new(known),
             state,
             clock,
@@ -120,9 +128,9 @@ impl SharedSpool {
     pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
         self.blocking(move |inner| {
             let mut spool = inner.spool();
-            spool.as_mut().map_or_else(|| Ok(Vec::new()), |spool| {
-                spool.read_from(from, READ_AHEAD_BYTES)
-            })
+            spool
+                .as_mut()
+                .map_or_else(|| Ok(Vec::new()), |spool| spool.read_from(from, READ_AHEAD_BYTES))
         })
         .await
     }
@@ -169,6 +177,22 @@ impl SharedSpool {
         self.0.lost(Monotonic::from_nanos(0));
     }
 
+    /// If evidence was lost and there is room again, says so. For a timer: it may be that nothing
+    /// happens any more.
+    pub(crate) async fn mend(&self) {
+        if self.known().lost_since.is_none() {
+            return;
+        }
+        let mended = self.blocking(|inner| {
+            if let Some(spool) = &mut *inner.spool() {
+                inner.recover(spool);
+            }
+            Ok(())
+        });
+        // It cannot fail otherwise than by a panic, which is told where it happens.
+        let _ = mended.await;
+    }
+
     /// Gives the spool back to the disk; nothing can be read or written afterwards.
     pub(crate) fn release(&self) {
         let spool = self.0.spool().take();
@@ -188,7 +212,7 @@ impl SharedSpool {
         let options = crate::spool::SpoolOptions::with_max_bytes(1 << 20);
         let opened = Spool::open(folder, options, &claim, &mut || ids.uuid()).unwrap();
         let boot = BootId::new([7; 16]);
-        let opened = OpenedSpool { spool: opened.spool, boot, lost: false };
+        let opened = OpenedSpool { spool: opened.spool, boot, max_bytes: 1 << 20, lost: false };
         let state = Arc::new(State::new(RootIdentity::default()));
         Self::new(opened, Vec::new(), state, clock, ids)
     }
@@ -249,7 +273,10 @@ impl Inner {
     fn full(&self, since: Monotonic, error: &SpoolError) {
         tracing::error!("{error}: events are lost until there is room");
         self.state.broken("spool", Some(error.to_string()));
-        self.known().figures.times_full += 1;
+        let mut known = self.known();
+        known.figures.times_full += 1;
+        known.failed_at = Some(self.clock.monotonic());
+        drop(known);
         self.lost(since);
     }
 
@@ -260,8 +287,17 @@ impl Inner {
 
     /// If evidence was dropped and there is room again, says so.
     fn recover(&self, spool: &mut Spool) {
-        let Some(since) = self.known().lost_since else { return };
         let watching_since = self.clock.monotonic();
+        let (lost_since, failed_at) = {
+            let known = self.known();
+            (known.lost_since, known.failed_at)
+        };
+        let Some(since) = lost_since else { return };
+        // Not as soon as one small frame fits: it would be full again with the next.
+        let is_early = failed_at.is_some_and(|at| watching_since.since(at) < RECOVER_AFTER);
+        if is_early || spool.bytes() > self.max_bytes / 2 {
+            return;
+        }
         for frame in frames(&[WatchEvidence::Overflow { since, watching_since }]) {
             if spool.append(frame.stamp, self.boot, &frame.payload).is_err() {
                 return;
@@ -349,12 +385,17 @@ impl SpoolSink {
         if self.lost_since == Some(since) {
             self.lost_since = None;
             state.healing.store(false, Ordering::Relaxed);
+            state.news.notify_one();
             state.heals.send_modify(|heals| *heals += 1);
             tracing::info!("all is watched again");
         } else {
             self.lost_since = Some(since);
             state.healing.store(true, Ordering::Relaxed);
+            state.news.notify_one();
             tracing::warn!("events were lost: watches are placed anew");
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

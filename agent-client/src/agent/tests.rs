@@ -1,24 +1,27 @@
 //! The whole agent on a real tree, with a scripted server: who does what, and when it stops.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_proto::pb;
 use fusion_proto::pb::evidence::Evidence;
 use fusion_proto::status::Refusal;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
 use crate::link::tests::fake::{Answer, Fake, OnBatch, Script};
 use crate::progress::ScanPhase;
+use crate::watch::WatchEvidence;
 
 /// Longest that anything here may take; a machine that is busy is not wrong.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Rig {
     fake: Fake,
     progress: watch::Receiver<Progress>,
+    shared: Arc<Shared>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     agent: Task<Result<(), AgentError>>,
     _server: Task<()>,
@@ -36,21 +39,22 @@ impl Rig {
         let view = ViewName::new("v").unwrap();
         let config = AgentConfig::new(url, view, root, folder.path().join("spool"));
         let agent = build(config, Deps::default()).await.unwrap();
-        let progress = agent.progress();
+        let (progress, shared) = (agent.progress(), Arc::clone(&agent.shared));
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let agent = spawn("agent", agent.run(async {
-            let _ = stopped.await;
-        }));
-        Self { fake, progress, stop: Some(stop), agent, _server: server, folder }
+        let agent = spawn(
+            "agent",
+            agent.run(async {
+                let _ = stopped.await;
+            }),
+        );
+        let stop = Some(stop);
+        Self { fake, progress, shared, stop, agent, _server: server, folder }
     }
 
     async fn until(&self, what: &str, is: impl Fn(&Script) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !is(&self.fake.script()) {
-            let script = self.fake.script();
-            let beat = script.heartbeats.last();
-            assert!(Instant::now() < end, "never: {what}: {beat:?}, {} beats", script.heartbeats.len());
-            drop(script);
+            assert!(Instant::now() < end, "never: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -74,10 +78,7 @@ impl Rig {
 /// Rows of the SCAN lane that are not listings.
 fn frames(script: &Script) -> Vec<Evidence> {
     let scans = script.batches.iter().filter(|(lane, _)| *lane == pb::Lane::Scan);
-    scans
-        .flat_map(|(_, batch)| batch.rows.iter())
-        .filter_map(|row| row.evidence.clone())
-        .collect()
+    scans.flat_map(|(_, batch)| batch.rows.iter()).filter_map(|row| row.evidence.clone()).collect()
 }
 
 fn started(script: &Script) -> Vec<pb::ScanStarted> {
@@ -276,4 +277,60 @@ async fn a_command_to_stop_ends_the_agent_for_good() {
     ended.expect("the end").unwrap().unwrap();
     assert_eq!(rig.fake.script().ended.len(), 1);
     assert!(rig.folder.path().join("spool").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_events_are_told_and_a_leader_audits_when_all_is_watched_again() {
+    let mut rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.phase(ScanPhase::Delivered).await;
+    let mut sink = rig.shared.spool.sink();
+    let now = rig.shared.clock.monotonic();
+    let lost = |watching_since| vec![WatchEvidence::Overflow { since: now, watching_since }];
+    let ready =
+        |beat: &pb::HeartbeatRequest| beat.status.as_ref().is_some_and(|s| s.realtime_ready);
+    assert!(sink.put(lost(now)).is_continue());
+    rig.until("not ready", |script| script.heartbeats.last().is_some_and(|b| !ready(b))).await;
+    assert_eq!(finished(&rig.fake.script()).len(), 1);
+    assert!(sink.put(lost(rig.shared.clock.monotonic())).is_continue());
+    rig.until("an audit", |script| finished(script).len() == 2).await;
+    rig.until("ready", |script| script.heartbeats.last().is_some_and(ready)).await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    let sources: Vec<_> = started(&script).iter().map(pb::ScanStarted::source).collect();
+    assert_eq!(sources, [pb::ScanSource::Snapshot, pb::ScanSource::Audit]);
+    let overflows = script
+        .batches
+        .iter()
+        .flat_map(|(_, batch)| &batch.rows)
+        .filter(|row| matches!(row.evidence, Some(Evidence::Overflow(_))));
+    assert_eq!(overflows.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happens_is_told_in_realtime_and_outlives_a_server_that_is_away() {
+    let mut rig = Rig::start(small_tree, |_| {}).await;
+    rig.phase(ScanPhase::Delivered).await;
+    let root = rig.folder.path().join("root");
+    let upserts = |script: &Script, name: &str| {
+        let rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
+        rows.filter(|row| match &row.evidence {
+            Some(Evidence::Upsert(upsert)) => upsert.path == name.as_bytes() && upsert.atomic,
+            _ => false,
+        })
+        .count()
+    };
+    std::fs::write(root.join("a/new"), "x").unwrap();
+    rig.until("the file", |script| upserts(script, "/a/new") > 0).await;
+    rig.fake.script().on_batch.push_back(OnBatch::End(Refusal::ServerDraining {
+        retry_after: Duration::from_millis(300),
+    }));
+    std::fs::write(root.join("a/newer"), "x").unwrap();
+    std::fs::write(root.join("a/newest"), "x").unwrap();
+    rig.until("both files", |script| {
+        upserts(script, "/a/newer") > 0 && upserts(script, "/a/newest") > 0
+    })
+    .await;
+    rig.until("acknowledged", |_| rig.shared.spool.figures().batches == 0).await;
+    assert_eq!(rig.fake.script().creates.len(), 1);
+    rig.end().await;
 }

@@ -9,7 +9,11 @@ fn environment(pairs: &[(&str, &str)]) -> Environment {
 }
 
 /// Loads a file with this text.
-fn load_text(text: &str, environment: &Environment, flags: Raw) -> Result<AgentConfig, ConfigError> {
+fn load_text(
+    text: &str,
+    environment: &Environment,
+    flags: Raw,
+) -> Result<AgentConfig, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     load(Some(file.path()), environment, flags)
@@ -83,9 +87,19 @@ fn server_urls() {
     for good in ["http://127.0.0.1:7700", "http://[::1]:1", "http://fusion.example:7700/"] {
         assert!(ServerUrl::new(good).is_ok(), "{good}");
     }
-    for bad in ["", "x", "http://", "http://x", "http://:1", "http://x:0", "http://x:y",
-        "https://x:1", "http://x:1/y", "http://a b:1", "http://u@x:1"]
-    {
+    for bad in [
+        "",
+        "x",
+        "http://",
+        "http://x",
+        "http://:1",
+        "http://x:0",
+        "http://x:y",
+        "https://x:1",
+        "http://x:1/y",
+        "http://a b:1",
+        "http://u@x:1",
+    ] {
         assert!(ServerUrl::new(bad).is_err(), "{bad}");
     }
 }

@@ -12,9 +12,7 @@ use std::time::Duration;
 use fusion_core::evidence::{Evidence, Listing, RootIdentity, ScanId, Source};
 use fusion_core::path::PathRef;
 use fusion_core::time::{Monotonic, ServerTime};
-use fusion_proto::convert::evidence::{
-    BatchBudget, BatchBuilder, BatchHeader, ListingFeed, Push,
-};
+use fusion_proto::convert::evidence::{BatchBudget, BatchBuilder, BatchHeader, ListingFeed, Push};
 use fusion_proto::pb;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};

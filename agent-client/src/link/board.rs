@@ -36,6 +36,7 @@ impl Board {
             view.standing = standing;
             view.lost = false;
             view.trouble = None;
+            view.refused = None;
         });
     }
 
@@ -60,7 +61,8 @@ impl Board {
     pub(crate) fn hear(&self, session: SessionId, role: Role, epoch: LeaderEpoch) {
         self.view.send_if_modified(|view| match &mut view.standing {
             Some(standing) if standing.session == session => {
-                let old = epoch.0 != 0 && epoch < standing.epoch;
+                let over = role == Role::Leader && view.refused.is_some_and(|it| epoch <= it);
+                let old = over || (epoch.0 != 0 && epoch < standing.epoch);
                 let changed = !old && (standing.role, standing.epoch) != (role, epoch);
                 if changed {
                     tracing::info!(role = crate::role::word(role), epoch = epoch.0, "role changed");
@@ -72,8 +74,8 @@ impl Board {
         });
     }
 
-    /// Evidence of this leadership was refused because it is over: no scanning until the server says
-    /// otherwise.
+    /// Evidence of this leadership was refused because it is over. It stays over, whatever an answer
+    /// says that was on its way before: no scanning until there is a leadership with a larger number.
     pub(crate) fn demoted(&self, session: SessionId, epoch: LeaderEpoch) {
         self.view.send_if_modified(|view| match &mut view.standing {
             Some(standing)
@@ -83,6 +85,7 @@ impl Board {
             {
                 tracing::warn!(epoch = epoch.0, "no longer the leader: scanning stops");
                 standing.role = Role::Follower;
+                view.refused = Some(epoch);
                 true
             }
             _ => false,

@@ -120,10 +120,7 @@ mod tests {
         let exchange = TimeExchange::default();
         assert_eq!(exchange.server_time(Monotonic::from_nanos(1)), None);
         exchange.add(Monotonic::from_nanos(1), Monotonic::from_nanos(3), ServerTime::from_nanos(9));
-        assert_eq!(
-            exchange.server_time(Monotonic::from_nanos(2)),
-            Some(ServerTime::from_nanos(9))
-        );
+        assert_eq!(exchange.server_time(Monotonic::from_nanos(2)), Some(ServerTime::from_nanos(9)));
         exchange.clear();
         assert_eq!(exchange.server_time(Monotonic::from_nanos(1)), None);
     }

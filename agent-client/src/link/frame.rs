@@ -8,9 +8,7 @@
 use bytes::Bytes;
 use fusion_core::evidence::{Evidence, Listing, RootIdentity, RootState, ScanId, Source};
 use fusion_core::time::{Monotonic, ServerTime};
-use fusion_proto::convert::evidence::{
-    BatchBudget, BatchBuilder, ListingFeed, Push, WireBatch,
-};
+use fusion_proto::convert::evidence::{BatchBudget, BatchBuilder, ListingFeed, Push, WireBatch};
 use fusion_proto::convert::time::{server_time_from_pb, server_time_to_pb};
 use fusion_proto::pb;
 use fusion_proto::pb::evidence::Evidence as PbEvidence;
@@ -168,8 +166,8 @@ pub(crate) fn restamp(
         Some(other) => return Err(FrameError(format!("has format {other}"))),
         None => return Err(FrameError("is empty".into())),
     }
-    let batch = WireBatch::from_bytes(payload.slice(1..))
-        .map_err(|error| FrameError(error.to_string()))?;
+    let batch =
+        WireBatch::from_bytes(payload.slice(1..)).map_err(|error| FrameError(error.to_string()))?;
     let mut batch = batch.into_message();
     let server_time = |nanos| exchange.server_time(Monotonic::from_nanos(nanos));
     for row in &mut batch.rows {

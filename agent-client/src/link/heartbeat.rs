@@ -18,12 +18,15 @@ use super::board::{Board, Reports};
 use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
-use super::{LinkDeps, TimeExchange};
 use super::told::Told;
 use super::trace::with_trace;
+use super::{LinkDeps, TimeExchange};
 
 /// Shortest time between two tries after one failed.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// News that come together are told together, and never more often than this.
+const NEWS_GAP: Duration = Duration::from_millis(50);
 
 /// What beats.
 pub(crate) struct HeartbeatTask {
@@ -45,7 +48,10 @@ impl HeartbeatTask {
         // The first one at once: it says how the agent is, and measures the way there again.
         let mut wait = Duration::ZERO;
         loop {
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.deps.news.notified() => tokio::time::sleep(NEWS_GAP).await,
+            }
             match self.beat().await {
                 Ok(()) => {
                     heard = self.deps.clock.monotonic();

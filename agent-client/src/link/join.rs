@@ -6,10 +6,10 @@ use fusion_proto::convert::root::RootClaim;
 use fusion_proto::convert::session::{Capability, CreateSession, CreatedSession};
 use fusion_proto::pb;
 
+use super::LinkError;
 use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Link;
-use super::LinkError;
 use super::told::Told;
 use super::trace::with_trace;
 

@@ -29,8 +29,8 @@ use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
-use crate::ops::metrics::gauge;
 use super::trace::with_trace;
+use crate::ops::metrics::gauge;
 use crate::ops::telemetry::traceparent;
 
 /// Batches on their way at most. What a slow server makes an agent hold is bounded by it.
@@ -136,10 +136,7 @@ impl<S: Source> LaneTask<S> {
     }
 
     /// One stream from its opening to its end.
-    async fn stream(
-        &mut self,
-        backoff: &mut Backoff,
-    ) -> Result<std::convert::Infallible, Trouble> {
+    async fn stream(&mut self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Trouble> {
         let (up, handed_over) = mpsc::channel(HANDED_OVER);
         let opening = self.source.opening().await?;
         let message = Up::Opening(pb::PushOpening {
@@ -228,7 +225,9 @@ impl<S: Source> LaneTask<S> {
 
     async fn hear(&mut self, heard: pb::PushEventsResponse) -> Result<(), Trouble> {
         match heard.message {
-            Some(Down::Acknowledgement(acknowledgement)) => self.acknowledged(acknowledgement).await,
+            Some(Down::Acknowledgement(acknowledgement)) => {
+                self.acknowledged(acknowledgement).await
+            }
             Some(Down::Notice(notice)) => {
                 match role_from_pb(notice.role) {
                     Ok(role) => {

@@ -13,10 +13,7 @@ use tonic::Status;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reaction {
     /// The session is obsolete: a new one after this time.
-    NewSession {
-        cause: ObsoleteCause,
-        after: Duration,
-    },
+    NewSession { cause: ObsoleteCause, after: Duration },
     /// A newer process took over: stop.
     Superseded,
     /// Another agent has our name: wait for the rest of its timeout, then stop if it lives on.
@@ -53,11 +50,9 @@ impl Trouble {
     /// Reads a status.
     pub(crate) fn of(status: &Status) -> Self {
         match Refusal::from_status(status) {
-            Ok(refusal) => Self {
-                reaction: react(&refusal),
-                text: refusal.to_string(),
-                from_server: true,
-            },
+            Ok(refusal) => {
+                Self { reaction: react(&refusal), text: refusal.to_string(), from_server: true }
+            }
             Err(other) => Self { text: text_of(&other, status), ..Self::of_other(&other) },
         }
     }
@@ -141,3 +136,6 @@ fn react(refusal: &Refusal) -> Reaction {
         | Refusal::RevisionUnknown { .. } => Reaction::BackOff,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,10 +36,7 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(700);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The server no longer honours it.
-    Obsolete {
-        cause: ObsoleteCause,
-        after: Duration,
-    },
+    Obsolete { cause: ObsoleteCause, after: Duration },
     /// A newer process took over.
     Superseded,
     /// The spool was rolled back.
@@ -151,19 +148,20 @@ impl Link {
     async fn live(&mut self, created: CreatedSession) -> Ending {
         let session = created.session;
         let (scan, arriving) = ScanSink::new();
+        // Before anything can be heard: a role or a command that comes at once finds a session.
+        self.board.set(Some(Standing {
+            session,
+            role: created.info.role,
+            epoch: created.leader_epoch,
+            settings: created.settings.clone(),
+            scan,
+        }));
+        self.backoff.healthy(self.deps.clock.monotonic());
         let heartbeat = spawn("heartbeat", self.heartbeat(&created).run());
         let source = RealtimeSource::new(self.deps.spool.clone(), Arc::clone(&self.exchange));
         let realtime = spawn("realtime lane", self.lane(session, &self.realtime, source).run());
         let source = ScanSource::new(arriving);
         let lane = spawn("scan lane", self.lane(session, &self.scan, source).run());
-        self.board.set(Some(Standing {
-            session,
-            role: created.info.role,
-            epoch: created.leader_epoch,
-            settings: created.settings,
-            scan,
-        }));
-        self.backoff.healthy(self.deps.clock.monotonic());
         let (name, ended) = tokio::select! {
             ended = heartbeat => ("heartbeat", ended),
             ended = realtime => ("realtime lane", ended),

@@ -183,6 +183,9 @@ async fn a_refused_leadership_keeps_the_session_and_stops_scanning() {
         scan_a_little(&rig, &view).await;
         let follows = |view: &LinkView| standing(view) == Some((session, Role::Follower));
         view.wait_for(follows).await.unwrap();
+        // Heartbeats that still call it the leader under this number change nothing.
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!(standing(&view.borrow()), Some((session, Role::Follower)));
         assert_eq!(rig.fake.script().creates.len(), 1);
         rig.stop().await.unwrap();
     }
@@ -310,7 +313,9 @@ async fn a_notice_changes_the_role_and_brings_commands_once() {
     let role = pb::SessionRole::Follower.into();
     rig.fake.notice(pb::PushNotice { role, leader_epoch: 7, commands: vec![command] }).await;
     let is_new = |view: &LinkView| {
-        view.standing.as_ref().is_some_and(|s| (s.role, s.epoch) == (Role::Follower, LeaderEpoch(7)))
+        view.standing
+            .as_ref()
+            .is_some_and(|s| (s.role, s.epoch) == (Role::Follower, LeaderEpoch(7)))
     };
     rig.handle.view.wait_for(is_new).await.unwrap();
     assert!(rig.handle.commands.recv().await.is_some());

@@ -14,8 +14,7 @@ pub(crate) struct Told(Option<(String, Monotonic)>);
 impl Told {
     /// Whether this is to be told now.
     pub(crate) fn is_news(&mut self, text: &str, now: Monotonic) -> bool {
-        let old =
-            self.0.as_ref().is_some_and(|(told, at)| told == text && now.since(*at) < REMIND);
+        let old = self.0.as_ref().is_some_and(|(told, at)| told == text && now.since(*at) < REMIND);
         if !old {
             self.0 = Some((text.to_owned(), now));
         }

@@ -72,14 +72,22 @@ impl Metrics {
             spool_oldest: make
                 .gauge_f64("spool_oldest_age_seconds", "Age of the oldest batch in the spool.")?,
             spool_full: make.counter("spool_full_total", "Times that the spool was full.")?,
-            file_stats: make
-                .counter("file_stats_total", "Files looked at, one stat each, by scans and events.")?,
+            file_stats: make.counter(
+                "file_stats_total",
+                "Files looked at, one stat each, by scans and events.",
+            )?,
             scans: make.counters("scans_total", "Scans that ended.", &["source", "outcome"])?,
             scan_running: make.gauges("scan_running", "1 while a scan runs.", &["source"])?,
-            scan_directories: make
-                .counters("scan_directories_total", "Directories listed.", &["source"])?,
-            scan_entries: make
-                .counters("scan_entries_total", "Entries seen by scans.", &["source"])?,
+            scan_directories: make.counters(
+                "scan_directories_total",
+                "Directories listed.",
+                &["source"],
+            )?,
+            scan_entries: make.counters(
+                "scan_entries_total",
+                "Entries seen by scans.",
+                &["source"],
+            )?,
             scan_errors: make.counters(
                 "scan_errors_total",
                 "Directories and entries that could not be read.",
@@ -103,28 +111,46 @@ impl Metrics {
                 "Streams that were opened again in the same session.",
                 &["lane"],
             )?,
-            heartbeats: make
-                .counters("heartbeats_total", "Heartbeats by outcome.", &["outcome"])?,
-            batches_sent: make
-                .counters("batches_sent_total", "Batches sent, repeats included.", &["lane"])?,
-            batches_acknowledged: make
-                .counters("batches_acknowledged_total", "Batches acknowledged.", &["lane"])?,
-            batches_resent: make
-                .counters("batches_resent_total", "Batches sent again.", &["lane"])?,
+            heartbeats: make.counters(
+                "heartbeats_total",
+                "Heartbeats by outcome.",
+                &["outcome"],
+            )?,
+            batches_sent: make.counters(
+                "batches_sent_total",
+                "Batches sent, repeats included.",
+                &["lane"],
+            )?,
+            batches_acknowledged: make.counters(
+                "batches_acknowledged_total",
+                "Batches acknowledged.",
+                &["lane"],
+            )?,
+            batches_resent: make.counters(
+                "batches_resent_total",
+                "Batches sent again.",
+                &["lane"],
+            )?,
             unacknowledged: make.gauges(
                 "unacknowledged_batches",
                 "Batches sent and not yet acknowledged.",
                 &["lane"],
             )?,
-            rows_rejected: make
-                .counters("rows_rejected_total", "Rows that the server refused.", &["lane"])?,
+            rows_rejected: make.counters(
+                "rows_rejected_total",
+                "Rows that the server refused.",
+                &["lane"],
+            )?,
             acknowledgement: make.seconds(
                 "acknowledgement_seconds",
                 "From sending a batch to its acknowledgement.",
                 &["lane"],
             )?,
-            commands: make
-                .counters("commands_total", "Commands of the server by outcome.", &["outcome"])?,
+            commands: make.counters(
+                "commands_total",
+                "Commands of the server by outcome.",
+                &["outcome"],
+            )?,
             restarts: make.counters(
                 "part_restarts_total",
                 "Parts of the agent that failed and were started again.",

@@ -49,13 +49,13 @@ pub fn init(filter: &str, export: bool) -> Result<Telemetry, TelemetryError> {
     };
     let provider = if export { Some(provider()?) } else { None };
     let spans = provider.as_ref().map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("agent-client"))
-            .with_filter(filter_fn(|metadata| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("agent-client")).with_filter(
+            filter_fn(|metadata| {
                 metadata.is_span()
                     && metadata.target().starts_with("agent_client")
                     && *metadata.level() <= tracing::Level::INFO
-            }))
+            }),
+        )
     });
     tracing_subscriber::registry().with(lines).with(spans).try_init()?;
     Ok(Telemetry(provider))

@@ -10,19 +10,20 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusion_core::path::TreePath;
+use fusion_core::path::{PathRef, TreePath};
+use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
 
 use super::counters::add;
 use super::interpreter::Interpreter;
+use super::pending::Marks;
 use super::table::NodeId;
+use super::tell::MISLED_AGAIN;
 use super::{Shared, WatchEvidence};
 use crate::scan::{
     DirectoryReader, FileId, Found, Placer, Reading, Rules, ScanCounters, Unlimited,
 };
-use fusion_core::path::PathRef;
-use fusion_core::stat::Stat;
 
 /// A directory to list.
 #[derive(Debug, Clone)]
@@ -92,9 +93,11 @@ impl Interpreter {
         if let Some((node, name)) = &job.parent {
             let held = self.shared.places.lock();
             let path = held.table.path(*node).and_then(|path| path.join(name).ok());
-            // Gone, or between the halves of a rename: its end will bring it here again.
-            let Some(path) = path else { return };
-            job.path = path;
+            drop(held);
+            match path {
+                Some(path) => job.path = path,
+                None => return self.look_again(job),
+            }
         }
         if !job.is_displaced && self.is_listed(&job.path) {
             return;
@@ -125,9 +128,25 @@ impl Interpreter {
             }
         };
         let reading = self.discovery.reader.read(&rules, &job.path, is_loop, &mut emit);
-        if let Reading::Read(file) = reading {
-            add(&shared.counters.discovered, 1);
-            self.go_below(&job, file);
+        match reading {
+            Reading::Read(file) => {
+                add(&shared.counters.discovered, 1);
+                self.go_below(&job, file);
+            }
+            Reading::Gone => self.look_again(job),
+            Reading::Unreadable | Reading::LeftOut | Reading::Stopped => {}
+        }
+    }
+
+    /// A directory is not where it should be: it is gone, or one above it was renamed and we have
+    /// not read so yet. Its name is looked at again, which waits for that.
+    fn look_again(&mut self, job: Job) {
+        let since = self.discovery.runs.front().map(|run| run.since);
+        if let Some(((node, name), since)) = job.parent.zip(since) {
+            let is_displaced = job.is_displaced;
+            let marks = Marks { has_appeared: true, is_displaced, ..Marks::default() };
+            let due = self.shared.clock.monotonic().plus(MISLED_AGAIN);
+            self.pending.mark(node, &name, marks, due, since);
         }
     }
 

@@ -152,7 +152,8 @@ impl Interpreter {
         self.anew.lost(&self.shared, since);
     }
 
-    fn tell_root_gone(&mut self) {
+    /// Says so, once, if the root's path does not lead to the root any more.
+    pub(super) fn tell_root_gone(&mut self) {
         self.check_root = false;
         if self.root_is_gone || self.shared.root.check() == RootCheck::Same {
             return;

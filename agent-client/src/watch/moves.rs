@@ -66,17 +66,18 @@ impl Moves {
         Some(self.halves.remove(at))
     }
 
-    /// A whole rename. One that goes on where the last one ended makes one of both.
-    pub(super) fn push_rename(&mut self, rename: Rename) {
+    /// A whole rename. One that goes on where the last one ended makes one of both; gives the name
+    /// in between then, where something may have stood before, or may stand now.
+    pub(super) fn push_rename(&mut self, rename: Rename) -> Option<End> {
         if let Some(last) = self.renames.last_mut()
             && (last.to.node, &last.to.name) == (rename.from.node, &rename.from.name)
-            && last.child == rename.child
+            && (last.child, last.is_directory) == (rename.child, rename.is_directory)
         {
-            last.to = rename.to;
             last.carried = rename.carried.or(last.carried);
-            return;
+            return Some(std::mem::replace(&mut last.to, rename.to));
         }
         self.renames.push(rename);
+        None
     }
 
     /// The renames to be told now.

@@ -14,9 +14,10 @@ use super::table::{NodeId, ROOT};
 /// Why a name is to be looked at: the marks of all its events since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Marks {
-    /// It was made since the last look: nobody has heard of it.
-    pub(super) is_born: bool,
-    /// It was removed, or moved away, at some time: its absence is news.
+    /// It was made, or linked, since the last look.
+    pub(super) is_made: bool,
+    /// It was removed, or moved away, at some time: its absence is evidence. Also if it was made
+    /// since the last look: a scan, or another agent, may have told of it meanwhile.
     pub(super) is_removed: bool,
     /// A writer closed it, and nobody has written it since.
     pub(super) is_closed: bool,
@@ -33,7 +34,7 @@ pub(super) struct Marks {
 impl Marks {
     /// Puts later marks on top of these.
     fn merge(&mut self, later: Self) {
-        // Who was born before is not born again: its name is known.
+        self.is_made |= later.is_made;
         self.is_removed |= later.is_removed;
         self.has_appeared |= later.has_appeared;
         self.is_displaced |= later.is_displaced;
@@ -148,10 +149,9 @@ impl PendingTable {
     pub(super) fn put_back(&mut self, due: Due, again: Monotonic, misled_at: Monotonic) {
         for (name, pending) in due.names {
             self.mark(due.node, &name, pending.marks, again, pending.since);
-            // `mark` keeps the marks of events that came meanwhile; the time is that of the first.
+            // Events that came meanwhile are merged; the time is that of the first.
             if let Some(back) = self.name_mut(due.node, &name) {
                 back.since = back.since.min(pending.since);
-                back.marks.is_born |= pending.marks.is_born;
             }
         }
         if let Some(directory) = self.directories.get_mut(&due.node) {
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_due_comes_and_the_rest_waits() {
         let mut table = PendingTable::default();
-        let open = Marks { is_born: true, is_open: true, ..Marks::default() };
+        let open = Marks { is_made: true, is_open: true, ..Marks::default() };
         let closed = Marks { is_closed: true, ..Marks::default() };
         table.mark(ROOT, b"a", open, at(20), at(1));
         table.mark(ROOT, b"b", open, at(21), at(2));
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(table.next_due(), Some(at(3)));
         let due = table.take_due(at(3)).remove(0);
         let marks = due.names[&b"b"[..]].marks;
-        assert!(due.names.len() == 1 && marks.is_born && marks.is_closed && !marks.is_open);
+        assert!(due.names.len() == 1 && marks.is_made && marks.is_closed && !marks.is_open);
         assert_eq!((table.next_due(), table.oldest()), (Some(at(20)), Some(at(1))));
         assert!(table.take_due(at(19)).is_empty());
         assert_eq!(table.take_due(at(20)).len(), 1);
@@ -212,16 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_back_keeps_its_age_and_its_birth() {
+    fn what_is_put_back_keeps_its_age_and_its_marks() {
         let mut table = PendingTable::default();
-        table.mark(ROOT, b"a", Marks { is_born: true, ..Marks::default() }, at(1), at(0));
+        table.mark(ROOT, b"a", Marks { is_made: true, ..Marks::default() }, at(1), at(0));
         let due = table.take_due(at(1)).remove(0);
         table.mark(ROOT, b"a", Marks { is_removed: true, ..Marks::default() }, at(2), at(2));
         table.put_back(due, at(5), at(1));
         let due = table.take_due(at(5)).remove(0);
         assert_eq!(due.misled_at, Some(at(1)));
         let pending = due.names[&b"a"[..]];
-        assert!(pending.marks.is_born && pending.marks.is_removed);
+        assert!(pending.marks.is_made && pending.marks.is_removed);
         assert_eq!(pending.since, at(0));
     }
 }

@@ -51,6 +51,7 @@ struct Node {
     name: Arc<[u8]>,
     id: Option<FileId>,
     used_at: Monotonic,
+    #[expect(clippy::box_collection, reason = "48 bytes in every node, and most have no child")]
     children: Option<Box<HashMap<Arc<[u8]>, u32>>>,
 }
 

@@ -79,11 +79,11 @@ impl Interpreter {
                 return self.touch(held, event, event.node);
             }
             Some(EventMask::CREATE) if is_directory => {
-                (Marks { is_born: true, has_appeared: true, ..own }, event.now)
+                (Marks { is_made: true, has_appeared: true, ..own }, event.now)
             }
             // Its close follows; if it is a hard link or no file, none does.
             Some(EventMask::CREATE) => {
-                (Marks { is_born: true, is_open: true, ..own }, self.later(event))
+                (Marks { is_made: true, is_open: true, ..own }, self.later(event))
             }
             Some(EventMask::DELETE) => (Marks { is_removed: true, ..own }, event.now),
             Some(EventMask::CLOSE_WRITE) => (Marks { is_closed: true, ..own }, event.now),
@@ -133,24 +133,11 @@ impl Interpreter {
         {
             held.remove(child);
         }
-        match half.carried {
-            // Nobody has heard of it under its old name.
-            Some(carried) if carried.is_born => {
-                let marks = Marks {
-                    is_closed: carried.is_closed,
-                    is_open: carried.is_open,
-                    ..arrived
-                };
-                self.pending.mark(event.node, name, marks, event.now, half.since);
-            }
-            carried => self.moves.push_rename(Rename {
-                from: half.from,
-                to,
-                child: half.child,
-                is_directory,
-                carried,
-                since: half.since,
-            }),
+        let (child, carried, since) = (half.child, half.carried, half.since);
+        let rename = Rename { from: half.from, to, child, is_directory, carried, since };
+        if let Some(between) = self.moves.push_rename(rename) {
+            let marks = Marks { is_removed: true, is_displaced: true, ..arrived };
+            self.pending.mark(between.node, &between.name, marks, event.now, since);
         }
     }
 

@@ -23,7 +23,7 @@ use crate::scan::{FileId, Reached, is_absence, stat_in, stat_of};
 /// not read yet: the kernel shows a rename shortly before it queues its events.
 const MISLED_FOR: Duration = Duration::from_millis(50);
 /// How soon such a directory is tried again.
-const MISLED_AGAIN: Duration = Duration::from_millis(2);
+pub(super) const MISLED_AGAIN: Duration = Duration::from_millis(2);
 
 impl Interpreter {
     /// Tells of everything that is due.
@@ -51,6 +51,8 @@ impl Interpreter {
     fn tell_root(&mut self) {
         let looked_at = self.shared.clock.monotonic();
         match stat_of(self.shared.root.as_fd()) {
+            // Removed, which raises no event as long as we hold it open.
+            Ok((_, stat)) if stat.nlink == 0 => self.tell_root_gone(),
             Ok((_, stat)) => self.outlet.emit(WatchEvidence::Upsert {
                 path: TreePath::root(),
                 stat,
@@ -165,7 +167,7 @@ impl Interpreter {
 
     /// Whether nobody that we know of is writing a file.
     fn is_finished(&self, place: &Place<'_>, stat: &Stat, marks: Marks) -> bool {
-        let has_other_names = marks.is_born && stat.nlink > 1;
+        let has_other_names = marks.is_made && stat.nlink > 1;
         match (marks.is_closed, marks.is_open) {
             _ if stat.kind != Kind::File => true,
             (true, _) => true,
@@ -215,11 +217,8 @@ impl Interpreter {
         if let Some(inode) = self.recent.forget(place.node, place.name) {
             self.mark_others(inode, &place, pending);
         }
-        // What came and went between two looks was never told of.
-        if !pending.marks.is_born {
-            let parent = Some(place.parent);
-            self.outlet.emit(WatchEvidence::Remove { path: place.path, parent, looked_at });
-        }
+        let parent = Some(place.parent);
+        self.outlet.emit(WatchEvidence::Remove { path: place.path, parent, looked_at });
     }
 
     /// The other names of a file are to be looked at: no event comes for them.
@@ -357,9 +356,7 @@ impl Interpreter {
             if let Some(child) = half.child {
                 self.shared.places.lock().remove(child);
             }
-            let is_born = half.carried.is_some_and(|carried| carried.is_born);
             let marks = Marks {
-                is_born,
                 is_removed: true,
                 has_appeared: true,
                 is_own: true,

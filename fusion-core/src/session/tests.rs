@@ -237,7 +237,7 @@ fn ended_sessions_are_forgotten_after_a_day_and_beyond_the_bound() {
 #[test]
 fn many_that_became_obsolete_at_once_are_spread() {
     let mut world = World::new(ViewRules::default());
-    let mut lose = |world: &mut World, many: usize| {
+    let lose = |world: &mut World, many: usize| {
         for number in 0..many {
             let id = world.join(&format!("a{number}"), 1).unwrap().id;
             world.evict(id).unwrap();

@@ -1,11 +1,15 @@
-//! An answer's body that tells when its trailers pass.
+//! An answer's body that tells when its trailers pass, and that ends when its caller's time is up.
+
+use std::future::Future as _;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use fusion_proto::status::Refusal;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -19,12 +23,24 @@ pub(super) trait Ending: Send {
 pub(super) struct WatchedBody {
     inner: Body,
     ending: Box<dyn Ending>,
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl WatchedBody {
-    pub(super) fn new(inner: Body, ending: Box<dyn Ending>) -> Self {
-        Self { inner, ending }
+    pub(super) fn new(
+        inner: Body,
+        ending: Box<dyn Ending>,
+        deadline: Option<Pin<Box<Sleep>>>,
+    ) -> Self {
+        Self { inner, ending, deadline }
     }
+}
+
+fn deadline_exceeded() -> HeaderMap {
+    let status = Refusal::DeadlineExceeded.into_status();
+    let mut trailers = status.into_http::<()>().into_parts().0.headers;
+    trailers.remove(http::header::CONTENT_TYPE);
+    trailers
 }
 
 impl http_body::Body for WatchedBody {
@@ -35,7 +51,15 @@ impl http_body::Body for WatchedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let mut polled = Pin::new(&mut self.inner).poll_frame(context);
+        if polled.is_pending()
+            && let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(context).is_ready()
+        {
+            // Whoever makes the answer learns that nobody takes it.
+            (self.inner, self.deadline) = (Body::empty(), None);
+            polled = Poll::Ready(Some(Ok(Frame::trailers(deadline_exceeded()))));
+        }
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(trailers) = frame.trailers_ref()
         {

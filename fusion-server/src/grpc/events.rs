@@ -12,7 +12,7 @@ use fusion_proto::pb::event_service_server::EventService;
 use fusion_proto::status::Refusal;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::convert::{Incoming, acknowledgement_to_pb, incoming, push_batch, told_to_pb};
 use super::{Services, about};
@@ -94,8 +94,8 @@ async fn read(lane: LaneIn, from: &mut Streaming<pb::PushEventsRequest>) {
     loop {
         let message = match from.message().await {
             Ok(Some(message)) => message,
-            // The client is gone, or sent what is no message: whatever is under way is told first.
-            Ok(None) | Err(_) => return,
+            Ok(None) => return,
+            Err(status) => return lane.refuse_broken(&status).await,
         };
         let batch = match incoming(message) {
             Ok(Incoming::Batch(batch)) => batch,
@@ -106,6 +106,17 @@ async fn read(lane: LaneIn, from: &mut Streaming<pb::PushEventsRequest>) {
         };
         if !lane.push(batch).await {
             return;
+        }
+    }
+}
+
+impl LaneIn {
+    /// A message that cannot be read, and nobody knows which batch it was (where its sequence can be
+    /// known, the codec hands it over). Whatever is under way is told first.
+    async fn refuse_broken(&self, status: &Status) {
+        // All else is a client that is gone.
+        if let Code::OutOfRange | Code::Internal = status.code() {
+            self.refuse(Refusal::invalid("message", status.message())).await;
         }
     }
 }

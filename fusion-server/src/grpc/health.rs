@@ -68,11 +68,12 @@ impl Health {
         let mut states = SelectAll::new();
         loop {
             for view in views.all() {
-                followed.entry(view.name().clone()).or_insert_with(|| {
-                    let name = view.name().clone();
+                let name = view.name().clone();
+                // A view that was begun anew has another id; the states of the one before ended.
+                if followed.insert(name.clone(), view.id()) != Some(view.id()) {
                     let changes = WatchStream::new(view.state());
                     states.push(changes.map(move |state| (name.clone(), state)).boxed());
-                });
+                }
             }
             tokio::select! {
                 changed = count.changed() => if changed.is_err() { return },

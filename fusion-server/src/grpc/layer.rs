@@ -1,4 +1,4 @@
-//! What every RPC gets: a span, a correlation id, and its place in the metrics.
+//! What every RPC gets: a span, a correlation id, its deadline, and its place in the metrics.
 //!
 //! The code of a call is known at its very end, in the trailers, so the answer's body is wrapped
 //! ([`super::body`]). ABORTED on a session is an answer, not an error of the server.
@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use fusion_core::id::CorrelationId;
 use fusion_core::time::{Clock, Monotonic};
@@ -15,6 +16,7 @@ use fusion_proto::status::Refusal;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use opentelemetry::propagation::Extractor;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
@@ -45,6 +47,9 @@ const METHODS: [&str; 17] = [
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
+
+/// By how much a deadline of ours comes before the library's, at most.
+const EARLIER: Duration = Duration::from_millis(3);
 
 #[derive(Clone)]
 pub(super) struct RpcLayer {
@@ -101,12 +106,23 @@ where
             Ok(correlation) => correlation,
             Err(refusal) => {
                 let refused = refusal.into_status().into_http::<Body>();
-                return Box::pin(async move { Ok(call.answer(refused)) });
+                return Box::pin(async move { Ok(call.answer(refused, None)) });
             }
         };
+        let deadline = time_left(request.headers()).map(|left| Box::pin(tokio::time::sleep(left)));
         let inner = self.inner.call(request);
         let answered = async move {
-            let mut response = call.answer(inner.await?);
+            let mut response = match deadline {
+                None => call.answer(inner.await?, None),
+                Some(mut deadline) => tokio::select! {
+                    biased;
+                    response = inner => call.answer(response?, Some(deadline)),
+                    () = &mut deadline => {
+                        let refused = Refusal::DeadlineExceeded.into_status().into_http::<Body>();
+                        call.answer(refused, None)
+                    }
+                },
+            };
             if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
                 response.headers_mut().insert(CORRELATION_ID_KEY, value);
             }
@@ -135,13 +151,17 @@ impl Call {
         Self { shared, method, begun, span, code: None }
     }
 
-    fn answer(self, response: Response<Body>) -> Response<WatchedBody> {
+    fn answer(
+        self,
+        response: Response<Body>,
+        deadline: Option<Pin<Box<Sleep>>>,
+    ) -> Response<WatchedBody> {
         let (head, body) = response.into_parts();
         let mut ending = Box::new(self);
         if let Some(code) = code_of(&head.headers) {
             ending.ended(code);
         }
-        Response::from_parts(head, WatchedBody::new(body, ending))
+        Response::from_parts(head, WatchedBody::new(body, ending, deadline))
     }
 }
 
@@ -205,6 +225,27 @@ fn span(method: &'static str, headers: &HeaderMap, correlation: Option<&Correlat
     );
     telemetry::adopt(&span, &Headers(headers));
     span
+}
+
+/// How long the caller waits, as `grpc-timeout` says: up to eight digits and a unit. The library
+/// looks at it too and calls the end CANCELLED, so we are a little earlier.
+fn time_left(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    let left = match unit {
+        "H" => Duration::from_secs(count * 3600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    };
+    Some(left.saturating_sub(EARLIER.min(left / 10)))
 }
 
 /// The correlation id that came with the call, or a new one.

@@ -83,6 +83,10 @@ metrics! {
         "1 for the state that a view is in, 0 for the others.";
     changes: IntCounterVec = "fusion_changes_total" ["view"] NONE,
         "Physical changes that a view went through.";
+    commands: IntCounterVec = "fusion_commands_total" ["view", "state"] NONE,
+        "Commands to leaders by what became of them: given, done, failed, lapsed; and reports refused.";
+    view_panics: IntCounterVec = "fusion_view_panics_total" ["view"] NONE,
+        "Views that were begun anew because their task panicked: bugs.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -132,14 +132,16 @@ impl Ingest {
         let view = self.views.get(&session.view)?;
         let key = key(&session, opening.lane);
         let opened = view.open(key.clone(), opening.first_held, opening.next).await;
-        let Opened { resume_after, .. } =
-            opened.map_err(|gone| self.gone(&gone))?.map_err(|refused| match refused {
+        let Opened { resume_after, .. } = opened
+            .map_err(|gone| self.gone(session.id, &gone))?
+            .map_err(|refused| match refused {
                 OpenRefused::RolledBack { applied } => rolled_back(&key, applied, opening.next),
                 OpenRefused::Gap { expected } => Refusal::SequenceGap { expected },
                 OpenRefused::Over => self.over(&session),
             })?;
         let (under_way, coming) = mpsc::channel(IN_FLIGHT);
-        let out = LaneOut::new(self.clone(), &session, lane, seat, coming);
+        let out =
+            LaneOut::new(self.clone(), &session, lane, seat, Arc::clone(view.commands()), coming);
         Ok((resume_after, LaneIn { ingest: self.clone(), session, view, key, under_way }, out))
     }
 
@@ -151,7 +153,7 @@ impl Ingest {
         let (sequence, claimed) = (request.batch.header.sequence, request.batch.header.epoch);
         let waiting = self.send(&session, &view, &key, request.batch).await?;
         let traceparent = waiting.traceparent;
-        let gone = |_| self.gone(&ViewGone);
+        let gone = |_| self.gone(session.id, &ViewGone);
         match waiting.outcome.await.map_err(gone)? {
             PushOutcome::Applied { revision, rejected, all_rejected } => {
                 let reject = rejected.first().and_then(leadership);
@@ -187,7 +189,7 @@ impl Ingest {
         let witness =
             Witness { agent: session.agent.clone(), session: session.id, epoch: header.epoch };
         let push = Push { lane: key.clone(), witness, batch, span };
-        let outcome = view.push(push).await.map_err(|gone| self.gone(&gone))?;
+        let outcome = view.push(push).await.map_err(|gone| self.gone(session.id, &gone))?;
         Ok(Waiting { sequence, arrived, traceparent, outcome })
     }
 
@@ -208,11 +210,15 @@ impl Ingest {
         }
     }
 
-    fn gone(&self, gone: &ViewGone) -> Refusal {
+    /// The view has no task any more. Its sessions have ended by then, if there was time.
+    fn gone(&self, session: SessionId, gone: &ViewGone) -> Refusal {
         if self.draining.is_cancelled() {
             return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
         }
-        internal(&*self.ids, gone)
+        match self.sessions.check(session) {
+            Err(refusal) => refusal,
+            Ok(_) => internal(&*self.ids, gone),
+        }
     }
 }
 

@@ -4,7 +4,8 @@
 //! for a view: what a view must learn is left in its control queue, so heartbeats and new sessions
 //! are answered whatever ingest does. One lock guards the table and the streams; it is held for one
 //! table operation and its effects (microseconds; one pass over a view's sessions when its leader
-//! changes), never across an await. Under it only the views' map and control queues are locked.
+//! changes; the start of a thread where a view failed), never across an await. Under it only the
+//! views' map, control queues and command desks are locked.
 
 mod effects;
 mod list;
@@ -19,12 +20,13 @@ use std::time::Duration;
 use fusion_core::evidence::RootState;
 use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{
-    Join, JoinRefused, Obsolete, Principal, Session, SessionEffect, SessionNotFound,
+    Join, JoinRefused, Obsolete, Principal, Role, Session, SessionEffect, SessionNotFound,
     SessionSettings, SessionTable, ViewRules,
 };
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_core::view::AgentReport;
 use fusion_proto::convert::session::agent::AgentStatus;
+use fusion_proto::convert::session::command::{Command, CommandReport};
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
 use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession};
 use fusion_proto::limits;
@@ -36,7 +38,7 @@ use super::views::Views;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
-use crate::task::view::Note;
+use crate::task::view::{Note, ViewFailed, ViewHandle};
 
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
@@ -109,7 +111,7 @@ impl Sessions {
     /// Begins a session; its view is made if need be and allowed.
     pub(crate) fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
         self.refuse_when_draining()?;
-        let (view, _) = self.shared.views.get_or_create(&request.view)?;
+        let view = self.shared.views.get_or_create(&request.view)?;
         root::check(&view, &request.root.identity)?;
         let now = self.now();
         let mut state = self.lock();
@@ -140,6 +142,8 @@ impl Sessions {
         let joined = table.create(join, now.monotonic, now.server, effects);
         if let Ok(session) = &joined {
             live.insert(session.id, Live::new(session, request));
+            // It may have been begun anew since; that happens under the lock that is held here.
+            let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
             view.tell(Note::Joined(session.id));
         }
         self.carry_out(&mut state);
@@ -169,9 +173,12 @@ impl Sessions {
         let State { table, live, effects } = &mut *state;
         let id = request.session;
         let beaten = table.beat(id, &Self::principal(), now.monotonic, now.server, effects);
+        let (mut commands, mut reports_refused) = (Vec::new(), Vec::new());
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
+                (commands, reports_refused) =
+                    self.command(&view, session, &request.reports, now.monotonic);
                 let report = report(live.status.as_ref(), request.delivered_through);
                 view.tell(Note::Heard(session.agent.clone(), report));
             }
@@ -182,10 +189,46 @@ impl Sessions {
             server_time: now.server,
             role: session.role,
             leader_epoch: current_epoch(&state, &session),
-            // This version gives no commands, so a report is of one that nobody gave.
-            commands: Vec::new(),
-            reports_refused: request.reports.into_iter().map(|report| report.id).collect(),
+            commands,
+            reports_refused,
         })
+    }
+
+    /// Takes a session's reports; what it is to do, and whose reports are refused.
+    fn command(
+        &self,
+        view: &ViewHandle,
+        session: &Session,
+        reports: &[CommandReport],
+        now: Monotonic,
+    ) -> (Vec<Command>, Vec<Uuid>) {
+        let (mut commands, refused, ended) = view.commands().beat(session.id, reports, now);
+        if session.role != Role::Leader {
+            // The view has not heard of it yet.
+            commands.clear();
+        }
+        let name = session.view.as_str();
+        let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
+        for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
+        }
+        (commands, refused)
+    }
+
+    /// Begins a view anew whose task failed. What it knew is lost, so its sessions end with
+    /// VIEW_RESET and its agents list anew; the realtime sequences go on.
+    pub(crate) fn restart_view(&self, failed: ViewFailed) {
+        let ViewFailed { name, id, lanes, settled } = failed;
+        let now = self.now();
+        let mut state = self.lock();
+        let State { table, effects, .. } = &mut *state;
+        table.reset_view(&name, now.monotonic, now.server, effects);
+        self.carry_out(&mut state);
+        if let Err(refusal) = self.shared.views.begin_anew(&name, id, lanes) {
+            tracing::error!(view = %name, %refusal, "the view cannot be begun anew");
+        }
+        drop(state);
+        drop(settled);
     }
 
     /// Whether a session is honoured, for a call that means to go on.

@@ -16,16 +16,16 @@ use fusion_core::view::{EntryInfo, ListedEntry, ReadError, Totals, ViewState, Vi
 use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::internal;
 use super::paging::PageOf;
-use crate::config::Config;
+use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
-use crate::task::view::{ViewDeps, ViewHandle, quiet_for};
+use crate::task::view::{Lanes, ViewDeps, ViewFailed, ViewHandle, quiet_for};
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
@@ -46,6 +46,7 @@ struct Shared {
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
     count: watch::Sender<usize>,
+    failed: mpsc::UnboundedSender<ViewFailed>,
 }
 
 /// What an answer is worth.
@@ -62,9 +63,11 @@ impl Views {
         ids: Arc<dyn Ids>,
         metrics: Metrics,
         end: CancellationToken,
+        failed: mpsc::UnboundedSender<ViewFailed>,
     ) -> Self {
         let (id, table, count) = (ids.draw(), RwLock::default(), watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { config, clock, ids, metrics, end, id, table, count }) }
+        let shared = Shared { config, clock, ids, metrics, end, id, table, count, failed };
+        Self { shared: Arc::new(shared) }
     }
 
     /// The view of that name.
@@ -73,10 +76,10 @@ impl Views {
         table.get(name).cloned().ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
     }
 
-    /// The view of that name; made, if the configuration allows it. Whether it was.
-    pub(crate) fn get_or_create(&self, name: &ViewName) -> Result<(ViewHandle, bool), Refusal> {
+    /// The view of that name; made, if the configuration allows it.
+    pub(crate) fn get_or_create(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
         if let Ok(view) = self.get(name) {
-            return Ok((view, false));
+            return Ok(view);
         }
         let shared = &*self.shared;
         let Some(config) = shared.config.view(name) else {
@@ -84,7 +87,7 @@ impl Views {
         };
         let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = table.get(name) {
-            return Ok((view.clone(), false));
+            return Ok(view.clone());
         }
         if table.len() >= shared.config.max_views {
             return Err(Refusal::QuotaExceeded {
@@ -93,17 +96,47 @@ impl Views {
                 retry_after: std::time::Duration::from_secs(60),
             });
         }
-        let deps = ViewDeps {
-            clock: Arc::clone(&shared.clock),
-            metrics: shared.metrics.clone(),
-            end: shared.end.clone(),
-        };
-        let view = ViewHandle::begin(name.clone(), shared.ids.draw(), config.clone(), deps)
-            .map_err(|error| internal(&*shared.ids, &error))?;
+        let view = self.begin(name, config.clone(), Lanes::default())?;
         tracing::info!(view = %name, "view created");
         table.insert(name.clone(), view.clone());
         shared.count.send_replace(table.len());
-        Ok((view, true))
+        Ok(view)
+    }
+
+    /// Puts a new, empty life of a view in the place of the one with that id, which failed.
+    pub(super) fn begin_anew(
+        &self,
+        name: &ViewName,
+        id: Uuid,
+        lanes: Lanes,
+    ) -> Result<(), Refusal> {
+        let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(failed) = table.get(name).filter(|view| view.id() == id) else { return Ok(()) };
+        let view = self.begin(name, failed.config().clone(), lanes)?;
+        tracing::warn!(view = %name, "view begun anew");
+        table.insert(name.clone(), view);
+        // As many as before, but another one.
+        self.shared.count.send_replace(table.len());
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        name: &ViewName,
+        config: ViewConfig,
+        lanes: Lanes,
+    ) -> Result<ViewHandle, Refusal> {
+        let shared = &*self.shared;
+        let deps = ViewDeps {
+            clock: Arc::clone(&shared.clock),
+            ids: Arc::clone(&shared.ids),
+            metrics: shared.metrics.clone(),
+            lanes,
+            failed: shared.failed.clone(),
+            end: shared.end.clone(),
+        };
+        ViewHandle::begin(name.clone(), shared.ids.draw(), config, deps)
+            .map_err(|error| internal(&*shared.ids, &error))
     }
 
     /// All views by name.

@@ -7,6 +7,7 @@
 //! read the tree beside the writer. Must never: wait for a client. Tested by `tests/grpc`.
 
 mod apply;
+mod commands;
 mod control;
 mod lanes;
 mod thread;
@@ -24,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::ViewConfig;
+use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 
 pub(crate) use apply::leadership;
+pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
-pub(crate) use lanes::{LaneKey, OpenRefused, Opened};
+pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
 const REALTIME_QUEUE: usize = 32;
@@ -112,6 +115,7 @@ struct Shared {
     config: ViewConfig,
     reader: ViewReader,
     control: Arc<control::Control>,
+    commands: Arc<CommandDesk>,
     realtime: mpsc::Sender<Request>,
     scan: mpsc::Sender<Request>,
     published: watch::Receiver<Published>,
@@ -122,9 +126,27 @@ struct Shared {
 /// What a view's task is given.
 pub(crate) struct ViewDeps {
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Metrics,
+    /// Sequences that were applied in an earlier life of the view.
+    pub(crate) lanes: Lanes,
+    /// Learns that the task failed.
+    pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
     /// Ends the task.
     pub(crate) end: CancellationToken,
+}
+
+/// The task of a view panicked; nothing of the view can be relied on any more.
+#[derive(Debug)]
+pub(crate) struct ViewFailed {
+    pub(crate) name: ViewName,
+    /// Which life of the view.
+    pub(crate) id: Uuid,
+    /// What was applied, the batch that it failed on included: that one must not come again.
+    pub(crate) lanes: Lanes,
+    /// Dropped when the sessions of the view have ended: only then who waits for the view learns
+    /// that it is gone, and finds out why.
+    pub(crate) settled: oneshot::Sender<()>,
 }
 
 impl ViewHandle {
@@ -181,6 +203,11 @@ impl ViewHandle {
     /// Tells the view something; never waits.
     pub(crate) fn tell(&self, note: Note) {
         self.shared.control.tell(note);
+    }
+
+    /// What its leader is to do.
+    pub(crate) fn commands(&self) -> &Arc<CommandDesk> {
+        &self.shared.commands
     }
 
     /// Opens a lane.

@@ -1,15 +1,17 @@
 //! A running server and its clients, so that a test reads: start, call, assert.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use fusion_core::time::Clock;
 use fusion_proto::pb;
 use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::pb::view_service_client::ViewServiceClient;
 use fusion_proto::status::Refusal;
 use fusion_server::app::{self, Deps};
+use fusion_server::clock::RuntimeClock;
 use fusion_server::config::Config;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
@@ -47,12 +49,16 @@ pub(crate) async fn start() -> TestServer {
 }
 
 pub(crate) async fn start_with(config: Config) -> TestServer {
+    start_on(config, Arc::new(RuntimeClock::new())).await
+}
+
+pub(crate) async fn start_on(config: Config, clock: Arc<dyn Clock>) -> TestServer {
     let (no_jumps, held) = mpsc::channel();
     let mut running = JoinSet::new();
     running.spawn_blocking(move || {
         let _ = held.recv();
     });
-    let deps = Deps::bind(&config).await.unwrap();
+    let deps = Deps { clock, ..Deps::bind(&config).await.unwrap() };
     let server = app::build(config, deps).unwrap();
     let (grpc, http) = (server.grpc_address(), server.http_address());
     let (stop, stopped) = oneshot::channel::<()>();

@@ -8,6 +8,7 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod breakage;
 mod events;
 mod evidence;
 mod find;

@@ -164,7 +164,8 @@ fn a_directory_larger_than_a_batch_travels_in_its_parts() {
         .map(|(at, names)| listed("/big", names, at as u32, at == last))
         .collect();
     let sent = listings(&write(&found, 1_000));
-    let shape: Vec<_> = sent.iter().map(|(_, part, last, names)| (*part, *last, names.len())).collect();
+    let shape: Vec<_> =
+        sent.iter().map(|(_, part, last, names)| (*part, *last, names.len())).collect();
     assert_eq!(shape, [(0, false, 999), (1, false, 999), (2, true, 502)]);
     let all: Vec<_> = sent.into_iter().flat_map(|(_, _, _, names)| names).collect();
     assert_eq!(all, names);

@@ -74,8 +74,7 @@ pub(crate) struct Script {
 
 impl Script {
     fn role(&self) -> i32 {
-        let role =
-            if self.follows { pb::SessionRole::Follower } else { pb::SessionRole::Leader };
+        let role = if self.follows { pb::SessionRole::Follower } else { pb::SessionRole::Leader };
         role.into()
     }
 }
@@ -388,14 +387,18 @@ impl Rig {
             ids,
             metrics: Arc::clone(&metrics),
             reporter: Arc::new(Well),
+            news: Arc::default(),
             spool: spool.clone(),
         };
         let connect = || Ok(connect(connections.clone()));
         let (link, handle) = Link::connected_by(config(), deps, connect).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let link = spawn("link", link.run(async {
-            let _ = stopped.await;
-        }));
+        let link = spawn(
+            "link",
+            link.run(async {
+                let _ = stopped.await;
+            }),
+        );
         let stop = Some(stop);
         Self { fake, handle, spool, metrics, stop, link, _server: server, _folder: folder }
     }

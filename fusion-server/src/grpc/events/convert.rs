@@ -3,6 +3,7 @@
 use fusion_core::id::{CorrelationId, LeaderEpoch, SpoolId};
 use fusion_proto::convert::ConvertError;
 use fusion_proto::convert::evidence::{BatchHeader, RejectedRow, WireBatch};
+use fusion_proto::convert::session::command::command_to_pb;
 use fusion_proto::convert::session::{role_to_pb, session_id};
 use fusion_proto::pb::push_events_request::Message as Asked;
 use fusion_proto::pb::push_events_response::Message as Answer;
@@ -91,11 +92,13 @@ pub(super) fn told_to_pb(told: Told) -> pb::PushEventsResponse {
         Told::Acknowledged(acknowledged) => {
             Answer::Acknowledgement(acknowledgement_to_pb(acknowledged))
         }
-        Told::Notice(Standing { role, epoch, over: _ }) => Answer::Notice(pb::PushNotice {
-            role: role_to_pb(role).into(),
-            leader_epoch: epoch.0,
-            commands: Vec::new(),
-        }),
+        Told::Notice(Standing { role, epoch, over: _ }, commands) => {
+            Answer::Notice(pb::PushNotice {
+                role: role_to_pb(role).into(),
+                leader_epoch: epoch.0,
+                commands: commands.iter().map(command_to_pb).collect(),
+            })
+        }
     })
 }
 

@@ -1,17 +1,19 @@
 //! The half of a lane that tells: acknowledgements, notices, and how the stream ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::SessionId;
-use fusion_core::session::Session;
+use fusion_core::session::{Role, Session};
+use fusion_proto::convert::session::command::Command;
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Acknowledged, Ingest, UnderWay, Waiting};
 use crate::ops::metrics::seconds;
 use crate::service::sessions::{DRAINING_RETRY, LaneName, Standing, StreamSeat};
-use crate::task::view::{PushOutcome, ViewGone};
+use crate::task::view::{CommandDesk, PushOutcome, ViewGone};
 
 /// Batches told in one acknowledgement at most.
 const COALESCED: usize = 64;
@@ -22,8 +24,8 @@ const COALESCED_ROWS: usize = 1_000;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Told {
     Acknowledged(Acknowledged),
-    /// Its role or the epoch changed.
-    Notice(Standing),
+    /// Its role or the epoch changed, or there is something to do.
+    Notice(Standing, Vec<Command>),
 }
 
 /// The half of a lane that tells.
@@ -33,6 +35,8 @@ pub(crate) struct LaneOut {
     view_session: Session,
     lane: LaneName,
     seat: StreamSeat,
+    desk: Arc<CommandDesk>,
+    commands: watch::Receiver<()>,
     coming: mpsc::Receiver<UnderWay>,
     first: Option<Waiting>,
     last_refusal: Option<Refusal>,
@@ -44,11 +48,14 @@ impl LaneOut {
         session: &Session,
         lane: LaneName,
         mut seat: StreamSeat,
+        desk: Arc<CommandDesk>,
         coming: mpsc::Receiver<UnderWay>,
     ) -> Self {
         // What the session is now, its agent knows from its creation or last heartbeat only: a
         // change since then is told first.
         seat.standing.mark_changed();
+        let mut commands = desk.changes();
+        commands.mark_changed();
         ingest.metrics.push_streams.with_label_values(&[lane.label()]).inc();
         Self {
             ingest,
@@ -56,6 +63,8 @@ impl LaneOut {
             view_session: session.clone(),
             lane,
             seat,
+            desk,
+            commands,
             coming,
             first: None,
             last_refusal: None,
@@ -76,14 +85,25 @@ impl LaneOut {
         if let Some(refusal) = self.interruption() {
             return Some(Err(refusal));
         }
-        tokio::select! {
-            biased;
-            () = self.seat.replaced.cancelled() => Some(Err(replaced())),
-            () = self.ingest.draining.cancelled() => Some(Err(draining())),
-            changed = self.seat.standing.changed() => Some(self.standing(changed.is_ok())),
-            outcome = next_outcome(&mut self.first, &mut self.coming) => {
-                self.outcome(outcome?)
-            }
+        loop {
+            // Commands are the leader's alone: a follower is not woken by them.
+            let leads = self.seat.standing.borrow().role == Role::Leader;
+            return tokio::select! {
+                biased;
+                () = self.seat.replaced.cancelled() => Some(Err(replaced())),
+                () = self.ingest.draining.cancelled() => Some(Err(draining())),
+                changed = self.seat.standing.changed() => Some(self.standing(changed.is_ok())),
+                changed = self.commands.changed(), if leads => match changed {
+                    Ok(()) => match self.desk.news(self.session) {
+                        commands if commands.is_empty() => continue,
+                        commands => Some(Ok(Told::Notice(*self.seat.standing.borrow(), commands))),
+                    },
+                    Err(_) => Some(Err(self.ingest.gone(self.session, &ViewGone))),
+                },
+                outcome = next_outcome(&mut self.first, &mut self.coming) => {
+                    self.outcome(outcome?)
+                }
+            };
         }
     }
 
@@ -103,7 +123,7 @@ impl LaneOut {
         if !alive || standing.over.is_some() {
             return Err(self.ingest.over(&self.view_session));
         }
-        Ok(Told::Notice(standing))
+        Ok(Told::Notice(standing, Vec::new()))
     }
 
     fn outcome(&mut self, first: Settled) -> Option<Result<Told, Refusal>> {
@@ -147,7 +167,7 @@ impl LaneOut {
         let (waiting, outcome) = match settled {
             Settled::Done(waiting, outcome) => (waiting, outcome),
             Settled::Refused(refusal) => return Err(refusal),
-            Settled::Gone => return Err(self.ingest.gone(&ViewGone)),
+            Settled::Gone => return Err(self.ingest.gone(self.session, &ViewGone)),
         };
         let sequence = waiting.sequence;
         match outcome {

@@ -146,6 +146,8 @@ pub(super) struct ViewMetrics {
     batches: [[IntCounter; ENDS.len()]; LANES.len()],
     durations: [Histogram; LANES.len()],
     changes: IntCounter,
+    commands_given: IntCounter,
+    commands_lapsed: IntCounter,
     pub(super) lost_batches: IntCounter,
 }
 
@@ -159,8 +161,15 @@ impl ViewMetrics {
             batches: LANES.map(|lane| ENDS.map(|end| batch(lane, end))),
             durations: LANES.map(|lane| metrics.apply_duration.with_label_values(&[view, lane])),
             changes: metrics.changes.with_label_values(&[view]),
+            commands_given: metrics.commands.with_label_values(&[view, "given"]),
+            commands_lapsed: metrics.commands.with_label_values(&[view, "lapsed"]),
             lost_batches: metrics.lost_batches.with_label_values(&[view]),
         }
+    }
+
+    pub(super) fn commands(&self, given: usize, lapsed: usize) {
+        self.commands_given.inc_by(given as u64);
+        self.commands_lapsed.inc_by(lapsed as u64);
     }
 
     pub(super) fn applied(&self, lane: &LaneKey, took: Duration) {

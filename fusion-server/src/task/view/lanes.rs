@@ -70,12 +70,17 @@ pub(crate) enum Admission {
 
 /// The last applied sequence of every lane.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     realtime: HashMap<(AgentId, SpoolId), u64>,
     scan: HashMap<SessionId, u64>,
 }
 
 impl Lanes {
+    /// What a new life of the view needs to know: realtime sequences go on, sessions are gone.
+    pub(super) fn carried_over(&mut self) -> Self {
+        Self { realtime: std::mem::take(&mut self.realtime), scan: HashMap::new() }
+    }
+
     pub(super) fn join(&mut self, session: SessionId) {
         self.scan.insert(session, 0);
     }

@@ -1,23 +1,40 @@
 //! The thread of a view: its turns, and what it publishes after each.
+//!
+//! A panic ends the thread and nothing else: it is told in the log and to the supervisor, which
+//! begins the view anew.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fusion_core::change::Change;
 use fusion_core::evidence::{Evidence, Witness};
 use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::time::{Clock, ServerTime};
 use fusion_core::view::{View, ViewState};
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::apply::{Applier, ViewMetrics};
+use super::commands::CommandDesk;
 use super::control::{Control, Note};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
 use super::{
-    Published, Push, PushOutcome, REALTIME_QUEUE, Request, SCAN_QUEUE, Shared, ViewDeps, ViewHandle,
+    Published, Push, PushOutcome, REALTIME_QUEUE, Request, SCAN_QUEUE, Shared, ViewDeps,
+    ViewFailed, ViewHandle,
 };
 use crate::config::ViewConfig;
+use crate::ids::Ids;
+
+/// Least time between two turns that only time calls for.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The same while orders are due and the leader has its hands full. Its reports end that sooner.
+const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
+/// For how long a view that failed keeps its mailboxes, so that its sessions are ended first.
+const SETTLING: Duration = Duration::from_secs(5);
 
 pub(super) fn begin(
     name: ViewName,
@@ -34,23 +51,41 @@ pub(super) fn begin(
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
     let (ended_out, ended) = watch::channel(());
     let control = Arc::new(Control::default());
+    let commands = Arc::new(CommandDesk::default());
     let reader = view.reader();
-    let task = ViewTask {
+    let mut task = ViewTask {
         view,
-        lanes: Lanes::default(),
+        lanes: deps.lanes,
         control: Arc::clone(&control),
+        commands: Arc::clone(&commands),
+        hands_full: false,
         realtime: realtime_in,
         scan: scan_in,
         published: published_out,
         state: state_out,
         clock: deps.clock,
+        ids: deps.ids,
         applier: Applier::new(ViewMetrics::new(&deps.metrics, &name)),
         end: deps.end,
     };
     let runtime = tokio::runtime::Handle::current();
+    let (failed, of, panics) = (deps.failed, name.clone(), deps.metrics.view_panics);
     std::thread::Builder::new().name(format!("view {name}")).spawn(move || {
         // Within the runtime, so that waiting and the clock are the runtime's, paused ones too.
-        runtime.block_on(task.run());
+        let ended = runtime.block_on(AssertUnwindSafe(task.run()).catch_unwind());
+        if let Err(panic) = ended {
+            tracing::error!(view = %of, panic = text_of(&*panic), "the task of the view panicked");
+            panics.with_label_values(&[of.as_str()]).inc();
+            // Nothing can be asked of it: its health is NOT_SERVING from here on.
+            task.state.send_replace(ViewState::Empty);
+            let (settled, settling) = oneshot::channel();
+            let lanes = task.lanes.carried_over();
+            if failed.send(ViewFailed { name: of, id, lanes, settled }).is_ok() {
+                let settling = async { tokio::time::timeout(SETTLING, settling).await };
+                drop(runtime.block_on(settling));
+            }
+        }
+        drop(task);
         drop(ended_out);
     })?;
     let shared = Shared {
@@ -60,6 +95,7 @@ pub(super) fn begin(
         config,
         reader,
         control,
+        commands,
         realtime,
         scan,
         published,
@@ -67,6 +103,11 @@ pub(super) fn begin(
         ended,
     };
     Ok(ViewHandle { shared: Arc::new(shared) })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// What is said at the end of a turn. Nobody may listen any more.
@@ -88,18 +129,22 @@ struct ViewTask {
     view: View,
     lanes: Lanes,
     control: Arc<Control>,
+    commands: Arc<CommandDesk>,
+    /// Orders are due that the leader has no room for.
+    hands_full: bool,
     realtime: mpsc::Receiver<Request>,
     scan: mpsc::Receiver<Request>,
     published: watch::Sender<Published>,
     state: watch::Sender<ViewState>,
     clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
     applier: Applier,
     end: CancellationToken,
 }
 
 impl ViewTask {
     /// Takes turns until the server ends or nobody can ask any more.
-    async fn run(mut self) {
+    async fn run(&mut self) {
         while let Some(request) = self.next().await {
             self.hear();
             let answer = request.map(|request| self.serve(request));
@@ -116,7 +161,9 @@ impl ViewTask {
     async fn next(&mut self) -> Option<Option<Request>> {
         let end = self.end.clone();
         let control = Arc::clone(&self.control);
-        let wake_up = self.view.next_wake_up().map(|at| at.since(self.clock.now()));
+        let pause = if self.hands_full { PAUSE_WHEN_FULL } else { PAUSE };
+        let wake_up = self.view.next_wake_up();
+        let wake_up = wake_up.map(|at| at.since(self.clock.now()).max(pause));
         let sleep = async {
             match wake_up {
                 Some(span) => tokio::time::sleep(span).await,
@@ -138,7 +185,10 @@ impl ViewTask {
         let now = self.clock.now();
         for note in self.control.take() {
             match note {
-                Note::Leads(leadership) => self.view.set_leadership(leadership),
+                Note::Leads(leadership) => {
+                    self.view.set_leadership(leadership);
+                    self.commands.set_leader(leadership.map(|leader| leader.session));
+                }
                 Note::Joined(session) => self.lanes.join(session),
                 Note::Heard(agent, report) => self.view.hear(&agent, &report, now),
                 Note::Over { session, agent, ended } => {
@@ -200,9 +250,22 @@ impl ViewTask {
 
     fn tick(&mut self) {
         let now = self.clock.now();
-        if self.view.next_wake_up().is_some_and(|at| at <= now) {
-            self.applier.tick(&mut self.view, now);
+        if self.view.next_wake_up().is_none_or(|at| at > now) {
+            self.hands_full = false;
+            return;
         }
+        self.applier.tick(&mut self.view, now);
+        self.order(now);
+    }
+
+    /// Hands what the view wants done to its leader, as much as that has room for.
+    fn order(&mut self, now: ServerTime) {
+        let monotonic = self.clock.monotonic();
+        let (room, lapsed) = self.commands.room(monotonic);
+        let orders = if room > 0 { self.view.orders(now, room) } else { Vec::new() };
+        let given = self.commands.give(orders, monotonic, || self.ids.draw());
+        self.applier.metrics().commands(given, lapsed);
+        self.hands_full = room == 0;
     }
 
     fn publish(&mut self) {

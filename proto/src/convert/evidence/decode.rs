@@ -1,8 +1,10 @@
 //! A whole batch from the wire: its envelope, then its rows in order.
 
+use std::slice;
+
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 
-use super::listing::CheckedListings;
+use super::listing::{CheckedListings, ListingRows};
 use super::row::evidence_from_pb;
 use super::{RejectedRow, Row};
 use crate::convert::{ConvertError, InField as _};
@@ -84,11 +86,39 @@ impl DecodedBatch<'_> {
     ///
     /// A listing comes as one row, its bad children after it.
     pub fn rows(&self) -> impl Iterator<Item = Result<Row<'_>, RejectedRow>> {
-        let single = (0..).zip(self.rows).map(|(number, row)| match evidence_from_pb(row) {
-            Ok(evidence) => Ok(Row { number, evidence }),
-            Err(error) => Err(RejectedRow::malformed(Some(number), &error)),
-        });
-        single.chain(self.listings.iter().flat_map(CheckedListings::iter))
+        Rows { number: 0, single: self.rows.iter(), listings: self.listings.iter(), current: None }
+    }
+}
+
+/// Walks a batch. By hand: a chain of adapters would move each large row several times.
+struct Rows<'a> {
+    /// Number of the next single row.
+    number: u32,
+    single: slice::Iter<'a, pb::Evidence>,
+    listings: slice::Iter<'a, CheckedListings<'a>>,
+    current: Option<ListingRows<'a>>,
+}
+
+impl<'a> Iterator for Rows<'a> {
+    type Item = Result<Row<'a>, RejectedRow>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(row) = self.single.next() {
+            let number = self.number;
+            self.number += 1;
+            return Some(match evidence_from_pb(row) {
+                Ok(evidence) => Ok(Row { number, evidence }),
+                Err(error) => Err(RejectedRow::malformed(Some(number), &error)),
+            });
+        }
+        loop {
+            if let Some(current) = &mut self.current
+                && let found @ Some(_) = current.next()
+            {
+                return found;
+            }
+            self.current = Some(self.listings.next()?.iter());
+        }
     }
 }
 

@@ -26,9 +26,11 @@ pub(super) const FLAG_COMPLETE: u8 = 1 << 1;
 pub(super) struct CheckedListings<'a> {
     /// Number of its first row in the batch.
     first: u32,
-    directories: u32,
-    children: u32,
-    columns: Result<Columns<'a>, ConvertError>,
+    rows: u32,
+    /// `None` if they do not agree.
+    columns: Option<Columns<'a>>,
+    /// What is said instead, at the first row: how many rows belong to which directory is not known.
+    fault: Option<RejectedRow>,
 }
 
 /// Columns that agree with each other.
@@ -51,41 +53,46 @@ struct Repair {
 }
 
 impl<'a> CheckedListings<'a> {
+    /// Checks an element whose first row has this number in its batch.
     pub(super) fn new(message: &'a pb::Listings, first: u32) -> Self {
-        // The batch has been counted, so both fit.
-        let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let directories = number(message.directory_path_lengths.len());
-        let children = number(message.name_lengths.len());
-        let columns = Columns::new(message).map(|mut columns| {
-            if !columns.is_sound() {
-                columns.repair(first);
+        let (directories, children) =
+            (message.directory_path_lengths.len(), message.name_lengths.len());
+        // The batch has been counted, so it fits.
+        let rows = u32::try_from(directories + children).unwrap_or(u32::MAX);
+        match Columns::new(message) {
+            Ok(mut columns) => {
+                if !columns.is_sound() {
+                    columns.repair(first);
+                }
+                Self { first, rows, columns: Some(columns), fault: None }
             }
-            columns
-        });
-        Self { first, directories, children, columns }
+            Err(error) => {
+                let mut fault = RejectedRow::malformed(Some(first), &error);
+                let lost = format!("; not taken: {directories} directories, {children} children");
+                fault.message.push_str(&lost);
+                Self { first, rows, columns: None, fault: (rows > 0).then_some(fault) }
+            }
+        }
     }
 
-    pub(super) fn rows(&self) -> u32 {
-        self.directories.saturating_add(self.children)
+    /// How many rows it has, good and bad.
+    pub(super) const fn rows(&self) -> u32 {
+        self.rows
     }
 
-    /// The directories in order, each followed by its rejected children. Columns that do not agree
-    /// give one rejection, at the first row: how many rows belong to which directory is not known.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Result<Row<'_>, RejectedRow>> {
-        let (rows, fault) = match &self.columns {
-            Ok(columns) => (Some(ListingRows::new(columns, self.first)), None),
-            Err(_) if self.rows() == 0 => (None, None),
-            Err(error) => (None, Some(Err(self.rejection(error)))),
-        };
-        fault.into_iter().chain(rows.into_iter().flatten())
-    }
-
-    fn rejection(&self, error: &ConvertError) -> RejectedRow {
-        let mut rejected = RejectedRow::malformed(Some(self.first), error);
-        let lost =
-            format!("; not taken: {} directories, {} children", self.directories, self.children);
-        rejected.message.push_str(&lost);
-        rejected
+    /// The directories in order, each followed by its rejected children; or what is wrong with all.
+    pub(super) fn iter(&self) -> ListingRows<'_> {
+        let message = self.columns.as_ref().map(|columns| columns.message);
+        ListingRows {
+            columns: self.columns.as_ref(),
+            directory: 0,
+            row: self.first,
+            child: 0,
+            paths: message.map_or(&[], |message| &message.directory_paths),
+            names: message.map_or(&[], |message| &message.names),
+            repairs: self.columns.as_ref().map_or(&[][..], |columns| &columns.repairs).iter(),
+            rejected: self.fault.as_slice().iter(),
+        }
     }
 }
 
@@ -182,40 +189,29 @@ impl<'a> Columns<'a> {
         self.stats.stat(row).map_err(|error| error.within("stats"))
     }
 
-    /// The listing of a directory, but for its children.
+    /// What is wrong with a directory, if anything is: `Ok` has its path, stat and flags.
     fn directory<'b>(
-        &'b self,
+        &self,
         directory: usize,
         path: &'b [u8],
-    ) -> Result<Listing<'b>, ConvertError> {
-        let message = self.message;
-        let dir_stat = self.directory_stats.stat(directory);
-        let dir_stat = dir_stat.map_err(|error| error.within("directory_stats"))?;
-        if dir_stat.kind != Kind::Directory {
+    ) -> Result<(PathRef<'b>, Stat, u8), ConvertError> {
+        let stat = self.directory_stats.stat(directory);
+        let stat = stat.map_err(|error| error.within("directory_stats"))?;
+        if stat.kind != Kind::Directory {
             return Err(ConvertError::invalid("directory_stats", "is not the stat of a directory"));
         }
-        let flags = message.directory_flags[directory];
+        let flags = self.message.directory_flags[directory];
         if flags & !(FLAG_LAST | FLAG_COMPLETE) != 0 {
             return Err(ConvertError::invalid("directory_flags", "only bits 0 and 1 may be set"));
         }
-        Ok(Listing {
-            dir: PathRef::new(path).in_field("directory_paths")?,
-            dir_stat,
-            scan: ScanId(message.scan_id),
-            source: self.source,
-            started_at: ServerTime::from_nanos(message.started_at_time_ns[directory]),
-            finished_at: ServerTime::from_nanos(message.finished_at_time_ns[directory]),
-            part: message.parts[directory],
-            last: flags & FLAG_LAST != 0,
-            complete: flags & FLAG_COMPLETE != 0,
-            children: Children::default(),
-        })
+        Ok((PathRef::new(path).in_field("directory_paths")?, stat, flags))
     }
 }
 
-/// Walks an element whose columns agree.
-struct ListingRows<'a> {
-    columns: &'a Columns<'a>,
+/// Walks an element.
+#[derive(Debug)]
+pub(super) struct ListingRows<'a> {
+    columns: Option<&'a Columns<'a>>,
     /// The next directory, the number of its row, and of its first child in the columns.
     directory: usize,
     row: u32,
@@ -224,27 +220,13 @@ struct ListingRows<'a> {
     paths: &'a [u8],
     names: &'a [u8],
     repairs: slice::Iter<'a, Repair>,
-    /// What is still to be said of the directory before.
+    /// What is still to be said of the directory before, or of the whole element.
     rejected: slice::Iter<'a, RejectedRow>,
 }
 
 impl<'a> ListingRows<'a> {
-    fn new(columns: &'a Columns<'a>, first: u32) -> Self {
-        Self {
-            columns,
-            directory: 0,
-            row: first,
-            child: 0,
-            paths: &columns.message.directory_paths,
-            names: &columns.message.names,
-            repairs: columns.repairs.iter(),
-            rejected: [].iter(),
-        }
-    }
-
     /// The children of the next directory as they came.
-    fn take_children(&mut self, rows: usize) -> Children<'a> {
-        let columns = self.columns;
+    fn take_children(&mut self, columns: &'a Columns<'a>, rows: usize) -> Children<'a> {
         let name_lengths = &columns.message.name_lengths[self.child..self.child + rows];
         let bytes = name_lengths.iter().map(|&length| length as usize).sum();
         let (names, rest) = self.names.split_at(bytes);
@@ -268,30 +250,39 @@ impl<'a> Iterator for ListingRows<'a> {
         if let Some(rejected) = self.rejected.next() {
             return Some(Err(rejected.clone()));
         }
+        let columns = self.columns?;
+        let message = columns.message;
         let (directory, number) = (self.directory, self.row);
-        let message = self.columns.message;
         let &rows = message.directory_rows.get(directory)?;
         let (path, paths) = self.paths.split_at(message.directory_path_lengths[directory] as usize);
         self.paths = paths;
         self.directory += 1;
         self.row += 1 + rows;
-        let children = self.take_children(rows as usize);
+        let children = self.take_children(columns, rows as usize);
         let repair = self.take_repair(directory);
-
-        let mut listing = match self.columns.directory(directory, path) {
-            Ok(listing) => listing,
+        let (dir, dir_stat, flags) = match columns.directory(directory, path) {
+            Ok(checked) => checked,
             // Its children go with it: there is no place for them, so nothing is said of each.
             Err(error) => return Some(Err(RejectedRow::malformed(Some(number), &error))),
         };
-        match repair {
-            None => listing.children = children,
-            Some(repair) => {
-                listing.children = repair.children.as_children();
-                listing.complete = false;
-                self.rejected = repair.rejected.iter();
-            }
+        if let Some(repair) = repair {
+            self.rejected = repair.rejected.iter();
         }
-        Some(Ok(Row { number, evidence: Evidence::Listing(listing) }))
+        // Made in one go, where it is returned: a listing is large, and moving it costs more than
+        // looking at it.
+        let evidence = Evidence::Listing(Listing {
+            dir,
+            dir_stat,
+            scan: ScanId(message.scan_id),
+            source: columns.source,
+            started_at: ServerTime::from_nanos(message.started_at_time_ns[directory]),
+            finished_at: ServerTime::from_nanos(message.finished_at_time_ns[directory]),
+            part: message.parts[directory],
+            last: flags & FLAG_LAST != 0,
+            complete: flags & FLAG_COMPLETE != 0 && repair.is_none(),
+            children: repair.map_or(children, |repair| repair.children.as_children()),
+        });
+        Some(Ok(Row { number, evidence }))
     }
 }
 

@@ -1,0 +1,97 @@
+use std::time::Duration;
+
+use fusion_core::evidence::Evidence;
+use fusion_core::path::TreePath;
+use fusion_core::time::{AgentTime, ServerTime};
+use fusion_proto::convert::evidence::decode_batch;
+
+use super::*;
+use crate::clock::RuntimeClock;
+use crate::ids::RandomIds;
+use crate::link::TimeExchange;
+use crate::link::frame::restamp;
+
+fn removals(number: usize, at: i64) -> Vec<WatchEvidence> {
+    let name = "n".repeat(200);
+    let removal = |each| WatchEvidence::Remove {
+        path: TreePath::new(format!("/{name}{each}").into_bytes()).unwrap(),
+        parent: None,
+        looked_at: Monotonic::from_nanos(at),
+    };
+    (0..number).map(removal).collect()
+}
+
+/// The overflows in a frame, as (since, watching again).
+fn overflows(frame: &Frame) -> Vec<(i64, i64)> {
+    let exchange = TimeExchange::default();
+    let zero = Monotonic::from_nanos(0);
+    exchange.add(zero, zero, ServerTime::from_nanos(0));
+    let payload = frame.payload.clone();
+    let batch = restamp(payload, &exchange, &mut Default::default()).unwrap().unwrap();
+    let decoded = decode_batch(&batch).unwrap();
+    let rows = decoded.rows().map(|row| row.unwrap().evidence);
+    rows.filter_map(|row| match row {
+        Evidence::Overflow { since, observed_at } => {
+            Some((since.as_nanos(), observed_at.as_nanos()))
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+    let spool = SharedSpool::for_test(folder.path(), clock, Arc::new(RandomIds));
+    // The spool takes 1 MiB; each of these is some 200 KiB.
+    for at in 1..=20 {
+        spool.put_for_test(&removals(900, at));
+    }
+    let full = spool.figures();
+    assert_eq!(full.times_full, 1);
+    assert_eq!(full.batches + 1, full.next);
+    assert!((2..10).contains(&full.batches), "{full:?}");
+    assert_eq!(full.oldest, Some(Monotonic::from_nanos(1)));
+    let (mut heals, dropped_since) = (spool.0.state.heals.subscribe(), full.next as i64);
+    heals.mark_unchanged();
+
+    spool.acknowledge(full.next - 1).await.unwrap();
+    assert_eq!(spool.figures().batches, 0, "not at once");
+    tokio::time::sleep(RECOVER_AFTER).await;
+    spool.mend().await;
+    let after = spool.figures();
+    assert_eq!((after.first_held, after.next), (full.next, full.next + 1));
+    assert!(heals.has_changed().unwrap(), "a leader is to look at all");
+    let frames = spool.read(full.next).await.unwrap();
+    let told = overflows(&frames[0]);
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].0, dropped_since);
+    // And it goes on as before.
+    spool.put_for_test(&removals(1, 30));
+    assert_eq!(spool.figures().next, after.next + 1);
+    assert_eq!(spool.figures().times_full, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_wait_for_what_is_not_there_yet_and_numbers_outlive_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = || Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+    let spool = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    let waited = tokio::time::timeout(Duration::from_secs(1), spool.holds(1)).await;
+    assert!(waited.is_err());
+    spool.put_for_test(&removals(1, 5));
+    spool.holds(1).await;
+    spool.put_for_test(&removals(1, 6));
+    spool.acknowledge(1).await.unwrap();
+    spool.release();
+    // Nothing is written any more, and nothing breaks.
+    spool.put_for_test(&removals(1, 7));
+    let id = spool.id();
+    drop(spool);
+    let again = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    assert_eq!(again.id(), id);
+    let figures = again.figures();
+    assert_eq!((figures.first_held, figures.next, figures.batches), (2, 3, 1));
+    assert_eq!(figures.oldest, Some(Monotonic::from_nanos(6)));
+}

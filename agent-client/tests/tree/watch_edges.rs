@@ -1,0 +1,150 @@
+//! Limits, losses and ends of a watcher.
+
+use std::fs;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use agent_client::clock::{AgentClock as _, HostClock};
+use agent_client::scan::{FileId, Root, RootOptions, ScanOptions};
+use agent_client::watch::{WatchEvidence, WatchOptions, Watcher};
+
+use crate::harness::{Watched, folder, scan_with};
+use crate::watch::fill_small;
+
+#[test]
+fn a_budget_is_kept_and_what_is_not_watched_is_counted() {
+    let options = WatchOptions { max_watches: Some(10), ..WatchOptions::default() };
+    let mut tree = Watched::with(options, |root| {
+        for number in 0..30 {
+            fs::create_dir(root.join(format!("{number:02}"))).unwrap();
+        }
+    });
+    let counts = tree.watcher().handle().counts();
+    assert_eq!((counts.watched, counts.unwatched, counts.limit), (10, 21, 10));
+    fs::write(tree.at("in-the-root"), "x").unwrap();
+    assert!(tree.eventually(|tree| tree.said().contains(&"upsert /in-the-root".to_owned())));
+    let new = tree.at("new/deep");
+    fs::create_dir_all(new).unwrap();
+    tree.level("a directory that appears is listed even if it cannot be watched");
+    assert_eq!(tree.watcher().handle().counts().watched, 10);
+}
+
+#[test]
+fn our_own_directory_inside_the_tree_is_not_watched() {
+    let folder = folder();
+    let spool = folder.path().join("spool");
+    fs::create_dir(&spool).unwrap();
+    let root = Arc::new(Root::open(folder.path(), RootOptions::default()).unwrap());
+    let own = FileId::of(&spool).unwrap();
+    let options = WatchOptions { left_out: vec![own], ..WatchOptions::default() };
+    let (sender, evidence) = sync_channel(1_000);
+    let sink = move |batch: Vec<WatchEvidence>| match sender.send(batch) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    let watcher =
+        Watcher::start(Arc::clone(&root), options, Arc::new(HostClock), Box::new(sink)).unwrap();
+    let options = ScanOptions { left_out: vec![own], ..ScanOptions::default() };
+    scan_with(&root, &options, Some(watcher.handle()));
+    assert_eq!(watcher.handle().counts().watched, 1);
+    fs::write(spool.join("segment"), "x").unwrap();
+    fs::write(folder.path().join("marker"), "x").unwrap();
+    let mut told = Vec::new();
+    while !told.iter().any(|said| said == "upsert /marker") {
+        told.extend(evidence.recv().unwrap().iter().map(crate::harness::say));
+    }
+    assert!(!told.iter().any(|said| said.contains("segment")), "{told:?}");
+    drop(evidence);
+    watcher.stop();
+}
+
+#[test]
+fn lost_events_are_said_and_all_watches_are_placed_anew() {
+    let folder = folder();
+    fs::create_dir_all(folder.path().join("a/b")).unwrap();
+    let root = Arc::new(Root::open(folder.path(), RootOptions::default()).unwrap());
+    let queue_events = 64.try_into().unwrap();
+    let options = WatchOptions { queue_events, ..WatchOptions::default() };
+    // The sink takes nothing until it is asked, so the queue runs over.
+    let (sender, evidence) = sync_channel(0);
+    let sink = move |batch: Vec<WatchEvidence>| match sender.send(batch) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    let watcher =
+        Watcher::start(Arc::clone(&root), options, Arc::new(HostClock), Box::new(sink)).unwrap();
+    scan_with(&root, &ScanOptions::default(), Some(watcher.handle()));
+    let before = HostClock.monotonic();
+    for number in 0..1_000 {
+        fs::write(folder.path().join(format!("a/f{number}")), "x").unwrap();
+    }
+    for number in 0..50 {
+        fs::create_dir(folder.path().join(format!("a/n{number}"))).unwrap();
+        for file in 0..20 {
+            fs::write(folder.path().join(format!("a/n{number}/{file}")), "x").unwrap();
+        }
+    }
+    fs::rename(folder.path().join("a/b"), folder.path().join("b")).unwrap();
+    let mut losses = Vec::new();
+    while losses.len() < 2 {
+        for evidence in evidence.recv_timeout(crate::harness::PATIENCE).unwrap() {
+            if let WatchEvidence::Overflow { since, watching_since } = evidence {
+                losses.push((since, watching_since));
+            }
+        }
+    }
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    assert!(first.0 <= last.1 && last.1 > before, "{losses:?}");
+    assert!(watcher.handle().counts().overflows >= 1);
+    // Every directory is watched again: the root, a, b and 50 new ones.
+    assert_eq!(watcher.handle().counts().watched, 53);
+    let paths = ["a/n7/later", "b/later"];
+    for path in paths {
+        fs::write(folder.path().join(path), "x").unwrap();
+    }
+    let mut told = Vec::new();
+    while !paths.iter().all(|path| told.contains(&format!("upsert /{path}"))) {
+        let batch = evidence.recv_timeout(crate::harness::PATIENCE).unwrap();
+        told.extend(batch.iter().map(crate::harness::say));
+    }
+    drop(evidence);
+    watcher.stop();
+}
+
+#[test]
+fn a_root_that_goes_away_is_said() {
+    let mut tree = Watched::new(fill_small);
+    let away = tree.outside().join("away");
+    fs::rename(&tree.root, &away).unwrap();
+    assert!(tree.eventually(|tree| tree.said().contains(&"root gone".to_owned())));
+    let mut tree = Watched::new(fill_small);
+    fs::remove_dir_all(&tree.root).unwrap();
+    assert!(tree.eventually(|tree| tree.said().contains(&"root gone".to_owned())));
+}
+
+#[test]
+fn what_was_seen_goes_on_while_nothing_happens() {
+    let mut tree = Watched::new(fill_small);
+    tree.settle();
+    let one = tree.watcher().handle().seen_through();
+    let other = tree.watcher().handle().seen_through();
+    assert!(one < other, "{one:?} {other:?}");
+    // Not before an open file has been told of.
+    let mut file = fs::File::create(tree.at("open")).unwrap();
+    std::io::Write::write_all(&mut file, b"x").unwrap();
+    tree.settle();
+    assert!(tree.said().contains(&"open /open".to_owned()), "{:?}", tree.said());
+}
+
+#[test]
+fn an_ended_watcher_tells_nothing_more_and_holds_nothing() {
+    let mut tree = Watched::new(fill_small);
+    let handle = tree.watcher().handle().clone();
+    assert!(handle.is_running());
+    tree.stop();
+    assert!(!handle.is_running());
+    fs::write(tree.at("unseen"), "x").unwrap();
+    tree.drain();
+    assert!(tree.told.is_empty());
+}

@@ -1,0 +1,348 @@
+//! Commands for the leader of a view: given, told, repeated until they are reported, and forgotten.
+//!
+//! [`CommandTable`] is pure and holds the rules; [`CommandDesk`] is what the view's thread (which
+//! gives), the session service (heartbeats and reports) and the leader's streams (notices) share.
+//! Its lock is held for one operation on a table of at most [`OUTSTANDING`] paths, never across an
+//! await, and nothing is locked under it. Nothing here is durable: the view asks again by itself for
+//! what it still wants, so a command that is lost, refused or lapsed costs time only.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fusion_core::evidence::Source;
+use fusion_core::id::{CorrelationId, SessionId};
+use fusion_core::path::TreePath;
+use fusion_core::time::Monotonic;
+use fusion_core::view::Order;
+use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Paths in commands that are not reported, at most: what an answer repeats stays far below the
+/// limit of a message, whatever the paths are.
+const OUTSTANDING: usize = 256;
+/// A command of which nothing is heard for so long has lapsed.
+const LEASE: Duration = Duration::from_secs(120);
+
+/// A command under way.
+#[derive(Debug)]
+struct Given {
+    command: Command,
+    /// When it lapses.
+    until: Monotonic,
+    /// A stream has told it; from then on only heartbeats repeat it.
+    noticed: bool,
+}
+
+/// How commands ended, to be counted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) refused: u64,
+}
+
+/// The commands of one view.
+#[derive(Debug, Default)]
+struct CommandTable {
+    leader: Option<SessionId>,
+    given: VecDeque<Given>,
+}
+
+impl CommandTable {
+    /// A change of the leader ends all commands: the new one gets what the view asks for again.
+    fn set_leader(&mut self, leader: Option<SessionId>) {
+        if self.leader != leader {
+            self.leader = leader;
+            self.given.clear();
+        }
+    }
+
+    /// Forgets what has lapsed; how many.
+    fn lapse(&mut self, now: Monotonic) -> usize {
+        let before = self.given.len();
+        self.given.retain(|given| given.until > now);
+        before - self.given.len()
+    }
+
+    /// How many paths may be given now; none while nobody leads.
+    fn room(&self) -> usize {
+        if self.leader.is_none() {
+            return 0;
+        }
+        let taken: usize = self.given.iter().map(|given| paths(&given.command.action).len()).sum();
+        OUTSTANDING.saturating_sub(taken)
+    }
+
+    /// Makes commands of an order. A path that a command under way names is not named again.
+    fn give(&mut self, order: Order, now: Monotonic, mut draw: impl FnMut() -> Uuid) -> usize {
+        if self.leader.is_none() {
+            return 0;
+        }
+        let actions: Vec<Action> = match order {
+            Order::Relist(dirs) => {
+                let dirs = self.not_under_way(dirs, |action| matches!(action, Action::Scan { .. }));
+                dirs.into_iter().map(relist).collect()
+            }
+            Order::Probe(names) => {
+                let paths =
+                    self.not_under_way(names, |action| matches!(action, Action::Probe { .. }));
+                if paths.is_empty() { Vec::new() } else { vec![Action::Probe { paths }] }
+            }
+        };
+        let count = actions.len();
+        for action in actions {
+            let id = draw();
+            let command = Command {
+                id,
+                lease: draw().to_string(),
+                // The chain begins here: the evidence that answers names it.
+                correlation: CorrelationId::new(&id.to_string()).ok(),
+                traceparent: String::new(),
+                action,
+            };
+            self.given.push_back(Given { command, until: now.plus(LEASE), noticed: false });
+        }
+        count
+    }
+
+    fn not_under_way(
+        &self,
+        mut wanted: Vec<TreePath>,
+        same: impl Fn(&Action) -> bool,
+    ) -> Vec<TreePath> {
+        let actions = self.given.iter().map(|given| &given.command.action);
+        let known: HashSet<&TreePath> =
+            actions.filter(|action| same(action)).flat_map(paths).collect();
+        wanted.retain(|path| !known.contains(path));
+        wanted
+    }
+
+    /// What this session is to do, all of it: for a heartbeat's answer.
+    fn all(&mut self, session: SessionId) -> Vec<Command> {
+        if self.leader != Some(session) {
+            return Vec::new();
+        }
+        self.given.iter().map(|given| given.command.clone()).collect()
+    }
+
+    /// What no stream of this session has told yet.
+    fn news(&mut self, session: SessionId) -> Vec<Command> {
+        if self.leader != Some(session) {
+            return Vec::new();
+        }
+        let untold = self.given.iter_mut().filter(|given| !given.noticed);
+        untold
+            .map(|given| {
+                given.noticed = true;
+                given.command.clone()
+            })
+            .collect()
+    }
+
+    /// Takes reports; the ids of those that are of no command of this session's, or of a lapsed
+    /// lease. A report that a command is being done extends its lease.
+    fn report(
+        &mut self,
+        session: SessionId,
+        reports: &[CommandReport],
+        now: Monotonic,
+    ) -> (Vec<Uuid>, Ended) {
+        let (mut refused, mut ended) = (Vec::new(), Ended::default());
+        for report in reports {
+            let leads = self.leader == Some(session);
+            let known = self.given.iter().position(|given| {
+                leads && given.command.id == report.id && given.command.lease == report.lease
+            });
+            let Some(place) = known else {
+                refused.push(report.id);
+                ended.refused += 1;
+                continue;
+            };
+            match report.state {
+                CommandState::Running => {
+                    if let Some(given) = self.given.get_mut(place) {
+                        given.until = now.plus(LEASE);
+                    }
+                    continue;
+                }
+                CommandState::Done => ended.done += 1,
+                CommandState::Failed => ended.failed += 1,
+            }
+            self.given.remove(place);
+        }
+        (refused, ended)
+    }
+}
+
+fn relist(path: TreePath) -> Action {
+    Action::Scan { path, source: Source::Audit, recursive: false, audit_number: None }
+}
+
+fn paths(action: &Action) -> &[TreePath] {
+    match action {
+        Action::Scan { path, .. } => std::slice::from_ref(path),
+        Action::Probe { paths } => paths,
+        Action::Stop { .. } => &[],
+    }
+}
+
+/// The commands of one view, shared by who gives, who tells and who takes reports.
+#[derive(Debug, Default)]
+pub(crate) struct CommandDesk {
+    table: Mutex<CommandTable>,
+    news: watch::Sender<()>,
+}
+
+impl CommandDesk {
+    pub(super) fn set_leader(&self, leader: Option<SessionId>) {
+        self.lock().set_leader(leader);
+    }
+
+    /// How many paths may be given now, and how many commands have lapsed.
+    pub(super) fn room(&self, now: Monotonic) -> (usize, usize) {
+        let mut table = self.lock();
+        let lapsed = table.lapse(now);
+        (table.room(), lapsed)
+    }
+
+    /// Gives orders to the leader; how many commands that makes.
+    pub(super) fn give(
+        &self,
+        orders: Vec<Order>,
+        now: Monotonic,
+        mut draw: impl FnMut() -> Uuid,
+    ) -> usize {
+        let mut table = self.lock();
+        let given = orders.into_iter().map(|order| table.give(order, now, &mut draw)).sum();
+        drop(table);
+        if given > 0 {
+            self.news.send_replace(());
+        }
+        given
+    }
+
+    /// Changes when there may be something for the leader's streams to tell.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
+    /// What no stream of this session has told yet.
+    pub(crate) fn news(&self, session: SessionId) -> Vec<Command> {
+        self.lock().news(session)
+    }
+
+    /// One heartbeat: takes the reports, gives what is to do, whose reports are refused, and how
+    /// commands ended.
+    pub(crate) fn beat(
+        &self,
+        session: SessionId,
+        reports: &[CommandReport],
+        now: Monotonic,
+    ) -> (Vec<Command>, Vec<Uuid>, Ended) {
+        let mut table = self.lock();
+        let (refused, ended) = table.report(session, reports, now);
+        (table.all(session), refused, ended)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CommandTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn session(number: u128) -> SessionId {
+        SessionId::new(Uuid::from_u128(number))
+    }
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text.as_bytes()).unwrap()
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::default().plus(Duration::from_secs(seconds))
+    }
+
+    fn counter() -> impl FnMut() -> Uuid {
+        let mut last = 100;
+        move || {
+            last += 1;
+            Uuid::from_u128(last)
+        }
+    }
+
+    fn report(command: &Command, state: CommandState) -> CommandReport {
+        let (id, lease) = (command.id, command.lease.clone());
+        CommandReport { id, lease, state, progress: 0, result: BTreeMap::new() }
+    }
+
+    #[test]
+    fn repeated_until_reported_and_noticed_once() {
+        let (mut table, mut draw) = (CommandTable::default(), counter());
+        table.set_leader(Some(session(1)));
+        let relists = Order::Relist(vec![path("/a"), path("/b")]);
+        assert_eq!(table.give(relists.clone(), at(0), &mut draw), 2);
+        assert_eq!(table.give(Order::Probe(vec![path("/a"), path("/c")]), at(0), &mut draw), 1);
+        assert_eq!(table.give(relists, at(1), &mut draw), 0, "they are under way");
+        assert_eq!(table.room(), OUTSTANDING - 4);
+
+        assert_eq!(table.news(session(2)), [], "it does not lead");
+        let told = table.news(session(1));
+        assert_eq!(told.len(), 3);
+        assert_eq!(table.news(session(1)), []);
+        assert_eq!(table.all(session(1)), told);
+
+        let reports = [
+            report(&told[0], CommandState::Done),
+            report(&told[1], CommandState::Running),
+            report(&told[2], CommandState::Failed),
+        ];
+        let (refused, ended) = table.report(session(1), &reports, at(2));
+        assert_eq!((refused, ended), (vec![], Ended { done: 1, failed: 1, refused: 0 }));
+        assert_eq!(table.all(session(1)), told[1..2]);
+        let (refused, _) = table.report(session(1), &reports[..1], at(2));
+        assert_eq!(refused, [told[0].id]);
+    }
+
+    #[test]
+    fn only_the_leader_has_commands_and_only_under_their_lease() {
+        let (mut table, mut draw) = (CommandTable::default(), counter());
+        let order = Order::Relist(vec![path("/a")]);
+        assert_eq!(table.give(order.clone(), at(0), &mut draw), 0, "nobody leads");
+        assert_eq!(table.room(), 0);
+        table.set_leader(Some(session(1)));
+        table.give(order.clone(), at(0), &mut draw);
+        let command = table.all(session(1)).remove(0);
+        let done = report(&command, CommandState::Done);
+        let other_lease = CommandReport { lease: "x".to_owned(), ..done.clone() };
+        assert_eq!(table.report(session(1), &[other_lease], at(1)).0, [command.id]);
+        assert_eq!(table.report(session(2), std::slice::from_ref(&done), at(1)).0, [command.id]);
+
+        table.set_leader(Some(session(2)));
+        assert_eq!(table.all(session(2)), []);
+        assert_eq!(table.report(session(1), &[done], at(1)).0, [command.id]);
+        table.give(order, at(1), &mut draw);
+        table.set_leader(None);
+        assert!(table.given.is_empty());
+    }
+
+    #[test]
+    fn a_lease_lapses_in_silence_and_is_extended_by_reports() {
+        let (mut table, mut draw) = (CommandTable::default(), counter());
+        table.set_leader(Some(session(1)));
+        table.give(Order::Relist(vec![path("/a"), path("/b")]), at(0), &mut draw);
+        let told = table.all(session(1));
+        table.report(session(1), &[report(&told[1], CommandState::Running)], at(60));
+        assert_eq!(table.lapse(at(121)), 1);
+        assert_eq!(table.all(session(1)), told[1..]);
+        assert_eq!(table.lapse(at(181)), 1);
+        let late = [report(&told[1], CommandState::Done)];
+        assert_eq!(table.report(session(1), &late, at(182)).0, [told[1].id]);
+    }
+}
