@@ -18,7 +18,7 @@ use rustix::fd::BorrowedFd;
 use super::counters::add;
 use super::interpreter::Interpreter;
 use super::pending::Marks;
-use super::table::NodeId;
+use super::table::{Content, NodeId};
 use super::tell::MISLED_AGAIN;
 use super::{Shared, WatchEvidence};
 use crate::scan::{
@@ -156,13 +156,18 @@ impl Interpreter {
         let node = held.table.find(job.path.as_ref());
         let node = node.filter(|node| held.table.file_of(*node) == Some(file));
         if let Some(node) = node {
-            held.table.set_listed(node);
+            held.table.set_content(node, Content::Listed);
         }
-        drop(held);
         let Some(run) = self.discovery.runs.front_mut() else { return };
         for path in self.discovery.reader.subdirectories() {
             let name = path.as_ref().split_last().map(|(_, name)| Arc::from(name));
-            let parent = node.zip(name);
+            let parent: Option<(NodeId, Arc<[u8]>)> = node.zip(name);
+            if job.is_displaced
+                && let Some((node, name)) = &parent
+                && let Some(child) = held.table.child(*node, name)
+            {
+                held.table.set_content(child, Content::Due);
+            }
             run.jobs.push(Job { parent, path, is_displaced: job.is_displaced });
         }
     }
@@ -172,7 +177,8 @@ impl Interpreter {
             let held = self.shared.places.lock();
             held.table.find(path.as_ref()).and_then(|node| held.table.watched_at(node))
         };
-        watched.filter(|watched| watched.is_listed).is_some_and(|watched| {
+        let watched = watched.filter(|watched| watched.content == Content::Listed);
+        watched.is_some_and(|watched| {
             let reached = self.shared.root.reach(path.as_ref());
             reached.is_ok_and(|reached| reached.id == watched.id)
         })

@@ -30,13 +30,23 @@ pub(super) const ROOT: NodeId = NodeId { index: 0, generation: 0 };
 /// The kernel's number of a watch.
 pub(super) type WatchNumber = i32;
 
-/// Whether a directory is entered again when it is found a second time.
+/// What is known of what a watched directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Somebody else sees to it: a scan placed the watch.
+    Elsewhere,
+    /// It is to be listed, with all below it; that is queued under its present name.
+    Due,
+    /// It was listed after its watch was placed: whatever came later raised an event.
+    Listed,
+}
+
+/// A watched directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watched {
-    /// What was watched.
+    /// What is watched.
     pub(super) id: FileId,
-    /// It was listed after its watch was placed: whatever came later raised an event.
-    pub(super) is_listed: bool,
+    pub(super) content: Content,
 }
 
 #[derive(Debug)]
@@ -44,7 +54,7 @@ struct Node {
     generation: u32,
     parent: Option<u32>,
     is_detached: bool,
-    is_listed: bool,
+    content: Content,
     watch: Option<WatchNumber>,
     /// Number of the last placing walk that came by.
     round: u32,
@@ -88,7 +98,7 @@ impl Table {
     pub(super) fn watched_at(&self, id: NodeId) -> Option<Watched> {
         let node = self.node(id)?;
         node.watch?;
-        Some(Watched { id: node.id?, is_listed: node.is_listed })
+        Some(Watched { id: node.id?, content: node.content })
     }
 
     /// What a node was when it was last seen, watched or not.
@@ -154,16 +164,18 @@ impl Table {
     pub(super) fn set_watch(&mut self, id: NodeId, watch: WatchNumber, file: FileId, round: u32) {
         let Some(node) = self.node_mut(id) else { return };
         node.watch = Some(watch);
-        node.is_listed &= node.id == Some(file);
+        if node.id != Some(file) && node.content == Content::Listed {
+            node.content = Content::Elsewhere;
+        }
         node.id = Some(file);
         node.round = round;
         self.by_watch.insert(watch, id.index);
     }
 
-    /// Notes that a watched directory was listed.
-    pub(super) fn set_listed(&mut self, id: NodeId) {
+    /// Notes that a directory is to be listed, or was.
+    pub(super) fn set_content(&mut self, id: NodeId, content: Content) {
         if let Some(node) = self.node_mut(id) {
-            node.is_listed = node.watch.is_some();
+            node.content = content;
         }
     }
 
@@ -179,7 +191,9 @@ impl Table {
         if let Some(index) = self.by_watch.remove(&watch) {
             let node = &mut self.nodes[index as usize];
             node.watch = None;
-            node.is_listed = false;
+            if node.content == Content::Listed {
+                node.content = Content::Elsewhere;
+            }
             self.prune(index);
         }
     }
@@ -323,7 +337,7 @@ impl Node {
             generation,
             parent,
             is_detached: false,
-            is_listed: false,
+            content: Content::Elsewhere,
             watch: None,
             round: 0,
             name,

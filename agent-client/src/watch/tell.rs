@@ -16,7 +16,7 @@ use super::discover::Job;
 use super::interpreter::Interpreter;
 use super::moves::{End, Half, Rename};
 use super::pending::{Due, Marks, Pending};
-use super::table::{NodeId, ROOT};
+use super::table::{Content, NodeId, ROOT};
 use crate::scan::{FileId, Reached, is_absence, stat_in, stat_of};
 
 /// How long a directory that is not where it should be is given to turn up by a rename that we have
@@ -154,6 +154,14 @@ impl Interpreter {
 
     fn discover_below(&mut self, place: &Place<'_>, pending: Pending) {
         if pending.marks.has_appeared {
+            let mut held = self.shared.places.lock();
+            if let Some(child) = held.table.child(place.node, place.name)
+                && (pending.marks.is_displaced
+                    || held.table.watched_at(child).map(|it| it.content) != Some(Content::Listed))
+            {
+                held.table.set_content(child, Content::Due);
+            }
+            drop(held);
             self.discovery.begin(
                 Job {
                     parent: Some((place.node, place.name.into())),
@@ -269,12 +277,12 @@ impl Interpreter {
         if (stat.kind == Kind::Directory) != rename.is_directory {
             return None;
         }
-        let is_watched = {
+        let content = {
             let held = self.shared.places.lock();
             if rename.child.is_some_and(|child| held.table.file_of(child) != Some(file)) {
                 return None;
             }
-            rename.child.is_some_and(|child| held.table.watch_of(child).is_some())
+            rename.child.and_then(|child| held.table.watched_at(child)).map(|it| it.content)
         };
         self.outlet.emit(WatchEvidence::Rename {
             from: from_path,
@@ -284,7 +292,7 @@ impl Interpreter {
             to_parent: Some(to_directory.stat),
             looked_at,
         });
-        self.after_rename(rename, to_path, &stat, to_directory.stat, is_watched);
+        self.after_rename(rename, to_path, &stat, to_directory.stat, content);
         Some(())
     }
 
@@ -294,13 +302,20 @@ impl Interpreter {
         path: TreePath,
         stat: &Stat,
         parent: Stat,
-        is_watched: bool,
+        content: Option<Content>,
     ) {
         let now = self.shared.clock.monotonic();
         let (node, name) = (rename.to.node, &*rename.to.name);
         let place = Place { path, node, name, parent };
         let marks = rename.carried.unwrap_or_default();
-        let marks = Marks { has_appeared: !is_watched, is_removed: false, ..marks };
+        // A directory that is not watched is not known; one that was to be listed under its old name
+        // is to be listed under its new one.
+        let marks = Marks {
+            has_appeared: matches!(content, None | Some(Content::Due)),
+            is_displaced: content == Some(Content::Due),
+            is_removed: false,
+            ..marks
+        };
         let pending = Pending { marks, due: now, since: rename.since };
         if rename.is_directory {
             return self.discover_below(&place, pending);
