@@ -3,28 +3,66 @@
 //! Owns the tree, the verdict on every piece of evidence, the readiness, and the revision. Called
 //! by the one task that owns the view ([`View`] is the writer) and, beside it, by any number of
 //! readers ([`ViewReader`]). The door is narrow: [`View::apply`] takes evidence, the time and the
-//! witness, and yields numbered changes. Must never: wait, read a clock, or trust an agent's.
+//! witness, and yields numbered changes; [`View::tick`] lets time pass; [`View::orders`] says what
+//! the leader should look at; [`View::replay`] takes changes instead of evidence. Must never: wait,
+//! read a clock, or trust an agent's. Tested by the text cases in `tests/cases`, by arbitrary
+//! evidence, and by the simulator.
+//!
+//! Inside: `tree` holds entries, `ledger` all else that is remembered, `arbitrate` the rules, which
+//! look at both and change them only by way of changes (`perform`).
 
+mod agenda;
+mod arbitrate;
+pub mod audit;
+mod confirm;
+mod dump;
+mod held;
+pub mod invariants;
+mod ledger;
+mod losses;
+mod path_map;
+mod perform;
 mod read;
+mod root;
+mod scans;
+mod schedule;
 mod settings;
+mod state;
 mod status;
-mod tree;
+mod suspects;
+mod tombstones;
+mod trash;
+#[doc(hidden)]
+pub mod tree;
+mod verdict;
+mod version;
+mod watermark;
 
-use std::sync::{Arc, RwLock};
+use std::collections::VecDeque;
 
-use crate::change::{Cause, Change, ChangeKind};
-use crate::evidence::{Evidence, Listing, ScanId, Source, Witness};
+use crate::change::{Change, TrashId};
+use crate::evidence::{Evidence, Witness};
 use crate::id::{AgentId, LeaderEpoch, Revision, SessionId};
 use crate::path::{PathRef, TreePath};
-use crate::stat::Stat;
 use crate::time::ServerTime;
 
-pub use read::{EntryInfo, FindCursor, ListedEntry, ReadError, Totals, ViewReader};
+pub use agenda::Waiting;
+pub use arbitrate::{Order, TrashError};
+pub use held::HeldUpsert;
+pub use losses::{Loss, LossCause};
+pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Totals, ViewReader};
+pub use root::{RootAway, RootDoubt};
+pub use scans::{PartsSoFar, RunningScan};
 pub use settings::ViewSettings;
 pub use status::{AgentReport, Coverage, ViewState, ViewStatus};
+pub use tombstones::Tombstone;
+pub use trash::TrashRecord;
+pub use tree::{NameRange, Version};
+pub use verdict::{EvidenceKind, Reject, Verdict, VerdictCounts};
 
+use scans::GivenScans;
+use state::State;
 use status::Standing;
-use tree::Tree;
 
 /// Who leads a view, and under which number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,108 +73,126 @@ pub struct Leadership {
     pub epoch: LeaderEpoch,
 }
 
-/// Why a row was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reject {
-    /// Leader-only evidence from a session that does not lead.
-    NotLeader,
-    /// Leader-only evidence from an earlier leadership of the session.
-    LeaderEpochStale,
-}
-
-/// What a piece of evidence was worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// It changed the view.
-    Applied,
-    /// It said what was known.
-    Unchanged,
-    /// Something newer is known.
-    Stale,
-    /// It told of something that is known to be gone.
-    Ghost,
-    /// It was refused.
-    Rejected(Reject),
-}
-
-/// Something that the view wants done by an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// List these directories, not below them (leader, as AUDIT).
-    Relist(Vec<TreePath>),
-    /// Look at these names (leader).
-    Probe(Vec<TreePath>),
+/// How much a view remembers beside its entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ViewFigures {
+    /// Tombstones.
+    pub tombstones: usize,
+    /// Records of the trash.
+    pub trash: usize,
+    /// Blind deletions among them.
+    pub blind_deletions: usize,
+    /// Directories that wait to be listed again.
+    pub relists: usize,
+    /// Names that wait to be looked at.
+    pub probes: usize,
+    /// Evidence that is held back.
+    pub held: usize,
+    /// Suspects.
+    pub suspects: usize,
+    /// Losses of events that no audit has ended.
+    pub losses: usize,
+    /// Scans that run.
+    pub scans: usize,
+    /// By how many nanoseconds the storage's clock is behind; 0 while uncalibrated.
+    pub skew_nanos: i64,
 }
 
 /// The writer's side of a view; one per view.
 #[derive(Debug)]
 pub struct View {
-    tree: Arc<RwLock<Tree>>,
+    state: State,
     standing: Standing,
     leadership: Option<Leadership>,
+    leader_changed: bool,
+    given: GivenScans,
+    counts: VerdictCounts,
+    keep_changes: bool,
+    /// Directories that became known while evidence waited for them.
+    ripe: VecDeque<TreePath>,
 }
 
 impl View {
     /// An empty view.
     #[must_use]
     pub fn new(settings: ViewSettings) -> Self {
-        let _ = settings;
-        Self { tree: Arc::default(), standing: Standing::default(), leadership: None }
+        Self {
+            state: State::new(settings),
+            standing: Standing::default(),
+            leadership: None,
+            leader_changed: false,
+            given: GivenScans::default(),
+            counts: VerdictCounts::default(),
+            keep_changes: true,
+            ripe: VecDeque::new(),
+        }
     }
 
     /// A handle for readers; cheap to clone, usable beside the writer.
     #[must_use]
     pub fn reader(&self) -> ViewReader {
-        ViewReader::new(Arc::clone(&self.tree))
+        ViewReader::new(self.state.tree.share())
     }
 
     /// The number of the last change.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        read::locked(&self.tree).revision
+        self.state.revision
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &ViewSettings {
+        &self.state.settings
+    }
+
+    /// Changes the settings; what waits already keeps its times.
+    pub fn set_settings(&mut self, settings: ViewSettings) {
+        self.state.settings = settings;
+    }
+
+    /// Whether changes are handed out at all; they are numbered all the same. For benches, and while
+    /// there is neither a log nor a watcher.
+    pub fn keep_changes(&mut self, keep: bool) {
+        self.keep_changes = keep;
     }
 
     /// Says who leads from now on.
     pub fn set_leadership(&mut self, leadership: Option<Leadership>) {
+        let session = |leader: Option<Leadership>| leader.map(|leader| leader.session);
+        self.leader_changed |= session(self.leadership) != session(leadership);
         self.leadership = leadership;
     }
 
     /// Takes what an agent says of itself in a heartbeat.
+    ///
+    /// R10: events that were lost are known again from when the agent watches again; while it is back
+    /// and does not, the loss goes on.
     pub fn hear(&mut self, agent: &AgentId, report: &AgentReport, now: ServerTime) {
-        self.standing.hear(agent, report, now);
+        let now = now.max(self.state.time);
+        let before = self.standing.report(agent).map(|known| known.realtime_ready);
+        if before != Some(report.realtime_ready) {
+            let over_at = report.realtime_ready.then_some(now);
+            let open = self
+                .state
+                .ledger
+                .losses
+                .iter()
+                .filter(|loss| loss.agent == *agent && loss.cause != LossCause::Overflow);
+            let seen: Vec<Loss> = open.map(|loss| Loss { over_at, ..loss.clone() }).collect();
+            seen.into_iter().for_each(|loss| self.standing.note_loss(loss));
+        }
+        self.standing.hear(agent, report);
     }
 
-    /// Says that an agent's session is over; `ended` if by EndSession, else it was lost (R10).
+    /// Says that an agent's session is over; `ended` if by EndSession, else it was lost (R10). It
+    /// becomes durable with the next [`View::tick`], which is due at once.
     pub fn lose(&mut self, agent: &AgentId, ended: bool, now: ServerTime) {
-        self.standing.lose(agent, ended, now);
+        self.standing.lose(agent, ended, now.max(self.state.time));
     }
 
-    /// How far the view can be believed now.
-    #[must_use]
-    pub fn status(&self, now: ServerTime) -> ViewStatus {
-        self.standing.status(self.leadership.is_some(), self.revision(), now)
-    }
-
-    /// What the view wants done by its leader, at most `limit` paths; an order is repeated with
-    /// back-off until evidence answers it.
-    pub fn orders(&mut self, now: ServerTime, limit: usize) -> Vec<Order> {
-        let _ = (now, limit);
-        Vec::new()
-    }
-
-    /// Lets time pass: suspects become quiet, records expire. Changes are added to `changes`.
-    pub fn tick(&mut self, now: ServerTime, changes: &mut Vec<Change>) {
-        let _ = (now, changes);
-    }
-
-    /// When [`View::tick`] or [`View::orders`] next has something to do; `None` if nothing waits.
-    #[must_use]
-    pub fn next_wake_up(&self) -> Option<ServerTime> {
-        None
-    }
-
-    /// Decides what a piece of evidence is worth and applies it (R1 to R4). Changes are numbered
-    /// and added to `changes`. A listing gets one verdict: `Applied` if any of its rows was.
+    /// Decides what a piece of evidence is worth and applies it. Changes are numbered and added to
+    /// `changes`. A listing gets one verdict: `Applied` if any of its rows was.
     pub fn apply(
         &mut self,
         witness: &Witness,
@@ -144,143 +200,132 @@ impl View {
         now: ServerTime,
         changes: &mut Vec<Change>,
     ) -> Verdict {
-        let tree = Arc::clone(&self.tree);
-        let mut tree = tree.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut edit = Edit { tree: &mut tree, now, changes };
-        match evidence {
-            Evidence::Upsert { path, stat, .. } => edit.upsert(*path, stat, Cause::Realtime),
-            Evidence::Remove { path, .. } => edit.remove(*path, Cause::Realtime),
-            Evidence::Rename { from, to, stat, .. } => edit.rename(*from, *to, stat),
-            Evidence::Listing(listing) => match self.may(witness, listing.source) {
-                Err(reject) => Verdict::Rejected(reject),
-                Ok(()) => edit.listing(listing),
-            },
-            Evidence::Probe { path, found, .. } => match found {
-                Some(stat) => edit.upsert(*path, stat, Cause::Probe),
-                None => edit.remove(*path, Cause::Probe),
-            },
-            Evidence::ScanStarted { scan, source, path, .. } => {
-                self.scan_started(witness, *scan, *source, *path)
-            }
-            Evidence::ScanFinished { scan, complete, finished_at, .. } => {
-                self.standing.scan_finished(witness.session, *scan, *complete, *finished_at);
-                Verdict::Applied
-            }
-            Evidence::Unchanged { .. }
-            | Evidence::Unreadable { .. }
-            | Evidence::Root { .. }
-            | Evidence::Overflow { .. } => Verdict::Unchanged,
+        let mut act = self.act(Some(witness), now, changes);
+        self.take_pending(&mut act);
+        let verdict = self.judge(&mut act, witness, evidence);
+        self.release_ripe(&mut act);
+        self.counts.count(EvidenceKind::of(evidence), verdict);
+        verdict
+    }
+
+    /// Takes a change of another's making: of a log, or of the view that owns the log. Replaying all
+    /// changes of a view gives the same view.
+    pub fn replay(&mut self, change: &Change) {
+        self.state.perform(change);
+    }
+
+    /// How often each verdict was given.
+    #[must_use]
+    pub fn counts(&self) -> &VerdictCounts {
+        &self.counts
+    }
+
+    /// How much is remembered beside the entries.
+    #[must_use]
+    pub fn figures(&self) -> ViewFigures {
+        let ledger = &self.state.ledger;
+        ViewFigures {
+            tombstones: ledger.tombstones.len(),
+            trash: ledger.trash.len(),
+            blind_deletions: ledger.trash.blind_len(),
+            relists: ledger.relists.len(),
+            probes: ledger.probes.len(),
+            held: ledger.held.len(),
+            suspects: ledger.suspects.len(),
+            losses: ledger.losses.iter().count(),
+            scans: ledger.scans.iter().count(),
+            skew_nanos: ledger.clock.skew_nanos(),
         }
     }
 
-    fn scan_started(
-        &mut self,
-        witness: &Witness,
-        scan: ScanId,
-        source: Source,
-        path: PathRef<'_>,
-    ) -> Verdict {
-        if let Err(reject) = self.may(witness, source) {
-            return Verdict::Rejected(reject);
-        }
-        self.standing.scan_started(witness.session, scan, source, path.is_root());
-        Verdict::Applied
+    /// R9: the number of the next audit; it goes on across leaders.
+    #[must_use]
+    pub fn audit_number(&self) -> u64 {
+        self.state.ledger.audits
     }
 
-    fn may(&self, witness: &Witness, source: Source) -> Result<(), Reject> {
-        if !source.is_leader_only() {
-            return Ok(());
-        }
-        match self.leadership {
-            Some(leader) if leader.session == witness.session => {
-                if leader.epoch == witness.epoch {
-                    Ok(())
-                } else {
-                    Err(Reject::LeaderEpochStale)
-                }
-            }
-            _ => Err(Reject::NotLeader),
-        }
-    }
-}
-
-/// One edit of the tree: the simple half of R1 to R4, by the order of arrival.
-struct Edit<'a> {
-    tree: &'a mut Tree,
-    now: ServerTime,
-    changes: &'a mut Vec<Change>,
-}
-
-impl Edit<'_> {
-    fn note(&mut self, cause: Cause, kind: ChangeKind) {
-        self.tree.revision.0 += 1;
-        self.changes.push(Change { revision: self.tree.revision, cause, kind });
+    /// Records of the trash after one, the oldest first (R12).
+    pub fn trash(&self, after: Option<TrashId>) -> impl Iterator<Item = &TrashRecord> {
+        self.state.ledger.trash.after(after)
     }
 
-    fn upsert(&mut self, path: PathRef<'_>, stat: &Stat, cause: Cause) -> Verdict {
-        match self.tree.put(path, stat, self.now) {
-            tree::Put::Unknown => Verdict::Stale,
-            tree::Put::Same => Verdict::Unchanged,
-            tree::Put::New => {
-                self.note(cause, ChangeKind::Created { path: path.to_owned(), stat: *stat });
-                Verdict::Applied
-            }
-            tree::Put::Changed(before) => {
-                let path = path.to_owned();
-                self.note(cause, ChangeKind::Modified { path, before, after: *stat });
-                Verdict::Applied
-            }
-        }
+    /// Blind deletions after a path, by path bytes (R8).
+    pub fn blind_deletions<'a>(
+        &'a self,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = &'a TrashRecord> + use<'a> {
+        self.state.ledger.trash.blind_after(after)
     }
 
-    fn remove(&mut self, path: PathRef<'_>, cause: Cause) -> Verdict {
-        match self.tree.remove(path, self.now) {
-            None => Verdict::Unchanged,
-            Some(stat) => {
-                self.note(cause, ChangeKind::Removed { path: path.to_owned(), stat });
-                Verdict::Applied
-            }
-        }
+    /// Suspects with the ends of their quiet periods, by path bytes (R7).
+    pub fn suspects(&self) -> impl Iterator<Item = (&[u8], ServerTime)> {
+        self.state.ledger.suspects.iter()
     }
 
-    fn rename(&mut self, from: PathRef<'_>, to: PathRef<'_>, stat: &Stat) -> Verdict {
-        let known = self
-            .tree
-            .stat(from)
-            .is_some_and(|known| known.inode == stat.inode && known.kind == stat.kind);
-        let nested = from.is_within(to) || to.is_within(from);
-        if known && !nested && self.tree.parent_is_known(to) {
-            self.remove(to, Cause::RenamedOver);
-            self.tree.rename(from, to, stat, self.now);
-            let (from, to) = (from.to_owned(), to.to_owned());
-            self.note(Cause::Realtime, ChangeKind::Moved { from, to, stat: *stat });
-            return Verdict::Applied;
-        }
-        self.remove(from, Cause::Realtime);
-        self.upsert(to, stat, Cause::Realtime)
+    /// The tombstone on a path.
+    #[must_use]
+    pub fn tombstone(&self, path: PathRef<'_>) -> Option<Tombstone> {
+        self.state.ledger.tombstones.get(path).copied()
     }
 
-    fn listing(&mut self, listing: &Listing<'_>) -> Verdict {
-        let cause = match listing.source {
-            Source::Snapshot | Source::Discovery => Cause::Baseline,
-            Source::Audit | Source::OnDemand => Cause::Audit,
+    /// Directories that wait to be listed again, by path bytes.
+    pub fn relists(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
+        self.state.ledger.relists.iter()
+    }
+
+    /// Names that wait to be looked at, by path bytes.
+    pub fn probes(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
+        self.state.ledger.probes.iter()
+    }
+
+    /// Directories that could not be read when last tried, with the error number (R11).
+    pub fn unreadable_directories(&self) -> impl Iterator<Item = (&[u8], i32)> {
+        self.state.ledger.unreadable.iter().map(|(path, errno)| (path, *errno))
+    }
+
+    /// Losses of events that no audit has ended (R10).
+    pub fn losses(&self) -> impl Iterator<Item = &Loss> {
+        self.state.ledger.losses.iter()
+    }
+
+    /// That the storage may be another than the view's (R11).
+    #[must_use]
+    pub fn root_doubt(&self) -> Option<&RootDoubt> {
+        self.state.ledger.root.doubt.as_ref()
+    }
+
+    /// How far the view can be believed now (§5).
+    #[must_use]
+    pub fn status(&self, now: ServerTime) -> ViewStatus {
+        let ledger = &self.state.ledger;
+        let now = now.max(self.state.time);
+        let mut reasons = Vec::new();
+        if self.leadership.is_none() {
+            reasons.push("no agent leads this view".to_owned());
+        }
+        reasons.extend(self.standing.troubles(ledger, &self.state.settings, now));
+        let known = ledger.last_snapshot.or(ledger.last_audit);
+        let state = match (known, ledger.scans.read_whole()) {
+            (None, false) => ViewState::Empty,
+            (None, true) => ViewState::Snapshotting,
+            (Some(_), _) if reasons.is_empty() => ViewState::Ready,
+            (Some(_), _) => ViewState::Degraded,
         };
-        if self.upsert(listing.dir, &listing.dir_stat, cause) == Verdict::Stale {
-            return Verdict::Stale;
+        match state {
+            ViewState::Empty => reasons.push("nothing has been scanned yet".to_owned()),
+            ViewState::Snapshotting => reasons.push("the first scan is running".to_owned()),
+            ViewState::Ready | ViewState::Degraded => {}
         }
-        let before = self.changes.len();
-        if listing.complete {
-            for gone in self.tree.missing(listing, listing.started_at) {
-                self.remove(gone.as_ref(), cause);
-            }
+        ViewStatus {
+            state,
+            reasons,
+            revision: self.state.revision,
+            watermark: ledger.clock.at(now),
+            calibrated: ledger.clock.is_calibrated(),
+            last_snapshot: ledger.last_snapshot,
+            last_audit: ledger.last_audit,
+            coverage: self.standing.coverage(),
+            horizon: self.standing.horizon(ledger),
         }
-        for (name, stat) in listing.children.iter() {
-            if let Ok(path) = listing.dir.to_owned().join(name)
-                && !self.tree.touched_after(path.as_ref(), listing.started_at)
-            {
-                self.upsert(path.as_ref(), &stat, cause);
-            }
-        }
-        if self.changes.len() > before { Verdict::Applied } else { Verdict::Unchanged }
     }
 }

@@ -1,13 +1,19 @@
 //! Reading a view beside its writer, in bounded slices.
+//!
+//! Owns what readers are told. Called by the server's queries, on any thread; one answer takes the
+//! lock of one directory at a time (see `tree/blocks.rs`). A listing is consistent for its directory.
+//! Must never: keep a lock between two calls. Tested beside a writer in `tree/tests.rs`.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
 use crate::id::Revision;
-use crate::path::{PathRef, TreePath};
+use crate::path::PathRef;
 use crate::stat::{Kind, Stat};
 use crate::time::{ServerTime, StorageTime};
 
-use super::tree::Tree;
+use super::tree::{BlockId, Flags, Tree, Walk};
+
+pub use super::tree::Needle;
 
 /// What lies below a directory, the directory itself not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +49,18 @@ pub struct EntryInfo {
     pub totals: Option<Totals>,
 }
 
+impl EntryInfo {
+    #[inline]
+    fn of(stat: &Stat, flags: Flags, totals: Option<Totals>) -> Self {
+        Self {
+            stat: *stat,
+            suspect: flags.has(Flags::SUSPECT),
+            blind: flags.has(Flags::BLIND),
+            totals,
+        }
+    }
+}
+
 /// A child in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedEntry {
@@ -67,37 +85,41 @@ pub enum ReadError {
     NotADirectory,
 }
 
-/// Where a [`ViewReader::find`] is; carries it over from slice to slice.
+/// Where a [`ViewReader::find`] is; carries it over from slice to slice. Entries that stay are seen
+/// exactly once, whatever changes beside them.
 #[derive(Debug, Clone)]
 pub struct FindCursor {
-    /// Directories still to be read, the next one last, each with the last name already seen.
-    pending: Vec<(TreePath, Option<Vec<u8>>)>,
+    walk: Walk,
 }
 
 /// Reads a view; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ViewReader {
-    tree: Arc<RwLock<Tree>>,
+    tree: Arc<Tree>,
 }
 
 impl ViewReader {
-    pub(super) fn new(tree: Arc<RwLock<Tree>>) -> Self {
+    /// Reads this tree.
+    #[must_use]
+    pub fn new(tree: Arc<Tree>) -> Self {
         Self { tree }
     }
 
     /// The number of the last change when this is called.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        locked(&self.tree).revision
+        self.tree.revision()
     }
 
     /// The entry at a path.
     #[must_use]
     pub fn entry(&self, path: PathRef<'_>) -> Option<EntryInfo> {
-        let tree = locked(&self.tree);
-        let stat = *tree.stat(path)?;
-        let totals = (stat.kind == Kind::Directory).then(|| tree.totals(path)).flatten();
-        Some(EntryInfo { stat, suspect: false, blind: false, totals })
+        let child = self.tree.entry(path)?;
+        Some(EntryInfo::of(
+            &child.stat,
+            child.flags,
+            child.block.and_then(|dir| self.tree.totals(dir)),
+        ))
     }
 
     /// Totals of what lies below a path; zero for what is no directory.
@@ -105,8 +127,10 @@ impl ViewReader {
     /// # Errors
     /// [`ReadError::NotFound`].
     pub fn totals(&self, path: PathRef<'_>) -> Result<Totals, ReadError> {
-        let entry = self.entry(path).ok_or(ReadError::NotFound)?;
-        Ok(entry.totals.unwrap_or_default())
+        match self.tree.dir(path).and_then(|dir| self.tree.totals(dir)) {
+            Some(totals) => Ok(totals),
+            None => self.entry(path).map(|_| Totals::default()).ok_or(ReadError::NotFound),
+        }
     }
 
     /// At most `limit` children by name bytes, those after `after`; and whether there are more.
@@ -119,23 +143,34 @@ impl ViewReader {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<(Vec<ListedEntry>, bool), ReadError> {
-        let tree = locked(&self.tree);
-        let stat = tree.stat(path).ok_or(ReadError::NotFound)?;
-        if stat.kind != Kind::Directory {
-            return Err(ReadError::NotADirectory);
-        }
-        let mut children = tree.children(path, after);
-        let page = children
-            .by_ref()
-            .take(limit)
-            .map(|(name, stat)| ListedEntry {
+        let mut page = Vec::new();
+        let more = self.list_with(path, after, limit, |name, info| {
+            page.push(ListedEntry {
                 name: name.to_vec(),
-                stat: *stat,
-                suspect: false,
-                blind: false,
-            })
-            .collect();
-        Ok((page, children.next().is_some()))
+                stat: info.stat,
+                suspect: info.suspect,
+                blind: info.blind,
+            });
+        })?;
+        Ok((page, more))
+    }
+
+    /// As [`ViewReader::list`], but hands out the children one by one and allocates nothing. `each`
+    /// is called under the lock of the directory: it must be short, and must not read the view.
+    /// `totals` of what it gets is `None`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn list_with(
+        &self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+        limit: usize,
+        mut each: impl FnMut(&[u8], &EntryInfo),
+    ) -> Result<bool, ReadError> {
+        let dir = self.directory(path)?;
+        let each = |name: &[u8], stat: &Stat, flags| each(name, &EntryInfo::of(stat, flags, None));
+        self.tree.rows(dir, after, limit, each).ok_or(ReadError::NotFound)
     }
 
     /// Begins to walk what lies below a path: directories before what is in them, names by bytes.
@@ -143,39 +178,55 @@ impl ViewReader {
     /// # Errors
     /// [`ReadError::NotFound`].
     pub fn find(&self, path: PathRef<'_>) -> Result<FindCursor, ReadError> {
-        self.entry(path).ok_or(ReadError::NotFound)?;
-        Ok(FindCursor { pending: vec![(path.to_owned(), None)] })
+        match self.directory(path) {
+            Ok(dir) => Ok(FindCursor { walk: Walk::new(dir, path.as_bytes()) }),
+            Err(ReadError::NotADirectory) => Ok(FindCursor { walk: Walk::default() }),
+            Err(error @ ReadError::NotFound) => Err(error),
+        }
     }
 
     /// Walks on, looking at no more than `budget` entries, and hands those that `matches` (by name
-    /// and stat) to `found` with their path. Whether it is done.
+    /// and stat) to `found` with their path. Whether it is done. Both are called under the lock of a
+    /// directory: they must be short, and must not read the view.
     pub fn find_next(
         &self,
         cursor: &mut FindCursor,
         budget: usize,
-        mut matches: impl FnMut(&[u8], &Stat) -> bool,
+        matches: impl FnMut(&[u8], &Stat) -> bool,
+        found: impl FnMut(&[u8], &EntryInfo),
+    ) -> bool {
+        self.find_next_with(cursor, budget, None, matches, found)
+    }
+
+    /// As [`ViewReader::find_next`]; names without the needle are passed over many at a time, and
+    /// `matches` is asked only for the others. A glob such as `run42*.dat` has `run42` in all names
+    /// that it matches.
+    pub fn find_next_with(
+        &self,
+        cursor: &mut FindCursor,
+        budget: usize,
+        needle: Option<&Needle>,
+        matches: impl FnMut(&[u8], &Stat) -> bool,
         mut found: impl FnMut(&[u8], &EntryInfo),
     ) -> bool {
-        let tree = locked(&self.tree);
-        for _ in 0..budget {
-            let Some((dir, after)) = cursor.pending.pop() else { return true };
-            let Some((name, stat)) = tree.children(dir.as_ref(), after.as_deref()).next() else {
-                continue;
-            };
-            cursor.pending.push((dir.clone(), Some(name.to_vec())));
-            let Ok(path) = dir.join(name) else { continue };
-            if matches(name, stat) {
-                let info = EntryInfo { stat: *stat, suspect: false, blind: false, totals: None };
-                found(path.as_bytes(), &info);
-            }
-            if stat.kind == Kind::Directory {
-                cursor.pending.push((path, None));
-            }
-        }
-        cursor.pending.is_empty()
+        cursor.walk.mend(&self.tree);
+        self.tree.walk_next(&mut cursor.walk, budget, needle, matches, |path, child| {
+            let totals = child.block.and_then(|dir| self.tree.totals(dir));
+            found(path, &EntryInfo::of(&child.stat, child.flags, totals));
+        })
     }
-}
 
-pub(super) fn locked(tree: &RwLock<Tree>) -> RwLockReadGuard<'_, Tree> {
-    tree.read().unwrap_or_else(PoisonError::into_inner)
+    fn directory(&self, path: PathRef<'_>) -> Result<BlockId, ReadError> {
+        if let Some(dir) = self.tree.dir(path) {
+            return Ok(dir);
+        }
+        match self.tree.entry(path) {
+            // It became a directory between the two looks.
+            Some(child) if child.stat.kind == Kind::Directory => {
+                child.block.ok_or(ReadError::NotFound)
+            }
+            Some(_) => Err(ReadError::NotADirectory),
+            None => Err(ReadError::NotFound),
+        }
+    }
 }

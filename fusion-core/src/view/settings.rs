@@ -19,6 +19,10 @@ pub struct ViewSettings {
     pub confirm_keep: Duration,
     /// A relist that is unanswered for longer makes the view DEGRADED.
     pub relist_overdue: Duration,
+    /// How many pieces of evidence are held back at most while a scan runs (R1).
+    pub held_max: usize,
+    /// Another root is taken without asking an operator (R11).
+    pub accept_root: bool,
 }
 
 impl Default for ViewSettings {
@@ -32,6 +36,15 @@ impl Default for ViewSettings {
             tombstone_ttl: hours(24),
             confirm_keep: Duration::from_secs(600),
             relist_overdue: Duration::from_secs(600),
+            held_max: 100_000,
+            accept_root: false,
         }
+    }
+}
+
+impl ViewSettings {
+    /// The life of a tombstone, never below ten times `cache_horizon`.
+    pub(super) fn tombstone_life(&self) -> Duration {
+        self.tombstone_ttl.max(self.cache_horizon.saturating_mul(10))
     }
 }

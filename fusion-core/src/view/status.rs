@@ -1,10 +1,18 @@
-//! Readiness, coverage and horizon (4-consistency §5).
+//! Readiness, coverage and horizon (4-consistency §5), said aloud.
+//!
+//! Owns what the agents say of themselves, and what was said of them that the next change has to
+//! make durable. Called by the view. Must never: say "quiet" or "ready" when a witness is late or
+//! lost; it says "not known yet". Tested by `tests/cases/readiness.txt`.
 
 use std::collections::BTreeMap;
 
-use crate::evidence::{RootState, ScanId, Source};
-use crate::id::{AgentId, Revision, SessionId};
+use crate::evidence::RootState;
+use crate::id::{AgentId, Revision};
 use crate::time::{ServerTime, StorageTime};
+
+use super::ledger::Ledger;
+use super::losses::{Loss, LossCause};
+use super::settings::ViewSettings;
 
 /// How far a view can be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,99 +74,148 @@ pub struct ViewStatus {
     pub horizon: Option<ServerTime>,
 }
 
-/// What the view knows of its scans and agents.
+/// What the agents say of themselves, and what is to be done about it. Not durable: every heartbeat
+/// says it again; a loss becomes durable with the next change.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     agents: BTreeMap<AgentId, AgentReport>,
-    snapshot: Option<(SessionId, ScanId, Source)>,
-    last_snapshot: Option<ServerTime>,
-    last_audit: Option<ServerTime>,
+    /// The last `observed_at` of each agent that was delivered.
+    delivered: BTreeMap<AgentId, ServerTime>,
+    /// Losses that are not in the ledger yet.
+    pending: Vec<Loss>,
+    /// Agents whose sessions are over: their scans will never end.
+    gone: Vec<AgentId>,
 }
 
 impl Standing {
-    pub(super) fn hear(&mut self, agent: &AgentId, report: &AgentReport, _now: ServerTime) {
-        self.agents.insert(agent.clone(), report.clone());
-    }
-
-    pub(super) fn lose(&mut self, agent: &AgentId, _ended: bool, _now: ServerTime) {
-        self.agents.remove(agent);
-    }
-
-    pub(super) fn scan_started(
-        &mut self,
-        session: SessionId,
-        scan: ScanId,
-        source: Source,
-        whole: bool,
-    ) {
-        if whole && source.is_leader_only() {
-            self.snapshot = Some((session, scan, source));
+    pub(super) fn hear(&mut self, agent: &AgentId, report: &AgentReport) {
+        match self.agents.get_mut(agent) {
+            Some(known) => known.clone_from(report),
+            None => drop(self.agents.insert(agent.clone(), report.clone())),
         }
     }
 
-    pub(super) fn scan_finished(
-        &mut self,
-        session: SessionId,
-        scan: ScanId,
-        complete: bool,
-        at: ServerTime,
-    ) {
-        let Some((of, running, source)) = self.snapshot else { return };
-        if (of, running) != (session, scan) {
+    /// Evidence of an agent was delivered that looked then.
+    pub(super) fn delivered(&mut self, agent: &AgentId, at: ServerTime) {
+        match self.delivered.get_mut(agent) {
+            Some(known) => *known = at.max(*known),
+            None => drop(self.delivered.insert(agent.clone(), at)),
+        }
+    }
+
+    /// The session of an agent is over.
+    pub(super) fn lose(&mut self, agent: &AgentId, ended: bool, now: ServerTime) {
+        let report = self.agents.remove(agent);
+        self.gone.push(agent.clone());
+        if ended {
             return;
         }
-        self.snapshot = None;
-        match source {
-            Source::Audit if complete => self.last_audit = Some(at),
-            _ if complete => self.last_snapshot = Some(at),
-            _ => {}
-        }
+        let since = self.known_through(agent, report.as_ref()).unwrap_or(now);
+        let cause = LossCause::SessionLost;
+        self.pending.push(Loss { agent: agent.clone(), cause, since, over_at: Some(now) });
     }
 
-    pub(super) fn status(&self, led: bool, revision: Revision, now: ServerTime) -> ViewStatus {
-        let mut reasons = Vec::new();
-        if !led {
-            reasons.push("no agent leads this view".to_owned());
-        }
-        let state = match (self.last_snapshot, self.snapshot) {
-            (None, None) => ViewState::Empty,
-            (None, Some(_)) => ViewState::Snapshotting,
-            (Some(_), _) if reasons.is_empty() => ViewState::Ready,
-            (Some(_), _) => ViewState::Degraded,
-        };
-        match state {
-            ViewState::Empty => reasons.push("nothing has been scanned yet".to_owned()),
-            ViewState::Snapshotting => reasons.push("the first scan is running".to_owned()),
-            ViewState::Ready | ViewState::Degraded => {}
-        }
-        ViewStatus {
-            state,
-            reasons,
-            revision,
-            watermark: StorageTime::from_nanos(now.as_nanos()),
-            calibrated: false,
-            last_snapshot: self.last_snapshot,
-            last_audit: self.last_audit,
-            coverage: self.coverage(),
-            horizon: self.horizon(),
-        }
+    /// Notes a loss that the next change makes durable.
+    pub(super) fn note_loss(&mut self, loss: Loss) {
+        self.pending.push(loss);
     }
 
-    fn coverage(&self) -> Coverage {
-        if self
-            .agents
-            .values()
-            .any(|agent| agent.realtime_ready && agent.unwatched_directories == 0)
-        {
-            Coverage::RealtimeAndAudit
-        } else if self.agents.values().any(|agent| agent.realtime_ready) {
-            Coverage::WatchDegraded
-        } else {
+    /// Up to when all that an agent saw is in the view.
+    pub(super) fn since(&self, agent: &AgentId, now: ServerTime) -> ServerTime {
+        self.known_through(agent, self.agents.get(agent)).unwrap_or(now)
+    }
+
+    fn known_through(&self, agent: &AgentId, report: Option<&AgentReport>) -> Option<ServerTime> {
+        report
+            .and_then(|report| report.delivered_through)
+            .or_else(|| self.delivered.get(agent).copied())
+    }
+
+    /// Whether [`Standing::take_pending`] has something.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.gone.is_empty()
+    }
+
+    /// Losses to be made durable, and agents whose scans will never end.
+    pub(super) fn take_pending(&mut self) -> (Vec<Loss>, Vec<AgentId>) {
+        (std::mem::take(&mut self.pending), std::mem::take(&mut self.gone))
+    }
+
+    /// Whether an agent is here and watches.
+    pub(super) fn report(&self, agent: &AgentId) -> Option<&AgentReport> {
+        self.agents.get(agent)
+    }
+
+    /// §5: how changes reach the view.
+    pub(super) fn coverage(&self) -> Coverage {
+        let mut watching = self.agents.values().filter(|agent| agent.realtime_ready).peekable();
+        if watching.peek().is_none() {
             Coverage::AuditOnly
+        } else if watching.any(|agent| agent.unwatched_directories == 0) {
+            Coverage::RealtimeAndAudit
+        } else {
+            Coverage::WatchDegraded
         }
     }
 
-    fn horizon(&self) -> Option<ServerTime> {
-        self.agents.values().map(|agent| agent.delivered_through).min().flatten()
+    /// §5: the least `delivered_through` of all agents; it stands still where events were lost.
+    pub(super) fn horizon(&self, ledger: &Ledger) -> Option<ServerTime> {
+        let mut least: Option<ServerTime> = None;
+        for agent in self.agents.values() {
+            let through = agent.delivered_through?;
+            least = Some(least.map_or(through, |known| known.min(through)));
+        }
+        for loss in ledger.losses.iter().chain(&self.pending) {
+            least = Some(least.map_or(loss.since, |known| known.min(loss.since)));
+        }
+        least
+    }
+
+    /// §5: why the view cannot be trusted although it was whole once, in words.
+    pub(super) fn troubles(
+        &self,
+        ledger: &Ledger,
+        settings: &ViewSettings,
+        now: ServerTime,
+    ) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for loss in ledger.losses.iter().chain(&self.pending) {
+            reasons.push(format!(
+                "events of agent {} were lost: {}",
+                loss.agent,
+                loss.cause.as_str()
+            ));
+        }
+        if ledger.relists.is_overdue(now, settings.relist_overdue) {
+            reasons.push("the leader does not answer a relist".to_owned());
+        }
+        for agent in ledger.root.away_now() {
+            reasons.push(format!("the root is away at agent {agent}"));
+        }
+        if let Some(doubt) = &ledger.root.doubt {
+            reasons.push(match doubt.confirmed {
+                false => "the root may be another tree".to_owned(),
+                true => "the root is another tree; an operator has to accept it".to_owned(),
+            });
+        }
+        self.agent_troubles(&mut reasons);
+        reasons
+    }
+
+    fn agent_troubles(&self, reasons: &mut Vec<String>) {
+        for (agent, report) in &self.agents {
+            if !report.realtime_ready {
+                reasons.push(format!("agent {agent} does not watch"));
+            }
+            match report.root {
+                RootState::Available => {}
+                RootState::Unavailable => {
+                    reasons.push(format!("agent {agent} cannot reach its root"));
+                }
+                RootState::Doubtful => {
+                    reasons.push(format!("agent {agent} finds another root"));
+                }
+            }
+        }
     }
 }

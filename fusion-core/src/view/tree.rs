@@ -1,223 +1,203 @@
-//! The tree of the first slice: a map of children per directory, totals kept on every change.
+//! The tree: every known entry, one block per directory.
+//!
+//! Owns entries, their aggregates, and what the rules need per entry and directory. The rules (the
+//! one writer, [`TreeWriter`]) change it; readers ([`Tree`], shared) look at it beside them. It knows
+//! no rule: it does as it is told and keeps names, links and aggregates true to each other. Must
+//! never: keep a lock between two calls, hold two locks at once as the writer, walk over siblings or
+//! descendants for a change of one entry. Tested against a naive model by random edits with a
+//! recount of all aggregates, and beside readers, in `tree/tests.rs`.
+//!
+//! *Layout.* A [`BlockId`] names a directory as long as it is known, wherever it moves. (block, name)
+//! names an entry; it is the key that the rules use for tables of their own: moving or detaching a
+//! directory changes the key of that one entry and of nothing below it. The root is the child with
+//! the empty name of [`BlockId::ANCHOR`], so it is an entry like any other.
+//!
+//! *Locks.* Each block has a `RwLock` (in [`blocks`]); its justification stands there.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
+mod account;
+mod block;
+mod blocks;
+mod body;
+mod edit;
+mod index;
+mod lay;
+mod look;
+mod memory;
+mod merge;
+mod needle;
+mod owners;
+mod page;
+mod plan;
+mod row;
+mod segments;
+mod small;
+mod sparse;
+mod subtree;
+#[cfg(test)]
+mod tests;
+mod walk;
 
-use crate::evidence::Listing;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::id::Revision;
-use crate::path::{PathRef, TreePath};
-use crate::stat::{Kind, Stat};
-use crate::time::ServerTime;
+use crate::stat::Stat;
+use crate::time::{ServerTime, StorageTime};
 
-use super::read::Totals;
+use blocks::Blocks;
+use index::PathIndex;
+use owners::{OwnerBook, Owners};
 
+pub use edit::{EditError, Entry, Put};
+pub use look::Nearest;
+pub use memory::TreeMemory;
+pub use merge::{MergeAction, MergeCase, Merged, NameRange, TakenOut};
+pub use needle::Needle;
+pub use row::Flags;
+pub use subtree::{Detached, Purge, Refused};
+pub use walk::Walk;
+
+/// Names a directory as long as it is known, wherever it moves. Never given to another one: the
+/// generation counts the uses of a slot. Deterministic: the same edits give the same ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlockId {
+    index: u32,
+    generation: u32,
+}
+
+impl BlockId {
+    /// Where the root is a child, under the empty name. It has no parent, and no entry of its own.
+    pub const ANCHOR: Self = Self { index: 0, generation: 0 };
+    /// No block.
+    const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
+
+    /// As one number, for tables of the rules.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+}
+
+/// A version of a directory: what tells whether it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Inode number.
+    pub inode: u64,
+    /// Its ctime.
+    pub ctime: StorageTime,
+}
+
+impl Version {
+    /// The version that a directory's stat tells.
+    #[must_use]
+    pub const fn of(stat: &Stat) -> Self {
+        Self { inode: stat.inode, ctime: stat.ctime }
+    }
+
+    /// `None` if it stands for "never seen".
+    fn known(self) -> Option<Self> {
+        (self != page::NEVER).then_some(self)
+    }
+}
+
+/// An entry and all that is remembered of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child {
+    /// Its stat.
+    pub stat: Stat,
+    /// Its flags.
+    pub flags: Flags,
+    /// The version of its directory in which it was last seen.
+    pub seen_in: Option<Version>,
+    /// Its block, if it is a directory (and only then).
+    pub block: Option<BlockId>,
+}
+
+/// What is remembered of a directory beside its entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DirMeta {
+    /// When the last listing of it began.
+    pub listed_at: Option<ServerTime>,
+    /// The version that was listed.
+    pub listed_in: Option<Version>,
+    /// All parts of that listing came.
+    pub complete: bool,
+    /// That listing left no doubt (R4.4).
+    pub settled: bool,
+}
+
+/// The tree as readers share it; every method takes at most one lock at a time.
 #[derive(Debug)]
-struct Node {
-    stat: Stat,
-    touched: ServerTime,
-    totals: Totals,
-    children: BTreeMap<Box<[u8]>, Node>,
-}
-
-impl Node {
-    fn new(stat: Stat, now: ServerTime) -> Self {
-        Self { stat, touched: now, totals: Totals::default(), children: BTreeMap::new() }
-    }
-
-    /// What this node counts for in its ancestors.
-    fn weight(&self) -> Totals {
-        let mut sum = self.totals;
-        match self.stat.kind {
-            Kind::File => {
-                sum.files += 1;
-                sum.bytes += self.stat.size;
-            }
-            Kind::Directory => sum.directories += 1,
-            Kind::Symlink | Kind::Other => sum.others += 1,
-        }
-        sum.newest_mtime = sum.newest_mtime.max(Some(self.stat.mtime));
-        sum
-    }
-}
-
-/// What [`Tree::put`] did.
-pub(super) enum Put {
-    Unknown,
-    Same,
-    New,
-    Changed(Stat),
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Tree {
-    pub(super) revision: Revision,
-    root: Option<Node>,
+pub struct Tree {
+    blocks: Blocks,
+    owners: Owners,
+    /// The number of the last change. An atomic, because it is told with every answer; a reader
+    /// that loads it before it reads has an answer at least as new.
+    revision: AtomicU64,
 }
 
 impl Tree {
-    fn node(&self, path: PathRef<'_>) -> Option<&Node> {
-        path.names().try_fold(self.root.as_ref()?, |node, name| node.children.get(name))
+    /// The number of the last change that is in the tree.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision.load(Ordering::Acquire))
     }
+}
 
-    pub(super) fn stat(&self, path: PathRef<'_>) -> Option<&Stat> {
-        self.node(path).map(|node| &node.stat)
+/// The one writer of a tree: all that changes it, and all of [`Tree`] to look.
+#[derive(Debug)]
+pub struct TreeWriter {
+    tree: Arc<Tree>,
+    /// Slots of blocks that were freed, the last one used first.
+    free: Vec<u32>,
+    /// Slots that were ever used.
+    used: u32,
+    book: OwnerBook,
+    index: PathIndex,
+    scratch: plan::Plan,
+}
+
+impl Default for TreeWriter {
+    fn default() -> Self {
+        Self::new()
     }
+}
 
-    pub(super) fn totals(&self, path: PathRef<'_>) -> Option<Totals> {
-        self.node(path).map(|node| node.totals)
+impl std::ops::Deref for TreeWriter {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        &self.tree
     }
+}
 
-    pub(super) fn touched_after(&self, path: PathRef<'_>, time: ServerTime) -> bool {
-        self.node(path).is_some_and(|node| node.touched > time)
-    }
-
-    pub(super) fn parent_is_known(&self, path: PathRef<'_>) -> bool {
-        path.split_last().is_some_and(|(parent, _)| {
-            self.stat(parent).is_some_and(|stat| stat.kind == Kind::Directory)
-        })
-    }
-
-    pub(super) fn children<'a>(
-        &'a self,
-        path: PathRef<'_>,
-        after: Option<&[u8]>,
-    ) -> impl Iterator<Item = (&'a [u8], &'a Stat)> + use<'a> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let node = self.node(path);
-        let range = node.map(|node| node.children.range::<[u8], _>((from, Bound::Unbounded)));
-        range.into_iter().flatten().map(|(name, node)| (&**name, &node.stat))
-    }
-
-    /// Puts a stat at a path; what stood there as another kind goes, with all below it.
-    pub(super) fn put(&mut self, path: PathRef<'_>, stat: &Stat, now: ServerTime) -> Put {
-        let Some((parent, name)) = path.split_last() else {
-            return self.put_root(stat, now);
-        };
-        if !self.parent_is_known(path) {
-            return Put::Unknown;
-        }
-        let (mut before, mut put) = (Totals::default(), Put::New);
-        let mut after = Totals::default();
-        if let Some(node) = self.node_mut(parent) {
-            let fresh = Node::new(*stat, now);
-            let old = node.children.remove(name);
-            let node = node.children.entry(name.into()).or_insert(fresh);
-            if let Some(old) = old {
-                before = old.weight();
-                put = if old.stat == *stat { Put::Same } else { Put::Changed(old.stat) };
-                if old.stat.kind == stat.kind {
-                    node.children = old.children;
-                    node.totals = old.totals;
-                }
-            }
-            after = node.weight();
-        }
-        self.account(parent, &before, &after, (!matches!(put, Put::Same)).then_some(now));
-        put
-    }
-
-    fn put_root(&mut self, stat: &Stat, now: ServerTime) -> Put {
-        match &mut self.root {
-            None => {
-                self.root = Some(Node::new(*stat, now));
-                Put::New
-            }
-            Some(root) if root.stat == *stat => Put::Same,
-            Some(root) => {
-                root.touched = now;
-                Put::Changed(std::mem::replace(&mut root.stat, *stat))
-            }
+impl TreeWriter {
+    /// An empty tree; not even its root is known.
+    #[must_use]
+    pub fn new() -> Self {
+        let tree = Arc::new(Tree {
+            blocks: Blocks::new(),
+            owners: Owners::new(),
+            revision: AtomicU64::new(0),
+        });
+        Self {
+            tree,
+            free: Vec::new(),
+            used: 1,
+            book: OwnerBook::default(),
+            index: PathIndex::new(),
+            scratch: plan::Plan::default(),
         }
     }
 
-    pub(super) fn remove(&mut self, path: PathRef<'_>, now: ServerTime) -> Option<Stat> {
-        self.take(path, now).map(|node| node.stat)
+    /// The tree, for readers.
+    #[must_use]
+    pub fn share(&self) -> Arc<Tree> {
+        Arc::clone(&self.tree)
     }
 
-    fn take(&mut self, path: PathRef<'_>, now: ServerTime) -> Option<Node> {
-        let (parent, name) = path.split_last()?;
-        let node = self.node_mut(parent)?.children.remove(name)?;
-        self.account(parent, &node.weight(), &Totals::default(), Some(now));
-        Some(node)
-    }
-
-    pub(super) fn rename(
-        &mut self,
-        from: PathRef<'_>,
-        to: PathRef<'_>,
-        stat: &Stat,
-        now: ServerTime,
-    ) {
-        let (Some(mut node), Some((parent, name))) = (self.take(from, now), to.split_last()) else {
-            return;
-        };
-        node.stat = *stat;
-        node.touched = now;
-        let weight = node.weight();
-        if let Some(parent) = self.node_mut(parent) {
-            parent.children.insert(name.into(), node);
-        }
-        self.account(parent, &Totals::default(), &weight, Some(now));
-    }
-
-    /// Known children that a complete listing (or part) does not have, and that were not touched
-    /// since it began.
-    pub(super) fn missing(&self, listing: &Listing<'_>, started_at: ServerTime) -> Vec<TreePath> {
-        let names: Vec<&[u8]> = listing.children.iter().map(|(name, _)| name).collect();
-        let last = names.last().copied();
-        if listing.part > 0 && !listing.last {
-            // A middle part begins after the last name of the part before, which the simple rules
-            // do not remember: it can only say what is missing between its own names.
-            return self.missing_between(listing, &names, names.first().copied(), last, started_at);
-        }
-        let to = if listing.last { None } else { last };
-        let from = if listing.part > 0 { names.first().copied() } else { None };
-        self.missing_between(listing, &names, from, to, started_at)
-    }
-
-    fn missing_between(
-        &self,
-        listing: &Listing<'_>,
-        names: &[&[u8]],
-        from: Option<&[u8]>,
-        to: Option<&[u8]>,
-        started_at: ServerTime,
-    ) -> Vec<TreePath> {
-        let Some(node) = self.node(listing.dir) else { return Vec::new() };
-        let from = from.map_or(Bound::Unbounded, Bound::Included);
-        node.children
-            .range::<[u8], _>((from, Bound::Unbounded))
-            .take_while(|(name, _)| to.is_none_or(|to| &***name <= to))
-            .filter(|(name, child)| {
-                child.touched < started_at && names.binary_search(&&***name).is_err()
-            })
-            .filter_map(|(name, _)| listing.dir.to_owned().join(name).ok())
-            .collect()
-    }
-
-    fn node_mut(&mut self, path: PathRef<'_>) -> Option<&mut Node> {
-        path.names().try_fold(self.root.as_mut()?, |node, name| node.children.get_mut(name))
-    }
-
-    /// Replaces what a child counts for in all its ancestors.
-    fn account(
-        &mut self,
-        parent: PathRef<'_>,
-        before: &Totals,
-        after: &Totals,
-        changed: Option<ServerTime>,
-    ) {
-        let mut next = self.root.as_mut();
-        let mut names = parent.names();
-        while let Some(node) = next {
-            let sum = &mut node.totals;
-            sum.files = sum.files + after.files - before.files;
-            sum.directories = sum.directories + after.directories - before.directories;
-            sum.others = sum.others + after.others - before.others;
-            sum.bytes = sum.bytes.wrapping_add(after.bytes).wrapping_sub(before.bytes);
-            sum.newest_mtime = sum.newest_mtime.max(after.newest_mtime);
-            sum.last_change = sum.last_change.max(changed);
-            next = names.next().and_then(|name| node.children.get_mut(name));
-        }
+    /// Says that all changes up to this number are in the tree.
+    pub fn set_revision(&mut self, revision: Revision) {
+        self.tree.revision.store(revision.0, Ordering::Release);
     }
 }

@@ -1,0 +1,186 @@
+//! Agendas: directories to be listed again (R4) and names to be looked at again (R4b).
+//!
+//! Owns what waits, since when it may be done, and how often the leader was asked. What waits is
+//! durable; that the leader was asked is not: after a restart it is asked again. Must never: let one
+//! directory be ordered oftener than its back-off allows, whatever evidence comes (no storms).
+//! Tested by `tests/cases/relist.txt` and the simulator.
+
+use std::time::Duration;
+
+use crate::path::PathRef;
+use crate::time::ServerTime;
+
+use super::schedule::Schedule;
+
+/// An order that is not answered is repeated after this time, then after twice that, and so on.
+const REPEAT: Duration = Duration::from_secs(15);
+/// The longest time between two repetitions is `REPEAT` times two to the power of this.
+const REPEAT_DOUBLINGS: u32 = 5;
+/// The longest back-off of a directory that stays unsettled: `cache_horizon` times two to this.
+const LEVEL_MAX: u8 = 4;
+
+/// Why and since when something waits: the durable half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// When it is wanted.
+    pub due: ServerTime,
+    /// Not before this time, whatever is wanted: the back-off.
+    pub floor: ServerTime,
+    /// How many answers left it on the agenda.
+    pub level: u8,
+}
+
+impl Waiting {
+    /// When it may be ordered first.
+    #[must_use]
+    pub fn from(&self) -> ServerTime {
+        self.due.max(self.floor)
+    }
+}
+
+/// That the leader was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    first: ServerTime,
+    times: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Item {
+    waiting: Waiting,
+    asked: Option<Asked>,
+}
+
+/// What is to be looked at again, by path.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Agenda {
+    items: Schedule<Item>,
+}
+
+impl Agenda {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub(super) fn get(&self, path: PathRef<'_>) -> Option<Waiting> {
+        self.items.get(path).map(|(_, item)| item.waiting)
+    }
+
+    /// What waits there once it is also wanted at `due`; `None` if nothing changes.
+    pub(super) fn wanted(&self, path: PathRef<'_>, due: ServerTime) -> Option<Waiting> {
+        match self.get(path) {
+            None => Some(Waiting { due, floor: due, level: 0 }),
+            Some(known) if known.due <= due => None,
+            Some(known) if known.level == 0 => Some(Waiting { due, floor: due, level: 0 }),
+            Some(known) => Some(Waiting { due, ..known }),
+        }
+    }
+
+    /// What waits there after an answer that left it on the agenda: the next level of back-off.
+    pub(super) fn unanswered(
+        &self,
+        path: PathRef<'_>,
+        now: ServerTime,
+        horizon: Duration,
+    ) -> Option<Waiting> {
+        let known = self.get(path)?;
+        let level = known.level.saturating_add(1).min(LEVEL_MAX);
+        let floor = now.plus(horizon.saturating_mul(1 << (level - 1)));
+        Some(Waiting { due: floor.max(known.due.max(now)), floor, level })
+    }
+
+    /// Puts it on, or changes what waits; whoever was asked before is asked anew.
+    pub(super) fn set(&mut self, path: PathRef<'_>, waiting: Waiting) {
+        self.items.set(path, waiting.from(), Item { waiting, asked: None });
+    }
+
+    pub(super) fn remove(&mut self, path: PathRef<'_>) -> bool {
+        self.items.remove(path).is_some()
+    }
+
+    /// When the next order is due.
+    pub(super) fn first(&self) -> Option<ServerTime> {
+        self.items.first()
+    }
+
+    /// Takes at most `limit` orders that are due, and plans their repetition.
+    pub(super) fn ask(&mut self, now: ServerTime, limit: usize) -> Vec<Box<[u8]>> {
+        let due: Vec<Box<[u8]>> =
+            self.items.due(now).take(limit).map(|(_, path)| path.into()).collect();
+        for key in &due {
+            let Ok(path) = PathRef::new(key) else { continue };
+            let Some((_, item)) = self.items.get(path).copied() else { continue };
+            let times = item.asked.map_or(0, |asked| asked.times);
+            let first = item.asked.map_or(now, |asked| asked.first);
+            let asked = Some(Asked { first, times: times.saturating_add(1) });
+            let pause = REPEAT.saturating_mul(1 << times.min(REPEAT_DOUBLINGS));
+            self.items.set(path, now.plus(pause), Item { asked, ..item });
+        }
+        due
+    }
+
+    /// Whether an order stands unanswered for longer than `overdue`.
+    pub(super) fn is_overdue(&self, now: ServerTime, overdue: Duration) -> bool {
+        self.items
+            .iter()
+            .any(|(_, _, item)| item.asked.is_some_and(|asked| now.since(asked.first) > overdue))
+    }
+
+    /// All, by path bytes.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
+        self.items.iter().map(|(path, _, item)| (path, item.waiting))
+    }
+
+    pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
+        self.items.drop_within(path);
+    }
+
+    pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
+        self.items.move_within(from, to);
+    }
+
+    pub(super) fn is_sound(&self) -> bool {
+        self.items.is_sound()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: Duration = Duration::from_secs(60);
+
+    fn at(seconds: i64) -> ServerTime {
+        ServerTime::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn an_order_is_repeated_with_back_off() {
+        let path = PathRef::new(b"/d").unwrap();
+        let mut agenda = Agenda::default();
+        let waiting = agenda.wanted(path, at(100)).unwrap();
+        agenda.set(path, waiting);
+        assert!(agenda.ask(at(99), 9).is_empty());
+        assert_eq!(agenda.ask(at(100), 9).len(), 1);
+        assert!(agenda.ask(at(114), 9).is_empty());
+        assert_eq!(agenda.ask(at(115), 9).len(), 1);
+        assert!(agenda.ask(at(144), 9).is_empty());
+        assert_eq!(agenda.ask(at(145), 9).len(), 1);
+        assert!(!agenda.is_overdue(at(700), Duration::from_secs(600)));
+        assert!(agenda.is_overdue(at(701), Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn evidence_cannot_shorten_the_back_off() {
+        let path = PathRef::new(b"/d").unwrap();
+        let mut agenda = Agenda::default();
+        agenda.set(path, agenda.wanted(path, at(100)).unwrap());
+        agenda.set(path, agenda.unanswered(path, at(100), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(160)));
+        agenda.set(path, agenda.wanted(path, at(110)).unwrap());
+        assert_eq!(agenda.first(), Some(at(160)));
+        assert_eq!(agenda.wanted(path, at(120)), None);
+        agenda.set(path, agenda.unanswered(path, at(160), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(280)));
+    }
+}

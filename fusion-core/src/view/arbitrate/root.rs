@@ -1,0 +1,89 @@
+//! R11: storage that is not there, or another.
+
+use crate::change::{Cause, Note, RootAway, RootDoubt};
+use crate::evidence::{RootIdentity, RootState, Witness};
+use crate::id::AgentId;
+use crate::path::PathRef;
+use crate::time::ServerTime;
+use crate::view::View;
+use crate::view::root;
+use crate::view::verdict::{Reject, Verdict};
+
+use super::Act;
+
+impl View {
+    /// R11: "If the view has top-level entries and none of them agrees, an empty root included, the
+    /// evidence is not taken". For CreateSession; a scan asks it by its frame.
+    #[must_use]
+    pub fn root_agrees(&mut self, identity: &RootIdentity) -> bool {
+        let settings = &self.state.settings;
+        if settings.accept_root || self.state.ledger.root.accepted {
+            return true;
+        }
+        let Some(root) = self.state.tree.dir(PathRef::ROOT) else { return true };
+        let tree = &self.state.tree;
+        let is_empty = tree.children(root, None, 0, |_, _| {}) != Some(true);
+        root::agrees(identity, is_empty, |name| {
+            tree.child(root, name).map(|child| child.stat.inode)
+        })
+    }
+
+    /// R11: a look at the root's identity. "if a second look after `cache_horizon` says the same, an
+    /// operator decides". Whether it agrees.
+    pub(super) fn look_at_root(
+        &mut self,
+        act: &mut Act<'_>,
+        agent: &AgentId,
+        identity: &RootIdentity,
+        at: ServerTime,
+    ) -> bool {
+        let agrees = self.root_agrees(identity);
+        let known = self.state.ledger.root.doubt.clone();
+        let horizon = self.state.settings.cache_horizon;
+        let doubt = match (agrees, &known) {
+            (true, _) => None,
+            (false, None) => Some(RootDoubt { agent: agent.clone(), since: at, confirmed: false }),
+            (false, Some(known)) => {
+                let confirmed = known.confirmed || at >= known.since.plus(horizon);
+                Some(RootDoubt { confirmed, ..known.clone() })
+            }
+        };
+        if doubt != known {
+            self.note(act, Cause::Realtime, Note::RootDoubt(doubt));
+        }
+        agrees
+    }
+
+    /// R11: an agent says how it finds its root. What it looks at from then on, until it says that
+    /// the root is back, is no evidence; "nothing is removed".
+    pub(super) fn root_state(
+        &mut self,
+        act: &mut Act<'_>,
+        by: &Witness,
+        state: RootState,
+        identity: Option<&RootIdentity>,
+        at: ServerTime,
+    ) -> Verdict {
+        let agrees =
+            identity.is_none_or(|identity| self.look_at_root(act, &by.agent, identity, at));
+        let known = self.state.ledger.root.away.get(&by.agent).copied();
+        let here = state == RootState::Available && agrees;
+        let away = match known {
+            None if here => None,
+            None => Some(RootAway { since: at, until: None }),
+            Some(known) if here && known.until.is_none() && at >= known.since => {
+                Some(RootAway { until: Some(at), ..known })
+            }
+            Some(known) if !here && known.until.is_some_and(|until| at >= until) => {
+                Some(RootAway { since: at, until: None })
+            }
+            Some(known) => Some(known),
+        };
+        if away != known {
+            let agent = by.agent.clone();
+            self.note(act, Cause::Realtime, Note::RootAway { agent, away });
+            return if agrees { Verdict::Applied } else { Verdict::Rejected(Reject::RootMismatch) };
+        }
+        if agrees { Verdict::Unchanged } else { Verdict::Rejected(Reject::RootMismatch) }
+    }
+}

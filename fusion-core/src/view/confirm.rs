@@ -1,0 +1,141 @@
+//! Who confirmed what: the last realtime evidence of an entry (4-consistency §3).
+//!
+//! Owns `confirmed_at` and by which agent, for `confirm_keep` to twice that: two generations, of
+//! which the older is dropped whole, so that forgetting costs nothing per entry. The key is the
+//! directory's number in the tree and a hash of the name, so a moved subtree keeps what is known
+//! of what is in it. Must never: be iterated for an answer. Tested below and by the cases.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use crate::id::AgentId;
+use crate::time::ServerTime;
+
+/// The last realtime evidence of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Confirmation {
+    /// When it was looked at.
+    pub(super) at: ServerTime,
+    /// The number of the agent.
+    pub(super) agent: u16,
+}
+
+/// The key of an entry: its directory and its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct EntryKey(u64, u64);
+
+impl EntryKey {
+    /// The key of a name in a directory that the tree knows by this number.
+    pub(super) fn new(dir: u64, name: &[u8]) -> Self {
+        Self(dir, fnv(name))
+    }
+}
+
+/// FNV-1a, 64 bits: the same on every machine and in every version.
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
+    })
+}
+
+/// Numbers of agents: short, and given in order of first appearance.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct AgentNumbers {
+    agents: Vec<AgentId>,
+}
+
+impl AgentNumbers {
+    /// The number of an agent that may not have one yet: then the one that it would get.
+    pub(super) fn peek(&self, agent: &AgentId) -> u16 {
+        let found = self.agents.iter().position(|known| known == agent);
+        u16::try_from(found.unwrap_or(self.agents.len())).unwrap_or(u16::MAX)
+    }
+
+    /// The number of an agent. Beyond 65,535 agents all share the last one.
+    pub(super) fn number(&mut self, agent: &AgentId) -> u16 {
+        let number = self.peek(agent);
+        if usize::from(number) == self.agents.len() && number < u16::MAX {
+            self.agents.push(agent.clone());
+        }
+        number
+    }
+
+    /// The agent with a number.
+    pub(super) fn agent(&self, number: u16) -> Option<&AgentId> {
+        self.agents.get(usize::from(number))
+    }
+}
+
+/// Keys are hashes already: they are only mixed. Names are an agent's to choose, but a table is
+/// never larger than what was confirmed in `confirm_keep`, and a collision costs time only.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = (self.0 ^ fnv(bytes)).rotate_left(5);
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+type Generation = HashMap<EntryKey, Confirmation, BuildHasherDefault<KeyHasher>>;
+
+/// The table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Confirmations {
+    young: Generation,
+    old: Generation,
+    /// When the generations change next; absent while nothing is known.
+    turn_at: Option<ServerTime>,
+}
+
+impl Confirmations {
+    pub(super) fn get(&self, key: EntryKey) -> Option<Confirmation> {
+        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
+    }
+
+    /// Remembers; `confirmed_at` never goes back.
+    pub(super) fn put(
+        &mut self,
+        key: EntryKey,
+        new: Confirmation,
+        now: ServerTime,
+        keep: Duration,
+    ) {
+        if let Some(known) = self.young.get_mut(&key) {
+            if known.at <= new.at {
+                *known = new;
+            }
+            return;
+        }
+        if self.old.get(&key).is_none_or(|known| known.at <= new.at) {
+            self.young.insert(key, new);
+            self.turn_at.get_or_insert(now.plus(keep));
+        }
+    }
+
+    /// Forgets an entry that went.
+    pub(super) fn forget(&mut self, key: EntryKey) {
+        self.young.remove(&key);
+        self.old.remove(&key);
+    }
+
+    /// When [`Confirmations::turn`] is due.
+    pub(super) fn next_turn(&self) -> Option<ServerTime> {
+        self.turn_at
+    }
+
+    /// Drops the older generation.
+    pub(super) fn turn(&mut self, now: ServerTime, keep: Duration) {
+        self.old = std::mem::take(&mut self.young);
+        self.turn_at = (!self.old.is_empty()).then(|| now.plus(keep));
+    }
+}

@@ -1,0 +1,85 @@
+//! The ledger: all that the rules remember beside the tree.
+//!
+//! Owns the tables; each file beside this one owns one of them. Changed by `perform` only, so that a
+//! replay of the changes gives the same. Must never: hold what the tree holds. Tested by comparing
+//! dumps after every simulated schedule.
+
+use crate::path::PathRef;
+use crate::time::ServerTime;
+
+use super::agenda::Agenda;
+use super::confirm::{AgentNumbers, Confirmations};
+use super::held::Held;
+use super::losses::Losses;
+use super::path_map::PathMap;
+use super::root::RootStanding;
+use super::scans::{Parts, Scans};
+use super::suspects::Suspects;
+use super::tombstones::Tombstones;
+use super::trash::Trash;
+use super::watermark::Watermark;
+
+/// All tables.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) tombstones: Tombstones,
+    pub(super) trash: Trash,
+    pub(super) relists: Agenda,
+    pub(super) probes: Agenda,
+    pub(super) suspects: Suspects,
+    pub(super) held: Held,
+    pub(super) confirmations: Confirmations,
+    pub(super) agents: AgentNumbers,
+    pub(super) clock: Watermark,
+    pub(super) scans: Scans,
+    pub(super) parts: Parts,
+    pub(super) losses: Losses,
+    pub(super) root: RootStanding,
+    /// Directories that could not be read when last tried, and why (R11).
+    pub(super) unreadable: PathMap<i32>,
+    /// When the last whole snapshot ended.
+    pub(super) last_snapshot: Option<ServerTime>,
+    /// When the last whole scan that was completed began (R10).
+    pub(super) last_whole_began: Option<ServerTime>,
+    /// When the last whole audit ended.
+    pub(super) last_audit: Option<ServerTime>,
+    /// Whole audits that were completed: the number of the next one (R9).
+    pub(super) audits: u64,
+    /// Realtime evidence observed before this was of a tree that was reset.
+    pub(super) reset_at: Option<ServerTime>,
+}
+
+impl Ledger {
+    /// Forgets what was to be done at a path that went, and below it. Tombstones stay.
+    pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
+        self.relists.drop_within(path);
+        self.probes.drop_within(path);
+        self.suspects.drop_within(path);
+        self.parts.drop_within(path);
+        self.unreadable.take_within(path);
+    }
+
+    /// Moves what is to be done, and tombstones, with a subtree (R3).
+    pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
+        self.drop_within(to);
+        self.relists.move_within(from, to);
+        self.probes.move_within(from, to);
+        self.suspects.move_within(from, to);
+        self.parts.move_within(from, to);
+        self.unreadable.move_within(from, to);
+        self.tombstones.move_within(from, to);
+    }
+
+    /// When time alone changes something.
+    pub(super) fn next_change(&self) -> Option<ServerTime> {
+        [
+            self.suspects.first_end(),
+            self.trash.first_expiry(),
+            self.tombstones.next_sweep(),
+            self.confirmations.next_turn(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

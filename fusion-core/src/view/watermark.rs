@@ -1,0 +1,153 @@
+//! The watermark: storage time now, as the view reckons (4-consistency §2).
+//!
+//! Owns the samples of (`observed_at` − ctime) and their mode. Only applied realtime upserts feed
+//! it, and only hotness (R7) and the settling of a listing (R4.4) read it: no clock but
+//! `cache_horizon` decides life and death. Must never: follow mtime, which anybody can forge.
+//! Tested below.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::time::{ServerTime, StorageTime};
+
+/// Samples that the mode is taken over.
+const WINDOW: usize = 10_000;
+/// Samples without which the clock is uncalibrated.
+const ENOUGH: usize = 16;
+/// Evidence that took longer than this to arrive is no sample: it may come out of a spool.
+pub(super) const FRESH: Duration = Duration::from_secs(10);
+
+const SECOND: i64 = 1_000_000_000;
+
+/// The skew of the storage's clock.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Watermark {
+    /// The last samples, oldest first: whole seconds that the storage is behind.
+    samples: VecDeque<i64>,
+    /// How often each bucket stands in `samples`.
+    buckets: BTreeMap<i64, u32>,
+    /// The same, by frequency: the last one is the mode (of several the least bucket).
+    ranks: BTreeSet<(u32, Reverse<i64>)>,
+}
+
+impl Watermark {
+    /// Whether evidence that arrives `now` is a sample.
+    pub(super) fn is_fresh(observed_at: ServerTime, now: ServerTime) -> bool {
+        now.since(observed_at) <= FRESH
+    }
+
+    /// Takes a sample: a realtime upsert that arrived within [`FRESH`].
+    pub(super) fn sample(&mut self, observed_at: ServerTime, ctime: StorageTime) {
+        let behind = observed_at.as_nanos().saturating_sub(ctime.as_nanos()).div_euclid(SECOND);
+        self.samples.push_back(behind);
+        let old = if self.samples.len() > WINDOW { self.samples.pop_front() } else { None };
+        if old == Some(behind) {
+            return;
+        }
+        if let Some(old) = old {
+            self.count(old, |count| count.saturating_sub(1));
+        }
+        self.count(behind, |count| count.saturating_add(1));
+    }
+
+    fn count(&mut self, bucket: i64, change: impl Fn(u32) -> u32) {
+        let before = self.buckets.get(&bucket).copied().unwrap_or(0);
+        let after = change(before);
+        self.ranks.remove(&(before, Reverse(bucket)));
+        if after == 0 {
+            self.buckets.remove(&bucket);
+        } else {
+            self.buckets.insert(bucket, after);
+            self.ranks.insert((after, Reverse(bucket)));
+        }
+    }
+
+    fn mode(&self) -> i64 {
+        self.ranks.last().map_or(0, |(_, Reverse(bucket))| *bucket)
+    }
+
+    /// Whether the watermark rests on enough samples.
+    pub(super) fn is_calibrated(&self) -> bool {
+        self.samples.len() >= ENOUGH
+    }
+
+    /// By how many nanoseconds the storage's clock is behind the server's; 0 if uncalibrated.
+    pub(super) fn skew_nanos(&self) -> i64 {
+        if self.is_calibrated() { self.mode().saturating_mul(SECOND) } else { 0 }
+    }
+
+    /// Storage time at a server time.
+    pub(super) fn at(&self, time: ServerTime) -> StorageTime {
+        StorageTime::from_nanos(time.as_nanos().saturating_sub(self.skew_nanos()))
+    }
+
+    /// R7: whether an entry changed so lately that it may be half visible.
+    pub(super) fn is_hot(&self, ctime: StorageTime, now: ServerTime, threshold: Duration) -> bool {
+        self.at(now).minus(threshold) < ctime
+    }
+
+    /// How many samples there are, and their mode in seconds: what a dump tells.
+    pub(super) fn figures(&self) -> (usize, i64) {
+        (self.samples.len(), self.mode())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(seconds: i64) -> ServerTime {
+        ServerTime::from_nanos(seconds * SECOND)
+    }
+
+    fn storage(seconds: i64) -> StorageTime {
+        StorageTime::from_nanos(seconds * SECOND)
+    }
+
+    #[test]
+    fn sixteen_samples_calibrate() {
+        let mut clock = Watermark::default();
+        for number in 0..15 {
+            clock.sample(server(100 + number), storage(90 + number));
+        }
+        assert!(!clock.is_calibrated());
+        assert_eq!(clock.at(server(200)), storage(200));
+        clock.sample(server(200), storage(190));
+        assert!(clock.is_calibrated());
+        assert_eq!(clock.at(server(200)), storage(190));
+    }
+
+    #[test]
+    fn a_minority_of_wrong_clocks_changes_nothing() {
+        let mut clock = Watermark::default();
+        for number in 0..300 {
+            let wrong = if number % 3 == 0 { 7200 } else { 0 };
+            clock.sample(server(100_000 + number), storage(100_000 + number - wrong));
+        }
+        assert_eq!(clock.at(server(200_000)), storage(200_000));
+    }
+
+    #[test]
+    fn only_the_last_ten_thousand_count() {
+        let mut clock = Watermark::default();
+        for number in 0..10_000 {
+            clock.sample(server(number), storage(number - 5));
+        }
+        for number in 0..6_000 {
+            clock.sample(server(number), storage(number - 9));
+        }
+        assert_eq!(clock.skew_nanos(), 9 * SECOND);
+        assert_eq!(clock.figures(), (10_000, 9));
+    }
+
+    #[test]
+    fn times_at_the_ends_saturate() {
+        let mut clock = Watermark::default();
+        for _ in 0..20 {
+            clock.sample(ServerTime::MAX, StorageTime::from_nanos(i64::MIN));
+        }
+        let _ = clock.at(ServerTime::from_nanos(i64::MIN));
+        assert!(!clock.is_hot(StorageTime::from_nanos(i64::MIN), server(0), FRESH));
+    }
+}

@@ -1,0 +1,337 @@
+//! Reads one text case and runs it against a view.
+
+#![allow(clippy::unwrap_used, reason = "a case that cannot be read fails its test")]
+
+#[path = "case_evidence.rs"]
+mod evidence;
+#[path = "case_words.rs"]
+mod words;
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use fusion_core::change::{Change, LossCause};
+use fusion_core::evidence::{RootState, Witness};
+use fusion_core::id::LeaderEpoch;
+use fusion_core::path::TreePath;
+use fusion_core::time::ServerTime;
+use fusion_core::view::{AgentReport, Leadership, Order, Verdict, View, ViewSettings};
+
+use evidence::{build, columns};
+use words::{SECOND, Words, agent, server, session};
+
+type Outcome = Result<(), String>;
+
+/// The cases of a file: each begins with a line `case …`.
+pub(crate) fn split(text: &str) -> Vec<&str> {
+    let starts: Vec<usize> = text.match_indices("case ").map(|(at, _)| at).collect();
+    let starts: Vec<usize> =
+        starts.into_iter().filter(|at| *at == 0 || text.as_bytes()[at - 1] == b'\n').collect();
+    let ends = starts.iter().skip(1).copied().chain([text.len()]);
+    starts.iter().zip(ends).map(|(from, to)| &text[*from..to]).collect()
+}
+
+/// Runs one case.
+pub(crate) fn check(text: &str) -> Outcome {
+    let name = text.lines().next().unwrap_or_default();
+    let mut world = World::new();
+    for line in text.lines().skip(1) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        world.line(line).map_err(|error| format!("{name}\n    {line}\n    {error}"))?;
+        world
+            .view
+            .check_invariants()
+            .map_err(|error| format!("{name}\n    {line}\n    {error}"))?;
+    }
+    let mut replayed = View::new(world.view.settings().clone());
+    world.changes.iter().for_each(|change| replayed.replay(change));
+    let (left, right) = (world.view.dump(), replayed.dump());
+    if left == right {
+        Ok(())
+    } else {
+        Err(format!("{name}\n    replay differs:\n{}", differ(&left, &right)))
+    }
+}
+
+/// The lines in which two dumps differ.
+pub(crate) fn differ(left: &str, right: &str) -> String {
+    let mut out = String::new();
+    for line in left.lines().filter(|line| !right.lines().any(|other| other == *line)) {
+        let _ = writeln!(out, "  - {line}");
+    }
+    for line in right.lines().filter(|line| !left.lines().any(|other| other == *line)) {
+        let _ = writeln!(out, "  + {line}");
+    }
+    out
+}
+
+struct World {
+    view: View,
+    changes: Vec<Change>,
+    leader: Option<String>,
+    epoch: u64,
+    mark: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = ViewSettings {
+            cache_horizon: Duration::from_secs(60),
+            hot_threshold: Duration::from_secs(30),
+            held_max: 3,
+            ..ViewSettings::default()
+        };
+        Self { view: View::new(settings), changes: Vec::new(), leader: None, epoch: 0, mark: 0 }
+    }
+
+    fn line(&mut self, line: &str) -> Outcome {
+        if let Some(claim) = line.strip_prefix('?') {
+            return self.claim(claim.trim());
+        }
+        if line == "given tree" {
+            return self.given_tree();
+        }
+        let (step, wanted) = match line.split_once("->") {
+            Some((step, wanted)) => (step.trim(), Some(wanted.trim())),
+            None => (line, None),
+        };
+        let (time, rest) = step.split_once(' ').ok_or("a step needs a time")?;
+        let now = time.parse().map_err(|_| "a step begins with a time in seconds")?;
+        let got = self.step(now, rest.trim())?;
+        match wanted {
+            Some(wanted) if got != wanted => Err(format!("it was: {got}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// `/` (1:100) with `d` (10:100), in it `f` (11) and the directory `s` (12:100) with `g` (13):
+    /// read by a whole snapshot of the leader `a` at 1000; `b` watches as well.
+    fn given_tree(&mut self) -> Outcome {
+        for line in [
+            "900 lead a",
+            "900 hear a ready through=900",
+            "900 hear b ready through=900",
+            "900 a scan 1 snapshot / root=d:10",
+            "1000 a list / 1:100 snapshot scan=1 { d dir i=10 c=100 }",
+            "1000 a list /d 10:100 snapshot scan=1 { f i=11 c=100 ; s dir i=12 c=100 }",
+            "1000 a list /d/s 12:100 snapshot scan=1 { g i=13 c=100 }",
+            "1000 a done 1",
+        ] {
+            self.line(line)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, now: i64, rest: &str) -> Result<String, String> {
+        let (first, tail) = rest.split_once(' ').unwrap_or((rest, ""));
+        let words = Words::of(tail);
+        match first {
+            "mark" => self.mark = self.changes.len(),
+            "tick" => self.view.tick(server(now), &mut self.changes),
+            "lead" => self.lead(words.plain.first().copied()),
+            "hear" => self.hear(&words, now),
+            "lose" | "leave" => {
+                let agent = agent(words.plain.first().copied().unwrap_or("a"));
+                self.view.lose(&agent, first == "leave", server(now));
+                self.view.tick(server(now), &mut self.changes);
+            }
+            "restart" => {
+                let agent = agent(words.plain.first().copied().unwrap_or("a"));
+                self.view.lose_events(&agent, LossCause::NewInstance, server(now));
+                self.view.tick(server(now), &mut self.changes);
+            }
+            "give" => {
+                let path = words.path(1)?;
+                self.view.assign_scan(session(words.plain[0]), path);
+            }
+            "restore" | "purge" => return self.trash(first, &words, now),
+            "accept" => self.view.accept_root(server(now), &mut self.changes),
+            "reset" => self.view.reset(server(now), &mut self.changes),
+            "orders" => return Ok(self.orders(now)),
+            agent => return self.evidence(agent, tail, now),
+        }
+        Ok(String::new())
+    }
+
+    fn lead(&mut self, leader: Option<&str>) {
+        self.epoch += 1;
+        self.leader = leader.map(str::to_owned);
+        let epoch = LeaderEpoch(self.epoch);
+        self.view
+            .set_leadership(leader.map(|leader| Leadership { session: session(leader), epoch }));
+    }
+
+    fn hear(&mut self, words: &Words<'_>, now: i64) {
+        let report = AgentReport {
+            delivered_through: words.number("through").map(server),
+            realtime_ready: words.has("ready"),
+            unwatched_directories: words.number("unwatched").unwrap_or(0) as u64,
+            root: RootState::Available,
+        };
+        self.view.hear(&agent(words.plain[0]), &report, server(now));
+    }
+
+    fn trash(&mut self, what: &str, words: &Words<'_>, now: i64) -> Result<String, String> {
+        let path = words.path(0)?;
+        let found = self.view.trash(None).filter(|record| record.path == path).last();
+        let id = found.map(|record| record.id).ok_or("no such record")?;
+        let result = match what {
+            "restore" => self.view.restore(id, server(now), &mut self.changes),
+            _ => self.view.purge(id, server(now), &mut self.changes),
+        };
+        Ok(result.map_or_else(|error| error.to_string(), |()| "ok".to_owned()))
+    }
+
+    fn orders(&mut self, now: i64) -> String {
+        let mut told = Vec::new();
+        for order in self.view.orders(server(now), 100) {
+            let (what, paths) = match order {
+                Order::Relist(paths) => ("relist", paths),
+                Order::Probe(paths) => ("probe", paths),
+            };
+            told.extend(paths.iter().map(|path| format!("{what} {path}")));
+        }
+        if told.is_empty() { "nothing".to_owned() } else { told.join(", ") }
+    }
+
+    fn evidence(&mut self, who: &str, rest: &str, now: i64) -> Result<String, String> {
+        let (verb, tail) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (head, rows) = match tail.split_once('{') {
+            Some((head, rows)) => (head, rows.trim_end().trim_end_matches('}')),
+            None => (tail, ""),
+        };
+        let words = Words::of(head);
+        let leads = self.leader.as_deref() == Some(who);
+        let epoch = words.number("epoch").map_or(if leads { self.epoch } else { 0 }, |e| e as u64);
+        let by = Witness { agent: agent(who), session: session(who), epoch: LeaderEpoch(epoch) };
+        let columns = columns(rows);
+        let (path, to) = (words.path(0), words.path(1));
+        let at = server(words.number("obs").unwrap_or(now));
+        let text = |path: &Result<TreePath, String>| path.clone();
+        let (path, to) = (text(&path), text(&to));
+        let evidence = build(verb, &words, path.as_ref(), to.as_ref(), &columns, at)?;
+        let verdict = self.view.apply(&by, &evidence, server(now), &mut self.changes);
+        Ok(match verdict {
+            Verdict::Rejected(reject) => format!("rejected {}", reject.as_str()),
+            verdict => verdict.as_str().to_owned(),
+        })
+    }
+
+    fn claim(&mut self, claim: &str) -> Outcome {
+        let (verb, tail) = claim.split_once(' ').unwrap_or((claim, ""));
+        let words = Words::of(tail);
+        let truth = match verb {
+            "there" => return self.claim_there(&words),
+            "gone" => self.view.describe(words.path(0)?.as_ref()).is_none(),
+            "tombstone" => self.view.tombstone(words.path(0)?.as_ref()).is_some_and(|tomb| {
+                words.number("at").is_none_or(|at| tomb.deleted_at == server(at))
+            }),
+            "buried" => self.view.tombstone(words.path(0)?.as_ref()).is_some(),
+            "unburied" => self.view.tombstone(words.path(0)?.as_ref()).is_none(),
+            "relist" => waits(self.view.relists(), &words)?,
+            "probe" => waits(self.view.probes(), &words)?,
+            "unlisted" => !waits(self.view.relists(), &words)?,
+            "unprobed" => !waits(self.view.probes(), &words)?,
+            "trash" => self.claim_trash(&words)?,
+            "untrashed" => !self.claim_trash(&words)?,
+            "held" => words.has(&self.view.figures().held.to_string()),
+            "suspects" => words.has(&self.view.figures().suspects.to_string()),
+            "losses" => words.has(&self.view.figures().losses.to_string()),
+            "blindspots" => words.has(&self.view.figures().blind_deletions.to_string()),
+            "audit" => words.has(&self.view.audit_number().to_string()),
+            "unmoved" => self.changes.len() == self.mark,
+            "unreadable" => {
+                let path = words.path(0)?;
+                self.view.unreadable_directories().any(|(dir, _)| dir == path.as_bytes())
+            }
+            "state" | "horizon" | "watermark" | "coverage" => {
+                return self.claim_status(verb, &words);
+            }
+            _ => return Err(format!("what is `{verb}`?")),
+        };
+        if truth { Ok(()) } else { Err(format!("it is not so\n{}", self.view.dump())) }
+    }
+
+    fn claim_there(&mut self, words: &Words<'_>) -> Outcome {
+        let path = words.path(0)?;
+        let text = self.view.describe(path.as_ref()).ok_or("nothing is there")?;
+        for (key, value) in &words.keyed {
+            let scaled = match *key {
+                "c" | "m" => value.parse::<i64>().map_or(0, |v| v * SECOND).to_string(),
+                "confirmed" => value.parse::<i64>().map_or(0, |v| v * SECOND).to_string() + "#",
+                _ => (*value).to_owned(),
+            };
+            if !text.contains(&format!("{key}={scaled}")) {
+                return Err(format!("it is: {text}"));
+            }
+        }
+        for word in &words.plain[1..] {
+            let (flag, wanted) =
+                word.strip_prefix("not-").map_or((*word, true), |flag| (flag, false));
+            let flag = if flag == "dir" { "Directory" } else { flag };
+            if text.contains(flag) != wanted {
+                return Err(format!("it is: {text}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn claim_trash(&self, words: &Words<'_>) -> Result<bool, String> {
+        let path = words.path(0)?;
+        Ok(self.view.trash(None).any(|record| {
+            record.path == path
+                && words
+                    .keyed
+                    .get("cause")
+                    .is_none_or(|cause| format!("{:?}", record.cause).to_lowercase() == *cause)
+                && words.keyed.get("by").is_none_or(|by| {
+                    record.by.as_ref().is_some_and(|witness| witness.agent.as_str() == *by)
+                })
+                && (!words.has("blind") || record.blind)
+        }))
+    }
+
+    fn claim_status(&mut self, what: &str, words: &Words<'_>) -> Outcome {
+        let now = words.number("now").unwrap_or(1000);
+        let status = self.view.status(server(now));
+        let told = match what {
+            "state" => format!("{:?}", status.state).to_lowercase(),
+            "coverage" => format!("{:?}", status.coverage).to_lowercase(),
+            "watermark" if status.calibrated => (status.watermark.as_nanos() / SECOND).to_string(),
+            "watermark" => "uncalibrated".to_owned(),
+            _ => {
+                status.horizon.map_or("none".to_owned(), |at| (at.as_nanos() / SECOND).to_string())
+            }
+        };
+        let because = words
+            .keyed
+            .get("because")
+            .is_none_or(|word| status.reasons.iter().any(|reason| reason.contains(word)));
+        let right = words.plain.first().is_some_and(|word| *word == told) && because;
+        if right { Ok(()) } else { Err(format!("it is {told}: {:?}", status.reasons)) }
+    }
+}
+
+fn waits<'a, T>(
+    mut agenda: impl Iterator<Item = (&'a [u8], T)>,
+    words: &Words<'_>,
+) -> Result<bool, String>
+where
+    T: Into<Due>,
+{
+    let Ok(path) = words.path(0) else { return Ok(agenda.next().is_some()) };
+    let found = agenda.find(|(known, _)| *known == path.as_bytes()).map(|(_, due)| due.into().0);
+    Ok(found.is_some_and(|due| words.number("at").is_none_or(|at| due == server(at))))
+}
+
+/// When something that waits is due.
+struct Due(ServerTime);
+
+impl From<fusion_core::view::Waiting> for Due {
+    fn from(waiting: fusion_core::view::Waiting) -> Self {
+        Self(waiting.from())
+    }
+}
