@@ -177,6 +177,8 @@ fn view(
         confirm_keep: span("confirm_keep", raw.confirm_keep, own.confirm_keep, MILLI..=DAY),
         relist_overdue: span("relist_overdue", raw.relist_overdue, own.relist_overdue, MILLI..=DAY),
         deep_audit_one_in: own.deep_audit_one_in,
+        held_max: own.held_max,
+        accept_root: own.accept_root,
     };
     let session_timeout = span(
         "session_timeout",

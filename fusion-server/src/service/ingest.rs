@@ -196,8 +196,12 @@ impl Ingest {
     fn not_leading(&self, session: &Session, reject: Reject, claimed: LeaderEpoch) -> Refusal {
         let current = self.sessions.leader_epoch(&session.view);
         match reject {
-            Reject::NotLeader => Refusal::NotLeader { current },
             Reject::LeaderEpochStale => Refusal::LeaderEpochStale { claimed, current },
+            Reject::NotLeader
+            | Reject::NotAssigned
+            | Reject::Malformed
+            | Reject::RootMismatch
+            | Reject::RootAway => Refusal::NotLeader { current },
         }
     }
 

@@ -16,8 +16,9 @@ use super::{Push, PushOutcome};
 use crate::ops::metrics::{Metrics, seconds};
 
 const TIERS: [&str; 5] = ["realtime", "snapshot", "audit", "probe", "report"];
-const OUTCOMES: [&str; 5] = ["applied", "unchanged", "stale", "ghost", "rejected"];
-const REJECTED: usize = 4;
+const OUTCOMES: [&str; 8] =
+    ["applied", "unchanged", "stale", "ghost", "held", "kept", "relist", "rejected"];
+const REJECTED: usize = 7;
 /// Rows whose tier cannot be told because they cannot be read count as reports.
 const UNREAD: usize = 4;
 const LANES: [&str; 2] = ["realtime", "scan"];
@@ -105,6 +106,14 @@ fn refused(number: u32, reject: Reject) -> RejectedRow {
         Reject::LeaderEpochStale => {
             (Reason::LeaderEpochStale, "the leadership under which this was seen is over")
         }
+        Reject::NotAssigned => {
+            (Reason::PermissionDenied, "this scan was not asked for, or of another session")
+        }
+        Reject::Malformed => (Reason::InvalidArgument, "it contradicts itself"),
+        Reject::RootMismatch => {
+            (Reason::RootMismatch, "the storage is another than the view's; an operator decides")
+        }
+        Reject::RootAway => (Reason::RootMismatch, "the root was away when this was seen"),
     };
     RejectedRow { row: Some(number), reason, message: message.to_owned() }
 }
@@ -136,6 +145,9 @@ fn outcome(verdict: Verdict) -> usize {
         Verdict::Unchanged => 1,
         Verdict::Stale => 2,
         Verdict::Ghost => 3,
+        Verdict::Held => 4,
+        Verdict::Kept => 5,
+        Verdict::Relist => 6,
         Verdict::Rejected(_) => REJECTED,
     }
 }
