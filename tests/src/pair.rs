@@ -16,6 +16,13 @@ pub const READY: Duration = Duration::from_secs(30);
 /// How long evidence may be under way on a busy machine.
 pub const ARRIVE: Duration = Duration::from_secs(20);
 
+const IMPATIENT: &str = r#"
+[view_defaults]
+cache_horizon = "200ms"
+hot_threshold = "100ms"
+session_timeout = "6s"
+"#;
+
 /// A server, and a tree that agents look at. Everything lies in one temporary directory.
 #[derive(Debug)]
 pub struct World {
@@ -48,6 +55,22 @@ impl World {
         let root = folder.path().join("tree");
         std::fs::create_dir(&root).expect("the tree");
         Self::on(folder, root, &[])
+    }
+
+    /// Starts a server beside an empty tree whose view trusts after moments what it otherwise trusts
+    /// after minutes: storage on this machine has no cache that could be stale.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_impatient() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let root = folder.path().join("tree");
+        std::fs::create_dir(&root).expect("the tree");
+        let config = folder.path().join("server.toml");
+        std::fs::write(&config, IMPATIENT).expect("the configuration");
+        let config = config.to_str().expect("a path in UTF-8").to_owned();
+        Self::on(folder, root, &["--config", &config])
     }
 
     /// Starts a server for a tree that is there already, with more arguments.

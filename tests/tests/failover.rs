@@ -8,7 +8,7 @@ use fusion_tests::pair::{READY, World, metric};
 
 #[tokio::test]
 async fn a_follower_lists_nothing_and_is_promoted() {
-    let world = World::start();
+    let world = World::start_impatient();
     for number in 0..300 {
         let folder = world.root().join(format!("d{}", number % 20));
         fs::create_dir_all(&folder).unwrap();
@@ -33,7 +33,6 @@ async fn a_follower_lists_nothing_and_is_promoted() {
     leader.process.kill();
     fs::write(world.root().join("d2/after"), "the death").unwrap();
     let limit = Duration::from_secs(60);
-    compare::until_ready(&mut world.client(), world.view(), limit).await;
     while led_by(&world).await != "follower" {
         assert!(died.elapsed() < limit, "nobody was promoted");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -51,7 +50,7 @@ async fn a_follower_lists_nothing_and_is_promoted() {
 
 #[tokio::test]
 async fn the_server_dies_while_files_are_written() {
-    let mut world = World::start();
+    let mut world = World::start_impatient();
     let root = world.root().to_path_buf();
     fs::create_dir(root.join("d")).unwrap();
     let _agent = world.start_ready_agent("one").await;
@@ -80,7 +79,7 @@ async fn the_server_dies_while_files_are_written() {
 
 #[tokio::test]
 async fn an_agent_dies_and_comes_back_alone() {
-    let world = World::start();
+    let world = World::start_impatient();
     fs::create_dir(world.root().join("d")).unwrap();
     for round in 0..3 {
         let mut agent = world.start_ready_agent("one").await;

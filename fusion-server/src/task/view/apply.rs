@@ -33,6 +33,7 @@ pub(super) struct AppliedBatch {
 
 /// Applies batches, one after the other, reusing its buffers.
 pub(super) struct Applier {
+    /// Stays empty: there is no log and no watcher yet, so the view is told to keep none.
     changes: Vec<Change>,
     metrics: ViewMetrics,
 }
@@ -48,6 +49,7 @@ impl Applier {
 
     /// Applies what can be applied. A batch that is refused as a whole changes nothing.
     pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
+        let before = view.revision();
         let mut rejected = Vec::new();
         let mut num_pieces = 0_usize;
         let mut tally = [[0_u64; OUTCOMES.len()]; TIERS.len()];
@@ -76,18 +78,16 @@ impl Applier {
                 }
             }
         }
-        self.metrics.count(&tally, self.changes.len());
-        // What was decided is in the tree. The changes go to the log as soon as there is one.
-        self.changes.clear();
+        self.metrics.count(&tally, view.revision().0 - before.0);
         let all_rejected = !rejected.is_empty() && rejected.len() >= num_pieces;
         AppliedBatch { rejected, all_rejected }
     }
 
     /// Lets time pass.
     pub(super) fn tick(&mut self, view: &mut View, now: ServerTime) {
+        let before = view.revision();
         view.tick(now, &mut self.changes);
-        self.metrics.changes.inc_by(self.changes.len() as u64);
-        self.changes.clear();
+        self.metrics.changes.inc_by(view.revision().0 - before.0);
     }
 }
 
@@ -198,7 +198,7 @@ impl ViewMetrics {
         self.batches[index(lane)][end].inc();
     }
 
-    fn count(&self, tally: &[[u64; OUTCOMES.len()]; TIERS.len()], num_changes: usize) {
+    fn count(&self, tally: &[[u64; OUTCOMES.len()]; TIERS.len()], num_changes: u64) {
         for (counters, counts) in self.rows.iter().zip(tally) {
             for (counter, count) in counters.iter().zip(counts) {
                 if *count > 0 {
@@ -206,7 +206,7 @@ impl ViewMetrics {
                 }
             }
         }
-        self.changes.inc_by(num_changes as u64);
+        self.changes.inc_by(num_changes);
     }
 }
 

@@ -42,7 +42,9 @@ pub(super) fn begin(
     config: ViewConfig,
     deps: ViewDeps,
 ) -> std::io::Result<ViewHandle> {
-    let view = View::new(config.settings.clone());
+    let mut view = View::new(config.settings.clone());
+    // Changes have no reader before there is a log and a watch; they are numbered all the same.
+    view.keep_changes(false);
     let now = deps.clock.now();
     let status = view.status(now);
     let (state_out, state) = watch::channel(status.state);
