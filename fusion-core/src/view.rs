@@ -60,6 +60,7 @@ pub use trash::TrashRecord;
 pub use tree::{NameRange, Version};
 pub use verdict::{EvidenceKind, Reject, Verdict, VerdictCounts};
 
+use arbitrate::AuditAsk;
 use scans::GivenScans;
 use state::State;
 use status::Standing;
@@ -108,6 +109,7 @@ pub struct View {
     given: GivenScans,
     counts: VerdictCounts,
     keep_changes: bool,
+    audit_ask: AuditAsk,
     /// Directories that became known while evidence waited for them.
     ripe: VecDeque<TreePath>,
 }
@@ -124,6 +126,7 @@ impl View {
             given: GivenScans::default(),
             counts: VerdictCounts::default(),
             keep_changes: true,
+            audit_ask: AuditAsk::default(),
             ripe: VecDeque::new(),
         }
     }
@@ -238,7 +241,8 @@ impl View {
         }
     }
 
-    /// R9: the number of the next audit; it goes on across leaders.
+    /// R9: the number of the next audit; it goes on across leaders. It counts audits that were
+    /// completed *and applied*: a leader that begins the next one before that gets the same number.
     #[must_use]
     pub fn audit_number(&self) -> u64 {
         self.state.ledger.audits

@@ -39,6 +39,7 @@ use realtime::Upsert;
 use rename::Rename;
 
 pub use operator::TrashError;
+pub(in crate::view) use orders::AuditAsk;
 pub use orders::Order;
 
 /// What goes along with one piece of evidence: whose it is, when it came, where changes go.

@@ -70,6 +70,14 @@ impl Ledger {
         self.tombstones.move_within(from, to);
     }
 
+    /// R1 *Held back*: whether the way to a path may become known by itself: a scan that covers it is
+    /// running, or no whole scan has ended yet. The first snapshot is bound to come, and its frame may
+    /// lag behind the realtime lane like all else of it.
+    pub(super) fn may_come(&self, path: PathRef<'_>) -> bool {
+        let scanned = self.last_snapshot.or(self.last_audit).is_some();
+        !scanned || self.scans.cover(path)
+    }
+
     /// When time alone changes something.
     pub(super) fn next_change(&self) -> Option<ServerTime> {
         [

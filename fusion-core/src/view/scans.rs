@@ -152,6 +152,8 @@ pub struct PartsSoFar {
     pub settled: bool,
     /// Every part so far had been read in full.
     pub complete: bool,
+    /// The part before had been read in full: its last name is where the next one begins.
+    pub whole_before: bool,
 }
 
 /// Listings of which parts are under way, by directory.

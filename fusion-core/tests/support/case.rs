@@ -191,6 +191,10 @@ impl World {
             let (what, paths) = match order {
                 Order::Relist(paths) => ("relist", paths),
                 Order::Probe(paths) => ("probe", paths),
+                Order::Audit { number } => {
+                    told.push(format!("audit {number}"));
+                    continue;
+                }
             };
             told.extend(paths.iter().map(|path| format!("{what} {path}")));
         }

@@ -174,7 +174,7 @@ impl World {
         if !chance.percent(50) || now < self.server.down_until {
             return;
         }
-        if let Some(batch) = who.lanes[Which::Scan as usize].next(&mut chance, &witness) {
+        if let Some(batch) = who.lanes[Which::Scan as usize].next(&mut chance, 6, &witness) {
             self.note(|| format!("a batch of agent {agent} arrives after its session"));
             self.apply_batch(agent, Which::Scan, 0, &batch, &witness);
         }

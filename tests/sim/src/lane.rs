@@ -44,13 +44,18 @@ impl Lane {
         self.open.is_empty() && self.sent == self.batches.len()
     }
 
-    /// The next batch to send, made of waiting rows if need be.
-    pub(crate) fn next(&mut self, chance: &mut Stream, witness: &Rc<Witness>) -> Option<Rc<Batch>> {
+    /// The next batch to send, made of at most so many waiting rows if need be.
+    pub(crate) fn next(
+        &mut self,
+        chance: &mut Stream,
+        most: usize,
+        witness: &Rc<Witness>,
+    ) -> Option<Rc<Batch>> {
         if self.sent == self.batches.len() {
             if self.open.is_empty() {
                 return None;
             }
-            let rows = 1 + chance.index(self.open.len().min(6));
+            let rows = 1 + chance.index(self.open.len().min(most));
             let rows = self.open.drain(..rows).collect();
             self.batches.push(Rc::new(Batch { rows, witness: Rc::clone(witness) }));
         }

@@ -77,6 +77,7 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
         scan_pace: [20 * MS, 500 * MS, 3 * SEC, 20 * SEC][chance.index(4)],
         scan_lag: [50 * MS, 500 * MS, 5 * SEC, 60 * SEC][chance.index(4)],
         check_percent: 8,
+        batch_rows: 6,
     }
 }
 

@@ -12,6 +12,8 @@ const SHOWN: usize = 8;
 pub enum Property {
     /// 1: the view equals the storage after the horizon, K audits and an empty relist queue.
     Convergence,
+    /// 1, R6: all names are right after one audit and its relists.
+    NamesAfterOne,
     /// 1: the relist queue becomes empty.
     RelistQueue,
     /// 2: no entry comes back by older evidence.

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::agent::Agent;
 use crate::dice::Tag;
 use crate::lane::Lane;
-use crate::oracle::compare;
+use crate::oracle::{compare, wrong_names};
 use crate::report::{Failure, Property};
 use crate::row::seconds;
 use crate::schedule::{FaultKind, Schedule};
@@ -104,6 +104,7 @@ impl World {
             if audit == 0 {
                 self.run_until(self.now + 2 * HORIZON + 5 * SEC);
                 after_one = compare(self.server.reader(), &self.storage).is_ok();
+                self.check_names();
             } else {
                 self.run_until(self.now + chance.between(0, 90 * SEC));
             }
@@ -114,6 +115,18 @@ impl World {
         self.run_until(self.now + SETTLE);
         self.check_converged(property);
         after_one
+    }
+
+    /// After one audit and its relists every name has to be right: whatever changes a name changes its
+    /// directory, and R6 and "settled" see to it that no changed directory is skipped. Only what is
+    /// rewritten in place may wait for its deep turn (R9).
+    fn check_names(&mut self) {
+        self.run_until(self.now + SETTLE);
+        let wrong = wrong_names(self.server.reader(), &self.storage);
+        if wrong > 0 && self.failure.is_none() {
+            let why = compare(self.server.reader(), &self.storage).err().unwrap_or_default();
+            self.fail(Property::NamesAfterOne, format!("{wrong} wrong names, first {why}"));
+        }
     }
 
     /// One scan of everything, until its end has been applied and nothing is on its way.

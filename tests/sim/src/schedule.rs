@@ -105,6 +105,8 @@ pub(crate) struct Schedule {
     pub(crate) late_by: Time,
     /// Deep audit one in (K).
     pub(crate) deep_one_in: u32,
+    /// Rows in a batch at most.
+    pub(crate) batch_rows: usize,
     /// Rows in a part of a listing.
     pub(crate) part_rows: usize,
     /// The storage's clock is ahead of the server's by this much.

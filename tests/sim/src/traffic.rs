@@ -63,7 +63,7 @@ impl World {
 
     pub(crate) fn deliver(&mut self, agent: usize, lane: Which, life: u32) {
         let now = self.now;
-        let blocked = self.server.down_until;
+        let (blocked, most) = (self.server.down_until, self.plan.batch_rows);
         let Some(who) = self.agents[agent].as_mut() else { return };
         let state = &mut who.lanes[lane as usize];
         if state.life != life {
@@ -75,7 +75,7 @@ impl World {
         }
         let mut chance = self.dice.stream(Tag::Batch, agent as u64, now.unsigned_abs());
         let witness = Rc::clone(&who.witness);
-        let Some(batch) = state.next(&mut chance, &witness) else { return };
+        let Some(batch) = state.next(&mut chance, most, &witness) else { return };
         let number = state.sent;
         let witness = if lane == Which::Scan { Rc::clone(&batch.witness) } else { witness };
         self.apply_batch(agent, lane, number, &batch, &witness);

@@ -89,6 +89,7 @@ impl View {
         let (path, stat) = (frame.dir.to_owned(), frame.dir_stat);
         let facts = Facts { blind: frame.scanned, ..Facts::default() };
         self.commit(act, frame.cause, ChangeKind::Created { path, stat, facts });
+        self.release_below(frame.dir, &stat);
         match self.state.tree.dir(frame.dir) {
             Some(block) => DirRuling::Accepted { block, behind: false },
             None => DirRuling::Ignored(Verdict::Rejected(Reject::Malformed)),
@@ -104,6 +105,7 @@ impl View {
         let (path, before, after) = (frame.dir.to_owned(), *known, frame.dir_stat);
         let facts = Facts { blind: frame.scanned, ..Facts::default() };
         self.commit(act, frame.cause, ChangeKind::Modified { path, before, after, facts });
+        self.release_below(frame.dir, &after);
         match self.state.tree.dir(frame.dir) {
             Some(block) => DirRuling::Accepted { block, behind: false },
             None => DirRuling::Ignored(Verdict::Stale),

@@ -65,7 +65,7 @@ impl View {
                 Verdict::Relist
             }
             DirRuling::Accepted { block, behind } => {
-                let part = self.part_of(by, listing);
+                let part = self.part_of(by, listing, block, started_at);
                 self.lay_part(act, by, &frame, block, listing, &part, behind)
             }
         }
@@ -119,7 +119,7 @@ impl View {
         let whole = *part != Part::Broken;
         let complete = listing.complete && whole;
         let range = NameRange { after: part.after(), through: part.through() };
-        let lay = Lay { range, complete, stale: false, sees: whole };
+        let lay = Lay { range, complete: complete && part.can_miss(), stale: false, sees: whole };
         let (mut listed, doubts) = self.lay(act, frame, block, &listing.children, &lay);
         let settled = doubts.again_at.is_none() && !behind && !self.is_young(frame);
         let outcome = part.outcome(listing, settled, complete, behind);

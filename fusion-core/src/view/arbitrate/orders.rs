@@ -1,6 +1,8 @@
 //! What the view wants done by its leader: relists, probes of doubts, and sentinel checks of
 //! suspects (R7).
 
+use std::time::Duration;
+
 use crate::path::TreePath;
 use crate::time::ServerTime;
 use crate::view::View;
@@ -12,7 +14,24 @@ pub enum Order {
     Relist(Vec<TreePath>),
     /// Look at these names (leader).
     Probe(Vec<TreePath>),
+    /// Audit the whole tree, under this number (R9): events were lost (R10).
+    Audit {
+        /// The number of the audit.
+        number: u64,
+    },
 }
+
+/// How often the leader was asked for an audit, and when next. Not durable.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::view) struct AuditAsk {
+    times: u32,
+    next: Option<ServerTime>,
+}
+
+/// An audit that does not begin is asked for again after this time, then after twice that, and so on.
+const AUDIT_REPEAT: Duration = Duration::from_secs(60);
+/// The longest time between two repetitions is `AUDIT_REPEAT` times two to the power of this.
+const AUDIT_DOUBLINGS: u32 = 4;
 
 impl View {
     /// What the view wants done by its leader, at most `limit` paths; an order is repeated with
@@ -28,7 +47,7 @@ impl View {
         let mut probes = paths(ledger.probes.ask(now, left));
         let left = left.saturating_sub(probes.len());
         probes.extend(paths(ledger.suspects.ask(now, left)));
-        let mut orders = Vec::new();
+        let mut orders: Vec<Order> = self.ask_for_audit(now).into_iter().collect();
         if !relists.is_empty() {
             orders.push(Order::Relist(relists));
         }
@@ -38,11 +57,29 @@ impl View {
         orders
     }
 
+    /// R10: "the leader audits": once the losses are over long enough.
+    fn ask_for_audit(&mut self, now: ServerTime) -> Option<Order> {
+        if self.audit_due()? > now {
+            return None;
+        }
+        let pause = AUDIT_REPEAT.saturating_mul(1 << self.audit_ask.times.min(AUDIT_DOUBLINGS));
+        self.audit_ask.times = self.audit_ask.times.saturating_add(1);
+        self.audit_ask.next = Some(now.plus(pause));
+        Some(Order::Audit { number: self.state.ledger.audits })
+    }
+
+    /// When an audit is to be asked for next; `None` if none is wanted.
+    fn audit_due(&self) -> Option<ServerTime> {
+        let from = self.audit_wanted()?;
+        Some(self.audit_ask.next.map_or(from, |next| next.max(from)))
+    }
+
     /// When the next order is due, if somebody leads.
     pub(super) fn next_order(&self) -> Option<ServerTime> {
         self.leadership?;
         let ledger = &self.state.ledger;
-        [ledger.relists.first(), ledger.probes.first(), ledger.suspects.first_check()]
+        let (relists, probes) = (ledger.relists.first(), ledger.probes.first());
+        [self.audit_due(), relists, probes, ledger.suspects.first_check()]
             .into_iter()
             .flatten()
             .min()

@@ -2,11 +2,13 @@
 //! and last name of the part before; a missing part leaves the directory incomplete and queues a
 //! relist."
 
-use crate::change::{ListedOutcome, Note};
+use crate::change::{ListedOutcome, Note, Version};
 use crate::evidence::{Listing, Witness};
 use crate::path::PathRef;
+use crate::time::ServerTime;
 use crate::view::View;
 use crate::view::scans::PartsSoFar;
+use crate::view::tree::BlockId;
 
 use super::Act;
 
@@ -21,6 +23,9 @@ pub(super) enum Part {
         settled: bool,
         /// The parts before had been read in full.
         complete: bool,
+        /// The part just before had: if not, names at the beginning of this one may have been lost at
+        /// the end of that one, and nothing is missing from this one.
+        whole_before: bool,
     },
     /// It came before.
     Repeated,
@@ -34,6 +39,11 @@ impl Part {
             Self::Next { after, .. } => after.as_deref(),
             _ => None,
         }
+    }
+
+    /// Whether what this part covers and does not have is missing.
+    pub(super) fn can_miss(&self) -> bool {
+        matches!(self, Self::Next { whole_before: true, .. })
     }
 
     pub(super) fn through(&self) -> Option<&[u8]> {
@@ -68,7 +78,13 @@ impl View {
     ///
     /// Parts are told apart by the time that the agent gave them all, not by the one that each is
     /// clamped to.
-    pub(super) fn part_of(&self, by: &Witness, listing: &Listing<'_>) -> Part {
+    pub(super) fn part_of(
+        &self,
+        by: &Witness,
+        listing: &Listing<'_>,
+        block: BlockId,
+        started_at: ServerTime,
+    ) -> Part {
         let so_far = self.state.ledger.parts.get(listing.dir).filter(|parts| {
             parts.session == by.session
                 && parts.scan == listing.scan
@@ -77,7 +93,16 @@ impl View {
         let last_name = listing.children.iter().last().map(|(name, _)| Box::from(name));
         let through = if listing.last { None } else { last_name };
         match (listing.part, so_far) {
-            (0, None) => Part::Next { after: None, through, settled: true, complete: true },
+            (part, None) if part > 0 || !listing.last => {
+                if self.is_over(block, listing, started_at) {
+                    return Part::Repeated;
+                }
+                if part > 0 {
+                    return Part::Broken;
+                }
+                first(through)
+            }
+            (0, None) => first(through),
             (part, Some(parts)) if part < parts.next => Part::Repeated,
             (part, Some(parts)) if part == parts.next && follows(listing, &parts.last_name) => {
                 Part::Next {
@@ -85,10 +110,20 @@ impl View {
                     through,
                     settled: parts.settled,
                     complete: parts.complete,
+                    whole_before: parts.whole_before,
                 }
             }
             _ => Part::Broken,
         }
+    }
+
+    /// Whether all parts of this listing, or of one that began later in the same version, have come: a
+    /// part that comes now was delivered twice.
+    fn is_over(&self, block: BlockId, listing: &Listing<'_>, started_at: ServerTime) -> bool {
+        let meta = self.state.tree.meta(block).unwrap_or_default();
+        meta.complete
+            && meta.listed_in == Some(Version::of(&listing.dir_stat))
+            && meta.listed_at >= Some(started_at)
     }
 
     /// Remembers number and last name of this part for the next one; a missing part queues a relist.
@@ -114,6 +149,7 @@ impl View {
                     last_name: last_name.clone(),
                     settled: settled && *before,
                     complete: complete && *all,
+                    whole_before: listing.complete,
                 }))
             }
             _ => None,
@@ -137,6 +173,11 @@ impl View {
         self.note(act, crate::change::Cause::Audit, note);
         self.relist(act, dir, act.now);
     }
+}
+
+/// The first part, or the whole.
+fn first(through: Option<Box<[u8]>>) -> Part {
+    Part::Next { after: None, through, settled: true, complete: true, whole_before: true }
 }
 
 /// Whether the names of a part come after those of the part before.

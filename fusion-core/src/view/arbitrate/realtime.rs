@@ -238,7 +238,7 @@ impl View {
         up: &Upsert<'_>,
         no_way: &NoWay<'_>,
     ) -> Verdict {
-        let Some(parent) = up.parent.filter(|_| self.state.ledger.scans.cover(up.path)) else {
+        let Some(parent) = up.parent.filter(|_| self.state.ledger.may_come(up.path)) else {
             return self.ask_the_way(act, no_way);
         };
         if self.state.ledger.held.len() >= self.state.settings.held_max {

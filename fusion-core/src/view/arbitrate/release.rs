@@ -44,7 +44,7 @@ impl View {
                 .ledger
                 .held
                 .get(number)
-                .is_none_or(|row| self.state.ledger.scans.cover(row.path.as_ref()));
+                .is_none_or(|row| self.state.ledger.may_come(row.path.as_ref()));
             if !covered {
                 self.release(act, number);
             }

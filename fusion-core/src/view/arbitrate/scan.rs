@@ -1,8 +1,6 @@
 //! Frames of scans: what READY, R9, R10 and held evidence rest on; and R10, R11 for what is not a
 //! listing.
 
-use std::time::Duration;
-
 use crate::change::{AgendaKind, Cause, Loss, LossCause, Note, RunningScan, WholeScan};
 use crate::evidence::{RootIdentity, ScanId, Source, Witness};
 use crate::id::{AgentId, SessionId};
@@ -97,6 +95,9 @@ impl View {
         }
         let whole = WholeScan { source: known.source, started_at: known.started_at, finished_at };
         let is_whole = complete && known.is_whole() && !known.doubtful;
+        if is_whole {
+            self.audit_ask = super::orders::AuditAsk::default();
+        }
         self.end_scan(act, by.session, scan, is_whole.then_some(whole));
         Verdict::Applied
     }
@@ -192,19 +193,14 @@ impl View {
         Verdict::Applied
     }
 
-    /// R10: when an audit should begin that ends the losses which are over; `None` if none waits, or
-    /// if one that began late enough is running.
+    /// R10: from when on an audit should begin that ends the losses which are over; `None` if none
+    /// waits, the whole tree is being read, or has never been (the first snapshot comes by itself).
     #[must_use]
     pub fn audit_wanted(&self) -> Option<ServerTime> {
-        let horizon: Duration = self.state.settings.cache_horizon;
-        let from = self.state.ledger.losses.audit_from(horizon)?;
-        let running = self
-            .state
-            .ledger
-            .scans
-            .iter()
-            .any(|scan| scan.is_whole() && !scan.doubtful && scan.started_at >= from);
-        (!running).then_some(from)
+        let ledger = &self.state.ledger;
+        ledger.last_snapshot.or(ledger.last_audit)?;
+        let from = ledger.losses.audit_from(self.state.settings.cache_horizon)?;
+        (!ledger.scans.read_whole()).then_some(from)
     }
 }
 

@@ -53,6 +53,7 @@ pub(crate) fn storm(directories: usize, others: bool, seed: u64) -> Schedule {
         scan_pace: 20 * MS,
         scan_lag: 20 * MS,
         check_percent: 0,
+        batch_rows: 1000,
     }
 }
 
