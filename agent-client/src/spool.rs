@@ -294,11 +294,7 @@ impl Spool {
     ///
     /// # Errors
     /// The sequence is not held, a frame is damaged, or the disk fails.
-    pub fn read_from(
-        &mut self,
-        sequence: u64,
-        max_bytes: usize,
-    ) -> Result<Vec<Frame>, SpoolError> {
+    pub fn read_from(&mut self, sequence: u64, max_bytes: usize) -> Result<Vec<Frame>, SpoolError> {
         let (first_held, next) = (self.first_held(), self.next());
         if sequence < first_held || sequence > next {
             return Err(SpoolError::NotHeld { sequence, first_held, next });

@@ -3,8 +3,8 @@
 use std::ffi::CString;
 use std::fs;
 
-use fusion_core::time::StorageTime;
 pub use fusion_core::evidence::RootIdentity;
+use fusion_core::time::StorageTime;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, StatxFlags, openat, statx};
 use rustix::io::Errno;

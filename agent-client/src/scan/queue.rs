@@ -104,8 +104,8 @@ impl Queue {
             self.idle.fetch_add(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             let found = self.steal(own);
-            let over = self.pending.load(Ordering::SeqCst) == 0
-                || self.stopped.load(Ordering::SeqCst);
+            let over =
+                self.pending.load(Ordering::SeqCst) == 0 || self.stopped.load(Ordering::SeqCst);
             if found.is_none() && !over {
                 drop(self.bell.wait(guard).unwrap_or_else(PoisonError::into_inner));
             }

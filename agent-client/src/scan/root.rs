@@ -152,9 +152,8 @@ impl Root {
             return self.walk_beneath(path, flags);
         }
         let relative = relative(path)?;
-        let mut resolve = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS;
+        let mut resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         if !self.options.cross_mounts {
             resolve |= ResolveFlags::NO_XDEV;
         }

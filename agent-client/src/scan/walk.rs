@@ -3,9 +3,9 @@
 //! Owns the worker threads of a scan and their end: none outlives the call. Called on a thread that
 //! may block, never on an async one.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::ops::ControlFlow;
 
 use crossbeam_deque::Worker;
 use fusion_core::path::{PathRef, TreePath};

@@ -190,10 +190,7 @@ mod tests {
         let living = Owner::this_process(&claim());
         let cases = [
             (toml::to_string(&dead).unwrap(), Takeover::Dead(dead)),
-            (
-                toml::to_string(&elsewhere).unwrap(),
-                Takeover::Abandoned(elsewhere, Alive::Unknown),
-            ),
+            (toml::to_string(&elsewhere).unwrap(), Takeover::Abandoned(elsewhere, Alive::Unknown)),
             (toml::to_string(&living).unwrap(), Takeover::Abandoned(living, Alive::Yes)),
             ("pid = ".into(), Takeover::Broken("pid = ".into())),
         ];

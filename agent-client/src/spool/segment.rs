@@ -71,7 +71,11 @@ impl Segment {
 
     /// Puts an encoded frame behind the last. After a failure the next append goes over what a
     /// half-done one left; recovery would cut it off.
-    pub(super) fn append(&mut self, frame: &[u8], durability: Durability) -> Result<(), SpoolError> {
+    pub(super) fn append(
+        &mut self,
+        frame: &[u8],
+        durability: Durability,
+    ) -> Result<(), SpoolError> {
         let mut written = self.file.write_all_at(frame, self.bytes);
         if durability == Durability::Machine {
             written = written.and_then(|()| self.file.sync_data());
@@ -176,7 +180,8 @@ pub(super) fn recover(
     let mut segments: VecDeque<Segment> = VecDeque::new();
     for (first, path) in files(dir, spool)? {
         let doing = SpoolError::io(format!("read {}", path.display()));
-        let Some((segment, torn)) = Segment::open(path.clone(), spool, first).map_err(doing)? else {
+        let Some((segment, torn)) = Segment::open(path.clone(), spool, first).map_err(doing)?
+        else {
             // Not even its header was written: made, and then the machine stopped.
             remove(&path)?;
             continue;

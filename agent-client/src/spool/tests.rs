@@ -262,7 +262,8 @@ fn any_schedule_gives_what_a_map_gives() {
                     model.retain(|sequence, _| *sequence > through);
                 }
                 75..85 if !model.is_empty() => {
-                    let from = *model.keys().nth(random.below(model.len() as u64) as usize).unwrap();
+                    let from =
+                        *model.keys().nth(random.below(model.len() as u64) as usize).unwrap();
                     let frames = spool.read_from(from, random.below(3_000) as usize).unwrap();
                     assert!(!frames.is_empty(), "{context}");
                     for (frame, expected) in frames.iter().zip(model.range(from..)) {

@@ -157,17 +157,14 @@ impl Interpreter {
         let node = node.filter(|node| held.table.file_of(*node) == Some(file));
         if let Some(node) = node {
             held.table.set_content(node, Content::Listed);
+            if job.is_displaced {
+                held.table.pass_on_due(node);
+            }
         }
         let Some(run) = self.discovery.runs.front_mut() else { return };
         for path in self.discovery.reader.subdirectories() {
             let name = path.as_ref().split_last().map(|(_, name)| Arc::from(name));
-            let parent: Option<(NodeId, Arc<[u8]>)> = node.zip(name);
-            if job.is_displaced
-                && let Some((node, name)) = &parent
-                && let Some(child) = held.table.child(*node, name)
-            {
-                held.table.set_content(child, Content::Due);
-            }
+            let parent = node.zip(name);
             run.jobs.push(Job { parent, path, is_displaced: job.is_displaced });
         }
     }

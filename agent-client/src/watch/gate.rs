@@ -64,9 +64,7 @@ impl Gate {
     /// asker itself is working on.
     pub(super) fn is_drained(&self, in_hand: usize) -> bool {
         let waiting = rustix::io::ioctl_fionread(&self.kernel);
-        waiting == Ok(0)
-            && !self.reader_is_busy.load(Ordering::SeqCst)
-            && self.queued() <= in_hand
+        waiting == Ok(0) && !self.reader_is_busy.load(Ordering::SeqCst) && self.queued() <= in_hand
     }
 
     /// Up to when everything that the kernel told of is in the sink.

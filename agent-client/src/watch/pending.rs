@@ -87,7 +87,14 @@ pub(super) struct PendingTable {
 
 impl PendingTable {
     /// Marks a name; it is looked at when the earliest of its events is due.
-    pub(super) fn mark(&mut self, node: NodeId, name: &[u8], marks: Marks, due: Monotonic, since: Monotonic) {
+    pub(super) fn mark(
+        &mut self,
+        node: NodeId,
+        name: &[u8],
+        marks: Marks,
+        due: Monotonic,
+        since: Monotonic,
+    ) {
         let directory = self.directories.entry(node).or_insert_with(|| {
             self.timers.insert((due, node));
             Directory { names: Names::new(), due, misled_at: None }

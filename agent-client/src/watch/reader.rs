@@ -15,9 +15,9 @@ use inotify::{EventMask, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::Shared;
 use super::gate::Gate;
 use super::table::WatchNumber;
-use super::Shared;
 
 /// Events of one reading, packed.
 #[derive(Debug)]
@@ -79,8 +79,11 @@ pub(super) fn run(
     runtime: &tokio::runtime::Runtime,
 ) -> io::Result<()> {
     runtime.block_on(async {
-        #[expect(deprecated, reason = "its successor is `unsafe`, which this workspace forbids; what \
-            it asks for holds: the `Inotify` owns its descriptor and is owned by the `AsyncFd`")]
+        #[expect(
+            deprecated,
+            reason = "its successor is `unsafe`, which this workspace forbids; what \
+            it asks for holds: the `Inotify` owns its descriptor and is owned by the `AsyncFd`"
+        )]
         let inotify = AsyncFd::with_interest(inotify, Interest::READABLE)?;
         let through = shared.clock.monotonic();
         let buffer = vec![0; BUFFER_BYTES];

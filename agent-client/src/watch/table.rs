@@ -35,7 +35,8 @@ pub(super) type WatchNumber = i32;
 pub(super) enum Content {
     /// Somebody else sees to it: a scan placed the watch.
     Elsewhere,
-    /// It is to be listed, with all below it; that is queued under its present name.
+    /// It is to be listed, with all below it, because it came from elsewhere or came anew. That is
+    /// queued under its present name; if it is moved before, it is due at its new place.
     Due,
     /// It was listed after its watch was placed: whatever came later raised an event.
     Listed,
@@ -179,6 +180,27 @@ impl Table {
         }
     }
 
+    /// Whether a directory, or one above it, is to be listed with all below it.
+    pub(super) fn is_due(&self, id: NodeId) -> bool {
+        let mut next = self.node(id);
+        while let Some(node) = next {
+            if node.content == Content::Due {
+                return true;
+            }
+            next = node.parent.and_then(|parent| self.nodes.get(parent as usize));
+        }
+        false
+    }
+
+    /// A directory that was due is listed; what is below it is due now.
+    pub(super) fn pass_on_due(&mut self, id: NodeId) {
+        let children = self.node(id).and_then(|node| node.children.as_ref());
+        let children: Vec<u32> = children.into_iter().flat_map(|of| of.values()).copied().collect();
+        for child in children {
+            self.nodes[child as usize].content = Content::Due;
+        }
+    }
+
     /// Notes an event of a node.
     pub(super) fn use_at(&mut self, id: NodeId, now: Monotonic) {
         if let Some(node) = self.node_mut(id) {
@@ -238,7 +260,9 @@ impl Table {
                 self.by_watch.remove(&watch);
                 watches.push(watch);
             }
-            below.extend(node.children.take().into_iter().flat_map(|children| children.into_values()));
+            below.extend(
+                node.children.take().into_iter().flat_map(|children| children.into_values()),
+            );
             self.free.push(index);
         }
         if let Some(parent) = parent {

@@ -10,7 +10,7 @@ use super::moves::{End, Half, Rename};
 use super::pending::Marks;
 use super::places::Held;
 use super::reader::RawEvent;
-use super::table::{NodeId, ROOT};
+use super::table::{Content, NodeId, ROOT};
 
 impl Interpreter {
     /// Takes in one event. `since`: it did not happen before; `now`: when it was read.
@@ -102,6 +102,9 @@ impl Interpreter {
         let from = end(held, event.node, name);
         let child = held.table.child(event.node, name).filter(|_| is_directory);
         if let Some(child) = child {
+            if held.table.is_due(event.node) {
+                held.table.set_content(child, Content::Due);
+            }
             held.table.detach(child);
         }
         let carried = self.pending.take(event.node, name).map(|pending| pending.marks);

@@ -208,12 +208,7 @@ impl Interpreter {
 
     /// Nothing stands there. That is evidence only if an event said so: else one will, or another
     /// host did it.
-    fn tell_absence(
-        &mut self,
-        place: Place<'_>,
-        pending: Pending,
-        looked_at: Monotonic,
-    ) {
+    fn tell_absence(&mut self, place: Place<'_>, pending: Pending, looked_at: Monotonic) {
         if !pending.marks.is_removed {
             return;
         }
@@ -237,13 +232,7 @@ impl Interpreter {
         }
     }
 
-    fn upsert(
-        &mut self,
-        place: &Place<'_>,
-        stat: Stat,
-        atomic: bool,
-        looked_at: Monotonic,
-    ) {
+    fn upsert(&mut self, place: &Place<'_>, stat: Stat, atomic: bool, looked_at: Monotonic) {
         let (path, parent) = (place.path.clone(), Some(place.parent));
         self.outlet.emit(WatchEvidence::Upsert { path, stat, parent, atomic, looked_at });
     }
@@ -344,6 +333,9 @@ impl Interpreter {
 
     /// A rename that cannot be told as one: both names are looked at, and all below the new one.
     fn look_at_both(&mut self, rename: &Rename) {
+        if let Some(child) = rename.child {
+            self.shared.places.lock().table.set_content(child, Content::Due);
+        }
         let now = self.shared.clock.monotonic();
         let own = Marks {
             is_own: true,
@@ -371,12 +363,8 @@ impl Interpreter {
             if let Some(child) = half.child {
                 self.shared.places.lock().remove(child);
             }
-            let marks = Marks {
-                is_removed: true,
-                has_appeared: true,
-                is_own: true,
-                ..Marks::default()
-            };
+            let marks =
+                Marks { is_removed: true, has_appeared: true, is_own: true, ..Marks::default() };
             self.pending.mark(half.from.node, &half.from.name, marks, now, half.since);
         }
     }

@@ -63,8 +63,7 @@ impl Watcher {
         let (messages, inbox) = crossbeam_channel::unbounded();
         let handle = WatchHandle(Arc::clone(&shared));
         let mut watcher = Self { handle, threads: Vec::new(), messages: messages.clone() };
-        let interpreter =
-            Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
+        let interpreter = Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
         let read = move || {
             if let Err(error) = reader::run(inotify, shared, messages.clone(), &runtime) {
                 tracing::error!(%error, "the watcher cannot read events any more");

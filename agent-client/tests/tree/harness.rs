@@ -83,8 +83,7 @@ impl Watched {
         };
         let options = WatchOptions { max_rows: 1_000_000.try_into().unwrap(), ..options };
         let clock = Arc::new(HostClock);
-        let watcher =
-            Watcher::start(Arc::clone(&root), options, clock, Box::new(sink)).unwrap();
+        let watcher = Watcher::start(Arc::clone(&root), options, clock, Box::new(sink)).unwrap();
         let (found, report) = scan_with(&root, &in_one_part(), Some(watcher.handle()));
         assert!(report.complete, "{report:?}");
         let mut copy = Tree::default();

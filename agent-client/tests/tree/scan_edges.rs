@@ -95,7 +95,9 @@ fn mount_points_are_listed_and_not_entered() {
         let found = found.into_inner().unwrap();
         assert!(found.contains(&Found::LeftOut(left_out)));
         let listed = |item: &Found| match item {
-            Found::Listed(listed) => listed.children.as_children().iter().any(|row| row.0 == b"proc"),
+            Found::Listed(listed) => {
+                listed.children.as_children().iter().any(|row| row.0 == b"proc")
+            }
             _ => false,
         };
         assert!(found.iter().any(listed));
@@ -245,7 +247,9 @@ fn a_directory_that_must_not_be_read_is_said_and_ends_nothing() {
         return;
     }
     let unreadable = |item: &Found| match item {
-        Found::Unreadable(it) => it.dir == path("/closed") && it.errno == Errno::ACCESS.raw_os_error(),
+        Found::Unreadable(it) => {
+            it.dir == path("/closed") && it.errno == Errno::ACCESS.raw_os_error()
+        }
         _ => false,
     };
     assert!(found.iter().any(unreadable), "{found:?}");

@@ -36,7 +36,9 @@ fn operate(random: &mut Random, root: &Path, outside: &Path) {
     let _ = match random.below(15) {
         0 | 1 => fs::create_dir_all(&one),
         2..=4 => fs::write(&one, vec![0; random.below(100)]),
-        5 => OpenOptions::new().append(true).open(&one).and_then(|mut file| file.write_all(b"more")),
+        5 => {
+            OpenOptions::new().append(true).open(&one).and_then(|mut file| file.write_all(b"more"))
+        }
         6 => fs::remove_file(&one),
         7 => fs::remove_dir_all(&one),
         8..=10 => fs::rename(&one, &other),

@@ -90,6 +90,13 @@ impl CommandTable {
                     self.not_under_way(names, |action| matches!(action, Action::Probe { .. }));
                 if paths.is_empty() { Vec::new() } else { vec![Action::Probe { paths }] }
             }
+            Order::Audit { number } => {
+                let auditing = |given: &Given| {
+                    matches!(given.command.action, Action::Scan { recursive: true, .. })
+                };
+                let under_way = self.given.iter().any(auditing);
+                if under_way { Vec::new() } else { vec![audit(number)] }
+            }
         };
         let count = actions.len();
         for action in actions {
@@ -178,6 +185,16 @@ impl CommandTable {
 
 fn relist(path: TreePath) -> Action {
     Action::Scan { path, source: Source::Audit, recursive: false, audit_number: None }
+}
+
+fn audit(number: u64) -> Action {
+    let number = Some(number).filter(|&number| number > 0);
+    Action::Scan {
+        path: TreePath::root(),
+        source: Source::Audit,
+        recursive: true,
+        audit_number: number,
+    }
 }
 
 fn paths(action: &Action) -> &[TreePath] {
@@ -308,6 +325,17 @@ mod tests {
         assert_eq!(table.all(session(1)), told[1..2]);
         let (refused, _) = table.report(session(1), &reports[..1], at(2));
         assert_eq!(refused, [told[0].id]);
+    }
+
+    #[test]
+    fn one_audit_at_a_time() {
+        let (mut table, mut draw) = (CommandTable::default(), counter());
+        table.set_leader(Some(session(1)));
+        assert_eq!(table.give(Order::Audit { number: 3 }, at(0), &mut draw), 1);
+        assert_eq!(table.give(Order::Audit { number: 3 }, at(1), &mut draw), 0);
+        let told = table.all(session(1)).remove(0);
+        table.report(session(1), &[report(&told, CommandState::Done)], at(2));
+        assert_eq!(table.give(Order::Audit { number: 4 }, at(3), &mut draw), 1);
     }
 
     #[test]
