@@ -2,11 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::scan::ScanCounters;
+
 /// See [`WatchCounts`](super::WatchCounts) for what each one means.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) events: AtomicU64,
     pub(super) file_stats: AtomicU64,
+    /// Of the directories that appeared and were listed; its file stats are the watcher's too.
+    pub(super) discovery: ScanCounters,
     pub(super) discovered: AtomicU64,
     pub(super) overflows: AtomicU64,
     pub(super) dropped_watches: AtomicU64,

@@ -21,9 +21,7 @@ use super::pending::Marks;
 use super::table::{Content, NodeId};
 use super::tell::MISLED_AGAIN;
 use super::{Shared, WatchEvidence};
-use crate::scan::{
-    DirectoryReader, FileId, Found, Placer, Reading, Rules, ScanCounters, Unlimited,
-};
+use crate::scan::{DirectoryReader, FileId, Found, Placer, Reading, Rules, Unlimited};
 
 /// A directory to list.
 #[derive(Debug, Clone)]
@@ -47,13 +45,11 @@ struct Run {
 pub(super) struct Discovery {
     runs: VecDeque<Run>,
     reader: DirectoryReader,
-    counters: ScanCounters,
 }
 
 impl Discovery {
     pub(super) fn new() -> Self {
-        let counters = ScanCounters::default();
-        Self { runs: VecDeque::new(), reader: DirectoryReader::new(), counters }
+        Self { runs: VecDeque::new(), reader: DirectoryReader::new() }
     }
 
     /// Adds a directory and all below it.
@@ -107,7 +103,7 @@ impl Interpreter {
             root: &shared.root,
             clock: &*shared.clock,
             cancel: &shared.cancel,
-            counters: &self.discovery.counters,
+            counters: &shared.counters.discovery,
             pace: &Unlimited,
             placer: Some(&*shared),
             left_out: &shared.options.left_out,

@@ -119,7 +119,7 @@ impl WatchHandle {
         let held = places.lock();
         WatchCounts {
             events: read(&counters.events),
-            file_stats: read(&counters.file_stats),
+            file_stats: read(&counters.file_stats) + counters.discovery.read().file_stats,
             discovered: read(&counters.discovered),
             watched: held.table.watched() as u64,
             unwatched: held.refused(),
