@@ -10,6 +10,9 @@ use std::time::Duration;
 use fusion_tests::disk::raw;
 use fusion_tests::pair::World;
 
+/// What is done, and how.
+type Step = (&'static str, fn(&Path));
+
 #[tokio::test]
 async fn one_change_after_the_other() {
     let world = World::start();
@@ -19,7 +22,7 @@ async fn one_change_after_the_other() {
     world.settle().await;
 
     let root = world.root();
-    let steps: [(&str, fn(&Path)); 12] = [
+    let steps: [Step; 12] = [
         ("create", |root| fs::write(root.join("a"), "").unwrap()),
         ("write", |root| fs::write(root.join("a"), "hello").unwrap()),
         ("append", |root| {

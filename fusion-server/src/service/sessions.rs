@@ -141,7 +141,8 @@ impl Sessions {
         };
         let joined = table.create(join, now.monotonic, now.server, effects);
         if let Ok(session) = &joined {
-            live.insert(session.id, Live::new(session, request));
+            let epoch = table.leader(&session.view).map(|leader| leader.epoch).unwrap_or_default();
+            live.insert(session.id, Live::new(session, epoch, request));
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
             view.tell(Note::Joined(session.id));

@@ -56,8 +56,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(session: &Session, request: CreateSession) -> Self {
-        let standing = Standing { role: session.role, epoch: session.epoch, over: None };
+    /// `epoch` is that of the view's leadership, whoever has it.
+    pub(super) fn new(session: &Session, epoch: LeaderEpoch, request: CreateSession) -> Self {
+        let standing = Standing { role: session.role, epoch, over: None };
         Self {
             client: request.client,
             root_uri: request.root.uri,
