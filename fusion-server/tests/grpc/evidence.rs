@@ -16,11 +16,17 @@ pub(crate) fn row(said: Said) -> pb::Evidence {
     pb::Evidence { observed_at, evidence: Some(said) }
 }
 
+/// Inode of `/`, and of every directory that lies in it.
+pub(crate) const ROOT_INODE: u64 = 1;
+pub(crate) const DIR_INODE: u64 = 2;
+
 pub(crate) fn file(path: &str, size: u64) -> pb::Evidence {
+    let in_root = path.rfind('/').is_none_or(|slash| slash == 0);
+    let parent = if in_root { ROOT_INODE } else { DIR_INODE };
     row(Said::Upsert(pb::Upsert {
         path: path.as_bytes().to_vec().into(),
         stat: Some(stat(FILE, size, 7)),
-        parent: Some(stat(DIR, 0, 1)),
+        parent: Some(stat(DIR, 0, parent)),
         atomic: true,
     }))
 }
@@ -28,7 +34,7 @@ pub(crate) fn file(path: &str, size: u64) -> pb::Evidence {
 pub(crate) fn root() -> pb::Evidence {
     row(Said::Upsert(pb::Upsert {
         path: "/".into(),
-        stat: Some(stat(DIR, 0, 1)),
+        stat: Some(stat(DIR, 0, ROOT_INODE)),
         parent: None,
         atomic: true,
     }))
@@ -44,7 +50,7 @@ pub(crate) fn scan_started() -> pb::Evidence {
         scan_id: 1,
         source: pb::ScanSource::Snapshot.into(),
         path: "/".into(),
-        root: None,
+        root: Some(pb::RootIdentity { inode: ROOT_INODE, ..Default::default() }),
     }))
 }
 

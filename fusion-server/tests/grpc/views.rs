@@ -4,7 +4,7 @@ use fusion_proto::pb;
 use fusion_proto::status::Refusal;
 use tonic::Code;
 
-use crate::evidence::{DIR, batch, file, root, row, stat};
+use crate::evidence::{DIR, DIR_INODE, batch, file, root, row, stat};
 use crate::harness::{TestServer, refusal, start};
 use crate::telling::{Lane, opening};
 
@@ -20,7 +20,7 @@ pub(crate) async fn filled() -> TestServer {
         upsert.path = b"/d/n\xff\n".to_vec().into();
     }
     if let Some(pb::evidence::Evidence::Upsert(upsert)) = &mut dir.evidence {
-        upsert.stat = Some(stat(DIR, 0, 2));
+        upsert.stat = Some(stat(DIR, 0, DIR_INODE));
     }
     let mut rows = vec![root(), dir, odd, file("/z", 1)];
     rows.extend(["a", "b", "c", "d", "e"].map(|name| file(&format!("/d/{name}"), 1)));
