@@ -11,3 +11,4 @@ pub mod compare;
 pub mod disk;
 pub mod pair;
 pub mod process;
+pub mod soak;

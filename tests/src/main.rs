@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fusion_tests::bench;
+use fusion_tests::{bench, soak};
 
 /// Load generator and soaks of Fusion. Build with --release.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ struct Args {
 enum Command {
     /// Print a table of figures beside their yardsticks.
     Bench(bench::Options),
+    /// Run the long form of a test; prints its seeds and result, and fails if anything failed.
+    Soak(soak::Options),
     /// The yardstick of ingest: a server that decodes, acknowledges and forgets. Used by `bench`.
     #[command(hide = true)]
     Sink,
@@ -27,6 +29,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Sink => bench::sink::run(),
     };
     match done {

@@ -59,7 +59,11 @@ pub(super) async fn heartbeats(options: &Options) -> Result<Line> {
             session_id: session.session_id.clone(),
             agent_time: None,
             delivered_through: None,
-            status: Some(pb::AgentStatus { realtime_ready: true, ..Default::default() }),
+            status: Some(pb::AgentStatus {
+                realtime_ready: true,
+                root_state: pb::RootState::Available.into(),
+                ..Default::default()
+            }),
             command_reports: Vec::new(),
         };
         async move {
