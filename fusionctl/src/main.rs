@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(commands::run(args));
     // What is still running after Ctrl-C must not hold up the end.
-    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),

@@ -1,5 +1,7 @@
 //! The binary as a stranger meets it, without a server.
 
+#![expect(clippy::expect_used, reason = "a test that cannot run the binary ends")]
+
 use std::process::{Command, Output};
 
 fn fusionctl(args: &[&str]) -> Output {

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::exit::Failure;
 use crate::output::Printer;
 
-use pair::Pair;
+use pair::{Interrupts, Pair};
 
 /// What was typed.
 pub(super) struct Request {
@@ -30,9 +30,10 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub(super) async fn run(request: Request, printer: &mut Printer) -> Result<(), Failure> {
     let started = now();
+    let mut interrupts = Interrupts::listen()?;
     let view = view_name(&request)?;
     let mut pair = Pair::start(&request, &view).await?;
-    let done = watch(&mut pair, &view, &request.dir, started, printer).await;
+    let done = watch(&mut pair, &mut interrupts, &view, &request.dir, started, printer).await;
     let ended = pair.end().await;
     done.and(ended)
 }
@@ -40,6 +41,7 @@ pub(super) async fn run(request: Request, printer: &mut Printer) -> Result<(), F
 /// Shows progress until the view is ready, says how to ask, and waits for the end.
 async fn watch(
     pair: &mut Pair,
+    interrupts: &mut Interrupts,
     view: &ViewName,
     dir: &Path,
     started: Instant,
@@ -52,11 +54,11 @@ async fn watch(
             say_ready(pair, dir, &info, started.elapsed(), printer)?;
         }
         failure = pair.failed() => return Err(failure),
-        () = pair::interrupted() => return Ok(()),
+        () = interrupts.next() => return Ok(()),
     }
     tokio::select! {
         failure = pair.failed() => Err(failure),
-        () = pair::interrupted() => Ok(()),
+        () = interrupts.next() => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ use fusion_core::id::ViewName;
 use fusion_server::app::{self, Server, ServerError};
 use fusion_server::config::{Config, ListenerConfig};
 use tempfile::TempDir;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -21,8 +22,8 @@ use super::progress::AgentProgress;
 /// Where a server listens unless told otherwise.
 const USUAL_GRPC: u16 = 7700;
 const USUAL_HTTP: u16 = 7701;
-/// Both end within this, or are left behind: who presses Ctrl-C does not wait.
-const END: Duration = Duration::from_millis(1_500);
+/// Each ends within this, or is left behind: who presses Ctrl-C does not wait.
+const END: Duration = Duration::from_millis(850);
 
 /// A running server and agent. Ending it ends the agent first, so that its session ends well.
 pub(super) struct Pair {
@@ -135,16 +136,33 @@ async fn until(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-pub(super) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM, from the moment this is made: one that comes while nobody waits is kept.
+pub(super) struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::refused(format!("listen for Ctrl-C: {error}")))
+        };
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// Waits for one.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 
