@@ -217,11 +217,19 @@ impl World {
     fn upsert(&mut self, agent: usize, dir: Ino, name: Name, began: Time, atomic: Option<bool>) {
         let Some(path) = self.watched_path(agent, dir).map(|path| path.join(name)) else { return };
         let Some(look) = self.look(agent, dir, name, began) else { return };
-        self.say_found(agent, &path, &look, atomic);
+        self.say_found(agent, &path, &look, atomic, false);
     }
 
-    /// Says what stands at a name; a directory that is new here is listed as well.
-    fn say_found(&mut self, agent: usize, path: &Path, look: &Look, atomic: Option<bool>) {
+    /// Says what stands at a name; a directory that is new here is listed as well, and so is one that
+    /// an event told of otherwise (`contrary`).
+    fn say_found(
+        &mut self,
+        agent: usize,
+        path: &Path,
+        look: &Look,
+        atomic: Option<bool>,
+        contrary: bool,
+    ) {
         let Some((ino, stat)) = look.found else { return };
         let unfinished = stat.kind == Kind::File && stat.nlink == 1;
         let atomic = atomic.unwrap_or(!unfinished);
@@ -229,7 +237,7 @@ impl World {
             Row::Upsert { path: path.to_tree(), stat, parent: look.parent, atomic, at: look.at };
         self.emit(agent, row);
         let known = self.agents[agent].as_ref().and_then(|who| who.watched(ino)) == Some(path);
-        if stat.kind == Kind::Directory && !known {
+        if stat.kind == Kind::Directory && (contrary || !known) {
             self.discover(agent, ino, path);
         }
     }
@@ -245,7 +253,7 @@ impl World {
         let Some(path) = self.watched_path(agent, dir).map(|path| path.join(name)) else { return };
         let Some(look) = self.look(agent, dir, name, began) else { return };
         if look.found.is_some() {
-            return self.say_found(agent, &path, &look, None);
+            return self.say_found(agent, &path, &look, None, true);
         }
         let row = Row::Remove { path: path.to_tree(), parent: look.parent, at: look.at };
         self.emit(agent, row);
@@ -268,8 +276,8 @@ impl World {
         }
         match (before.found, after.found) {
             (Some(_), _) => {
-                self.say_found(agent, &from_path, &before, None);
-                self.say_found(agent, &to_path, &after, None);
+                self.say_found(agent, &from_path, &before, None, true);
+                self.say_found(agent, &to_path, &after, None, true);
             }
             (None, None) => {
                 let path = from_path.to_tree();

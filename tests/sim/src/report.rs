@@ -12,8 +12,8 @@ const SHOWN: usize = 8;
 pub enum Property {
     /// 1: the view equals the storage after the horizon, K audits and an empty relist queue.
     Convergence,
-    /// 1, R6: all names are right after one audit and its relists.
-    NamesAfterOne,
+    /// Where one watched host on local storage does everything, all names are right without an audit.
+    NoAuditNeeded,
     /// 1: the relist queue becomes empty.
     RelistQueue,
     /// 2: no entry comes back by older evidence.
@@ -90,6 +90,12 @@ pub struct Report {
     pub ordered: u64,
     /// The most that one schedule ordered, in hundredths per operation.
     pub most_ordered: u64,
+    /// How often a name was wrong after one audit and its relists (late spools: after those again).
+    pub missed_names: u64,
+    /// Entries that came, while things happened, where nothing of the kind stood any more.
+    pub invented: u64,
+    /// Entries confirmed by realtime evidence that went while they stood there (within the horizon).
+    pub killed: u64,
     /// How often a view was held against the storage while things happened.
     pub samples: u64,
     /// How many names were wrong then, in sum.
@@ -105,6 +111,9 @@ impl Report {
         self.evidence += other.evidence;
         self.operations += other.operations;
         self.converged_before += other.converged_before;
+        self.missed_names += other.missed_names;
+        self.invented += other.invented;
+        self.killed += other.killed;
         self.samples += other.samples;
         self.wrong_names += other.wrong_names;
         self.converged_after_one += other.converged_after_one;
@@ -134,14 +143,17 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "converged before an audit: {:.2} %, after one: {:.2} %",
+            "converged before an audit: {:.2} %, after one: {:.2} %; names wrong after one: {} times",
             100.0 * of(self.converged_before, self.schedules),
-            100.0 * of(self.converged_after_one, self.schedules)
+            100.0 * of(self.converged_after_one, self.schedules),
+            self.missed_names
         )?;
         writeln!(
             f,
-            "wrong names at a moment while things happen: {:.4}",
-            of(self.wrong_names, self.samples)
+            "while things happen: {:.4} wrong names at a moment; {} came too late, {} went too soon",
+            of(self.wrong_names, self.samples),
+            self.invented,
+            self.killed
         )?;
         writeln!(
             f,

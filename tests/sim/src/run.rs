@@ -22,6 +22,9 @@ pub(crate) struct Outcome {
     pub(crate) failure: Option<Failure>,
     pub(crate) converged_before: bool,
     pub(crate) converged_after_one: bool,
+    pub(crate) missed_names: u64,
+    pub(crate) invented: u64,
+    pub(crate) killed: u64,
     pub(crate) samples: u64,
     pub(crate) wrong_names: u64,
     pub(crate) evidence: u64,
@@ -39,6 +42,9 @@ pub(crate) fn run_schedule(plan: &Schedule, trace: bool) -> Outcome {
             failure: world.failure.take(),
             converged_before,
             converged_after_one,
+            missed_names: world.missed_names,
+            invented: world.invented,
+            killed: world.killed,
             samples: world.samples,
             wrong_names: world.wrong_names,
             evidence: world.server.applied,
@@ -67,6 +73,10 @@ impl World {
         self.heal();
         self.run_until(self.plan.end + 21 * SEC + 2 * HORIZON);
         let before = compare(self.server.reader(), &self.storage).is_ok();
+        if self.plan.seen && wrong_names(self.server.reader(), &self.storage) > 0 {
+            let why = compare(self.server.reader(), &self.storage).err().unwrap_or_default();
+            self.fail(Property::NoAuditNeeded, why);
+        }
         let after_one = self.audits_all(Property::Convergence);
         if self.failure.is_none() && self.is_late() {
             self.deliver_late();
@@ -104,7 +114,7 @@ impl World {
             if audit == 0 {
                 self.run_until(self.now + 2 * HORIZON + 5 * SEC);
                 after_one = compare(self.server.reader(), &self.storage).is_ok();
-                self.check_names();
+                self.missed_names += u64::from(!self.names_after_one());
             } else {
                 self.run_until(self.now + chance.between(0, 90 * SEC));
             }
@@ -117,16 +127,13 @@ impl World {
         after_one
     }
 
-    /// After one audit and its relists every name has to be right: whatever changes a name changes its
-    /// directory, and R6 and "settled" see to it that no changed directory is skipped. Only what is
-    /// rewritten in place may wait for its deep turn (R9).
-    fn check_names(&mut self) {
+    /// Whether all names are right after one audit and its relists: whatever changes a name changes its
+    /// directory, and R6 and "settled" see to it that no changed directory is skipped. Only what was
+    /// rewritten in place may wait for its deep turn (R9). A figure and no failure, because two
+    /// changes in one tick may hide a name from a view that could not calibrate its clock.
+    fn names_after_one(&mut self) -> bool {
         self.run_until(self.now + SETTLE);
-        let wrong = wrong_names(self.server.reader(), &self.storage);
-        if wrong > 0 && self.failure.is_none() {
-            let why = compare(self.server.reader(), &self.storage).err().unwrap_or_default();
-            self.fail(Property::NamesAfterOne, format!("{wrong} wrong names, first {why}"));
-        }
+        wrong_names(self.server.reader(), &self.storage) == 0
     }
 
     /// One scan of everything, until its end has been applied and nothing is on its way.

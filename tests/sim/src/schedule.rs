@@ -93,6 +93,9 @@ pub(crate) struct Schedule {
     pub(crate) seed: u64,
     pub(crate) settings: Settings,
     pub(crate) hosts: Vec<HostPlan>,
+    /// One host with an agent on local storage does everything, after its watches are in place:
+    /// realtime evidence alone has to do. (With two, one may move what the other watches.)
+    pub(crate) seen: bool,
     /// Sorted by time.
     pub(crate) ops: Vec<Op>,
     /// Sorted by time.

@@ -10,10 +10,14 @@ use fusion_core::view::Order;
 use crate::dice::Tag;
 use crate::lane::Which;
 use crate::name::Path;
+use crate::report::Property;
 use crate::row::{Row, path_of};
 use crate::scan::Errand;
 use crate::storage::{MS, SEC, Time};
 use crate::world::{Event, World};
+
+/// So often in a row the view may ask to be woken up and then have nothing to do.
+const IDLE_POLLS: u64 = 1_000;
 
 impl World {
     // === Lanes ===
@@ -117,11 +121,17 @@ impl World {
         }
         self.server.tick(self.clock());
         self.check_changes(None);
+        let mut idle = self.server.fresh.is_empty();
         if let Some(leader) = self.server.leader {
             let orders = self.server.orders(self.clock(), 16);
+            idle &= orders.is_empty();
             for order in orders {
                 self.pass_on(leader, order);
             }
+        }
+        self.idle_polls = if idle { self.idle_polls + 1 } else { 0 };
+        if self.idle_polls > IDLE_POLLS {
+            return self.fail(Property::Liveness, "the view wakes up and has nothing to do".into());
         }
         self.arm_poll();
     }

@@ -176,29 +176,43 @@ impl World {
         self.fail(property, wrong(what, path));
     }
 
-    /// While things happen, evidence may be wrong within the horizon, but not beyond it.
+    /// While things happen, evidence may be wrong within the horizon, but not beyond it. What is wrong
+    /// within it is counted.
     fn check_live(&mut self, change: &Change, row: &Row) {
         let looked = row.looked_at().as_nanos();
         match &change.kind {
             ChangeKind::Removed { path, stat, .. } => {
-                let bound = bound_since(&self.storage, path);
-                match bound {
-                    None => {
-                        self.gone.insert(path.clone(), (stat.inode, looked));
-                    }
-                    Some((since, ino)) => {
-                        let same = self.storage.stat(ino).inode == stat.inode;
-                        let older = looked + HORIZON + 2 * SEC < since;
-                        let confirmed = self.confirmed.get(path).is_some_and(|at| *at > since);
-                        if same && older && confirmed && kills(change, row) {
-                            let what = format!("{path}, there since {}, by {row}", seconds(since));
-                            self.fail(Property::NoFalseDeath, what);
-                        }
-                    }
-                }
+                self.check_death(path, stat, looked, row, kills(change, row));
             }
-            ChangeKind::Created { path, stat, .. } => self.check_ghost(path, stat, looked, row),
+            ChangeKind::Created { path, stat, .. } => {
+                self.check_ghost(path, stat, looked, row);
+                self.count_invented(path, stat);
+            }
+            ChangeKind::Moved { to, stat, .. } => self.count_invented(to, stat),
             _ => {}
+        }
+    }
+
+    fn count_invented(&mut self, path: &TreePath, stat: &Stat) {
+        let truth = bound_since(&self.storage, path);
+        let there = truth.is_some_and(|(_, ino)| self.storage.stat(ino).inode == stat.inode);
+        self.invented += u64::from(!there);
+    }
+
+    fn check_death(&mut self, path: &TreePath, stat: &Stat, looked: Time, row: &Row, kills: bool) {
+        let Some((since, ino)) = bound_since(&self.storage, path) else {
+            self.gone.insert(path.clone(), (stat.inode, looked));
+            return;
+        };
+        let same = self.storage.stat(ino).inode == stat.inode;
+        let confirmed = self.confirmed.get(path).is_some_and(|at| *at > since);
+        if !(same && confirmed && kills) {
+            return;
+        }
+        self.killed += 1;
+        if looked + HORIZON + 2 * SEC < since {
+            let what = format!("{path}, there since {}, by {row}", seconds(since));
+            self.fail(Property::NoFalseDeath, what);
         }
     }
 

@@ -106,7 +106,13 @@ pub(crate) struct World {
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) failure: Option<Failure>,
     pub(crate) done_ops: u64,
+    /// Entries that came where nothing of the kind stood any more, and confirmed entries that went
+    /// while they stood there.
+    pub(crate) invented: u64,
+    pub(crate) killed: u64,
+    pub(crate) idle_polls: u64,
     pub(crate) samples: u64,
+    pub(crate) missed_names: u64,
     pub(crate) wrong_names: u64,
     /// What was seen gone: its inode number, and when that was looked at.
     pub(crate) gone: BTreeMap<TreePath, (u64, Time)>,
@@ -152,7 +158,11 @@ impl World {
             trace: trace.then(Vec::new),
             failure: None,
             done_ops: 0,
+            invented: 0,
+            killed: 0,
+            idle_polls: 0,
             samples: 0,
+            missed_names: 0,
             wrong_names: 0,
             plan,
         }

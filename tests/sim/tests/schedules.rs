@@ -11,7 +11,14 @@ fn every_schedule_converges() {
     println!("{report}");
     assert_eq!(report.schedules, SCHEDULES);
     assert!(report.failures.is_empty(), "replay with `fusion-sim run --seed …`:\n{report}");
-    assert!(report.converged_after_one * 100 >= report.schedules * 96, "{report}");
+    // How far a rule may get worse before somebody has to look: see the mutants in
+    // docs/simulator.md. The figures of these seeds are the same on every machine.
+    let of = |part: u64| part as f64 / SCHEDULES as f64;
+    assert!(of(report.missed_names) <= 0.001, "names wrong after one audit\n{report}");
+    assert!(of(report.killed) <= 0.0015, "confirmed entries went too soon\n{report}");
+    assert!(of(report.invented) <= 0.36, "entries came too late\n{report}");
+    assert!(of(report.converged_before) >= 0.75, "{report}");
+    assert!(of(report.converged_after_one) >= 0.99, "{report}");
 }
 
 #[test]
