@@ -20,6 +20,12 @@ impl View {
         if settings.accept_root || self.state.ledger.root.accepted {
             return true;
         }
+        // Before the first whole scan the top level is what events happened to tell of: an entry
+        // made a moment ago need not be among those that the identity names.
+        let ledger = &self.state.ledger;
+        if ledger.last_snapshot.or(ledger.last_audit).is_none() {
+            return true;
+        }
         let Some(root) = self.state.tree.dir(PathRef::ROOT) else { return true };
         let tree = &self.state.tree;
         let is_empty = tree.children(root, None, 0, |_, _| {}) != Some(true);
