@@ -163,7 +163,8 @@ impl Default for WatchOptions {
 pub struct WatchCounts {
     /// Kernel events read.
     pub events: u64,
-    /// Entries whose stat was taken because of an own event; listings of discovery not included.
+    /// Entries whose stat was taken because of an own event, those of directories that appeared
+    /// included.
     pub file_stats: u64,
     /// Directories listed because they appeared.
     pub discovered: u64,

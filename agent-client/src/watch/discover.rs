@@ -148,19 +148,23 @@ impl Interpreter {
 
     /// Notes that a directory is listed, and adds what is below it.
     fn go_below(&mut self, job: &Job, file: FileId) {
+        // Sorted by name, as the listing is.
+        let found: Vec<TreePath> = self.discovery.reader.subdirectories().collect();
         let mut held = self.shared.places.lock();
         let node = held.table.find(job.path.as_ref());
         let node = node.filter(|node| held.table.file_of(*node) == Some(file));
         if let Some(node) = node {
+            let is_found =
+                |name: &[u8]| found.binary_search_by(|path| last(path).cmp(name)).is_ok();
             held.table.set_content(node, Content::Listed);
-            if job.is_displaced {
-                held.table.pass_on_due(node);
+            held.table.pass_on_due(node, |name| !job.is_displaced && is_found(name));
+            for child in self.moves.left(node) {
+                held.table.set_content(child, Content::Due);
             }
         }
         let Some(run) = self.discovery.runs.front_mut() else { return };
-        for path in self.discovery.reader.subdirectories() {
-            let name = path.as_ref().split_last().map(|(_, name)| Arc::from(name));
-            let parent = node.zip(name);
+        for path in found {
+            let parent = node.map(|node| (node, Arc::from(last(&path))));
             run.jobs.push(Job { parent, path, is_displaced: job.is_displaced });
         }
     }
@@ -178,6 +182,10 @@ impl Interpreter {
     }
 }
 
+fn last(path: &TreePath) -> &[u8] {
+    path.as_ref().split_last().map_or(b"", |(_, name)| name)
+}
+
 impl Placer for Shared {
     fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, _stat: &Stat) {
         self.places.lock().place(&self.root, path, directory, id);
@@ -185,13 +193,12 @@ impl Placer for Shared {
 }
 
 impl Shared {
-    /// Whether a file is one of the directories above a path, as far as they are watched.
+    /// Whether a directory is one of those above a path: only a bind mount makes that so. Asks the
+    /// disk and not the table, which may be behind it.
     fn is_above(&self, path: &TreePath, file: FileId) -> bool {
-        let held = self.places.lock();
-        let mut next = path.as_ref().split_last();
+        let mut next = path.as_ref().split_last().filter(|_| self.root.crosses_mounts());
         while let Some((parent, _)) = next {
-            let node = held.table.find(parent);
-            if node.and_then(|node| held.table.file_of(node)) == Some(file) {
+            if self.root.reach(parent).is_ok_and(|reached| reached.id == file) {
                 return true;
             }
             next = parent.split_last();

@@ -66,6 +66,12 @@ impl Moves {
         Some(self.halves.remove(at))
     }
 
+    /// Directories that left this one and have not arrived yet.
+    pub(super) fn left(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        let left = self.halves.iter().filter(move |half| half.from.node == node);
+        left.filter_map(|half| half.child)
+    }
+
     /// A whole rename. One that goes on where the last one ended makes one of both; gives the name
     /// in between then, where something may have stood before, or may stand now.
     pub(super) fn push_rename(&mut self, rename: Rename) -> Option<End> {

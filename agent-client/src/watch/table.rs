@@ -192,11 +192,13 @@ impl Table {
         false
     }
 
-    /// A directory that was due is listed; what is below it is due now.
-    pub(super) fn pass_on_due(&mut self, id: NodeId) {
+    /// A directory was listed: its children that `is_known` does not name are due. They were told of
+    /// as being here, and are somewhere else by now, or are to be listed anew.
+    pub(super) fn pass_on_due(&mut self, id: NodeId, is_known: impl Fn(&[u8]) -> bool) {
         let children = self.node(id).and_then(|node| node.children.as_ref());
-        let children: Vec<u32> = children.into_iter().flat_map(|of| of.values()).copied().collect();
-        for child in children {
+        let children = children.into_iter().flat_map(|children| children.iter());
+        let due = children.filter(|(name, _)| !is_known(name)).map(|(_, child)| *child);
+        for child in due.collect::<Vec<u32>>() {
             self.nodes[child as usize].content = Content::Due;
         }
     }
@@ -422,6 +424,22 @@ mod tests {
         let again = table.find_or_make(path("/z").as_ref());
         assert!(again != c && !table.is_live(c), "a place is reused under another generation");
         assert_eq!(table.watched(), 1);
+    }
+
+    #[test]
+    fn what_is_due_is_due_with_all_below_it_until_it_is_listed() {
+        let mut table = table(&["/a", "/a/b", "/a/b/c", "/a/d"]);
+        let [a, b, c, d] = [1, 2, 3, 4].map(|watch| table.by_watch(watch).unwrap());
+        table.set_content(a, Content::Due);
+        assert!(table.is_due(c) && !table.is_due(ROOT));
+        table.set_content(a, Content::Listed);
+        table.pass_on_due(a, |name| name == b"d");
+        assert!(table.is_due(b) && table.is_due(c) && !table.is_due(d) && !table.is_due(a));
+        table.set_content(d, Content::Listed);
+        table.set_watch(d, 4, file(4), 0);
+        assert_eq!(table.watched_at(d).unwrap().content, Content::Listed);
+        table.set_watch(d, 4, file(9), 0);
+        assert_eq!(table.watched_at(d).unwrap().content, Content::Elsewhere, "another directory");
     }
 
     #[test]

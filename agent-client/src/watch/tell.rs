@@ -271,7 +271,9 @@ impl Interpreter {
             if rename.child.is_some_and(|child| held.table.file_of(child) != Some(file)) {
                 return None;
             }
-            rename.child.and_then(|child| held.table.watched_at(child)).map(|it| it.content)
+            let content = rename.child.and_then(|child| held.table.watched_at(child));
+            let is_due = held.table.is_due(rename.from.node);
+            content.map(|it| if is_due { Content::Due } else { it.content })
         };
         self.outlet.emit(WatchEvidence::Rename {
             from: from_path,

@@ -100,11 +100,21 @@ impl Tree {
         }
     }
 
+    /// Ancestors are never made up (R1): what is in no known directory is not taken.
     fn put(&mut self, path: &[u8], stat: Stat) {
+        if !self.is_below_a_directory(path) {
+            return;
+        }
         if stat.kind != Kind::Directory {
             self.remove(path);
         }
         self.0.insert(path.to_vec(), stat);
+    }
+
+    fn is_below_a_directory(&self, path: &[u8]) -> bool {
+        let slash = path.len() - last_name(path).len() - 1;
+        let parent = self.0.get(&path[..slash.max(1)]);
+        path == b"/" || parent.is_some_and(|stat| stat.kind == Kind::Directory)
     }
 
     fn remove(&mut self, path: &[u8]) {
@@ -123,8 +133,10 @@ impl Tree {
         while let Some(child) = self.first_below(&below) {
             moved.extend(self.0.remove_entry(&child));
         }
-        for (path, stat) in moved {
-            self.0.insert([to, &path[from.len()..]].concat(), stat);
+        if self.is_below_a_directory(to) {
+            for (path, stat) in moved {
+                self.0.insert([to, &path[from.len()..]].concat(), stat);
+            }
         }
     }
 

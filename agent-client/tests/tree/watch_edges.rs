@@ -24,8 +24,10 @@ fn a_budget_is_kept_and_what_is_not_watched_is_counted() {
     assert_eq!((counts.watched, counts.unwatched, counts.limit), (10, 21, 10));
     fs::write(tree.at("in-the-root"), "x").unwrap();
     assert!(tree.eventually(|tree| tree.said().contains(&"upsert /in-the-root".to_owned())));
-    let new = tree.at("new/deep");
-    fs::create_dir_all(new).unwrap();
+    // It comes whole: what happens in it once it is listed, nobody watches.
+    let whole = tree.outside().join("new");
+    fs::create_dir_all(whole.join("deep")).unwrap();
+    fs::rename(whole, tree.at("new")).unwrap();
     tree.level("a directory that appears is listed even if it cannot be watched");
     assert_eq!(tree.watcher().handle().counts().watched, 10);
 }
