@@ -6,6 +6,7 @@
 //! session leave an end state. Tested by `session/tests.rs`: cases and random interleavings.
 
 mod ended;
+mod restore;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::id::{AgentId, InstanceId, LeaderEpoch, SessionId, SpoolId, ViewName};
 use crate::time::{Monotonic, ServerTime};
 
+pub use restore::SavedSession;
 pub use table::SessionTable;
 
 /// Who calls: a session belongs to the principal that made it and is unknown to any other.

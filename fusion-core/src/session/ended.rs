@@ -45,6 +45,17 @@ impl EndedSessions {
         if state != SessionState::Ended {
             self.recent.push_back(now);
         }
+        self.remember_old(session, state, now, ended_at);
+    }
+
+    /// The same for a session that did not end just now.
+    pub(super) fn remember_old(
+        &mut self,
+        session: Session,
+        state: SessionState,
+        now: Monotonic,
+        ended_at: ServerTime,
+    ) {
         self.order.push_back((now, session.id));
         self.by_id.insert(session.id, EndedSession { session, state, ended_at });
         self.forget(now);

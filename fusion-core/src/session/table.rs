@@ -15,12 +15,12 @@ use super::{
 
 /// The sessions of one view.
 #[derive(Debug)]
-struct Members {
-    rules: ViewRules,
-    leader: Option<SessionId>,
+pub(super) struct Members {
+    pub(super) rules: ViewRules,
+    pub(super) leader: Option<SessionId>,
     /// By standing, oldest first.
-    order: BTreeMap<u64, SessionId>,
-    by_agent: HashMap<AgentId, SessionId>,
+    pub(super) order: BTreeMap<u64, SessionId>,
+    pub(super) by_agent: HashMap<AgentId, SessionId>,
 }
 
 /// All sessions of a server. Every call takes the time and first ends what has expired by then, so
@@ -28,11 +28,11 @@ struct Members {
 #[derive(Debug)]
 pub struct SessionTable {
     settings: SessionSettings,
-    live: HashMap<SessionId, Session>,
-    views: BTreeMap<ViewName, Members>,
-    deadlines: BTreeSet<(Monotonic, SessionId)>,
-    ended: EndedSessions,
-    next_standing: u64,
+    pub(super) live: HashMap<SessionId, Session>,
+    pub(super) views: BTreeMap<ViewName, Members>,
+    pub(super) deadlines: BTreeSet<(Monotonic, SessionId)>,
+    pub(super) ended: EndedSessions,
+    pub(super) next_standing: u64,
 }
 
 impl SessionTable {

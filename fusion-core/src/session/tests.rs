@@ -339,3 +339,85 @@ proptest! {
         }
     }
 }
+
+/// The table of the next life of the server, with what was kept of this one.
+fn restarted(world: &World) -> SessionTable {
+    let mut table = SessionTable::new(SessionSettings::default());
+    let last_epoch = world.table.last_epoch(&view());
+    table.set_view(&view(), ViewRules { last_epoch, ..ViewRules::default() });
+    for session in world.table.of_view(&view(), 0) {
+        assert!(table.restore(session.save(), Monotonic::default()), "{session:?}");
+    }
+    table
+}
+
+#[test]
+fn sessions_survive_a_restart_with_their_standing() {
+    let mut world = World::new(ViewRules::default());
+    let first = world.join("a", 1).unwrap();
+    let second = world.join("b", 2).unwrap();
+    let third = world.join("c", 3).unwrap();
+    world.end(first.id).unwrap();
+    world.table = restarted(&world);
+    world.now = Monotonic::default();
+    let leader = world.beat(second.id).unwrap();
+    assert_eq!((leader.role, leader.epoch), (Role::Leader, LeaderEpoch(2)));
+    assert_eq!(world.beat(third.id).unwrap().role, Role::Follower);
+    let fourth = world.join("d", 4).unwrap();
+    assert!(fourth.standing() > third.standing());
+    world.end(second.id).unwrap();
+    assert_eq!(world.leader(), Some(third.id), "the order of standing is kept");
+    assert_eq!(world.beat(third.id).unwrap().epoch, LeaderEpoch(3), "no epoch is given twice");
+}
+
+#[test]
+fn timers_start_anew_after_a_restart() {
+    let mut world = World::new(ViewRules::default());
+    let session = world.join("a", 1).unwrap();
+    world.pass(timeout() - SECOND);
+    let table = restarted(&world);
+    world.table = table;
+    world.now = Monotonic::default().plus(timeout());
+    assert!(world.beat(session.id).is_ok());
+}
+
+#[test]
+fn what_contradicts_the_table_is_not_restored() {
+    let mut world = World::new(ViewRules::default());
+    let leader = world.join("a", 1).unwrap().save();
+    let start = Monotonic::default();
+    let mut table = restarted(&world);
+    let other = SessionId::new(Uuid::from_u128(99));
+    let free = SavedSession {
+        id: other,
+        agent: AgentId::new("b").unwrap(),
+        epoch: LeaderEpoch::default(),
+        standing: 7,
+        ..leader.clone()
+    };
+    let wrong = [
+        leader.clone(),
+        SavedSession { agent: leader.agent.clone(), ..free.clone() },
+        SavedSession { standing: leader.standing, ..free.clone() },
+        SavedSession { epoch: LeaderEpoch(1), ..free.clone() },
+        SavedSession { epoch: LeaderEpoch(9), ..free.clone() },
+        SavedSession { view: ViewName::new("other").unwrap(), ..free.clone() },
+    ];
+    for saved in wrong {
+        assert!(!table.restore(saved.clone(), start), "{saved:?}");
+    }
+    assert!(table.restore(free, start));
+}
+
+#[test]
+fn causes_survive_a_restart() {
+    let mut world = World::new(ViewRules::default());
+    let session = world.join("a", 1).unwrap();
+    world.evict(session.id).unwrap();
+    let mut table = restarted(&world);
+    let ended = world.table.get_ended(session.id).unwrap();
+    table.restore_ended(ended.session.save(), ended.state, ended.ended_at, Monotonic::default());
+    world.table = table;
+    assert_eq!(world.beat(session.id).unwrap_err().cause, ObsoleteCause::Evicted);
+    assert_eq!(world.table.recovery_spread(world.now), Duration::ZERO, "it did not end just now");
+}
