@@ -141,7 +141,13 @@ pub(crate) struct Script {
 }
 
 /// Runs the bytes; says what does not hold.
+#[allow(dead_code, reason = "who wants the changes plays the bytes")]
 pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
+    play(bytes).map(drop)
+}
+
+/// Runs the bytes, and hands out the changes; says what does not hold.
+pub(crate) fn play(bytes: &[u8]) -> Result<Vec<Change>, String> {
     let settings = ViewSettings {
         held_max: 4,
         accept_root: bytes.len().is_multiple_of(2),
@@ -163,7 +169,11 @@ pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
         return Err("revisions are out of order".to_owned());
     }
     let (left, right) = (script.view.dump(), replayed.dump());
-    if left == right { Ok(()) } else { Err(format!("replay differs:\n{left}\n---\n{right}")) }
+    if left == right {
+        Ok(script.changes)
+    } else {
+        Err(format!("replay differs:\n{left}\n---\n{right}"))
+    }
 }
 
 fn session(agent: u8) -> SessionId {
