@@ -26,8 +26,9 @@ use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
 use crate::service::ingest::Ingest;
 use crate::service::sessions::Sessions;
-use crate::service::views::Views;
+use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
+use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
 
 /// How long a connection without a call may stay when the server goes down.
@@ -43,6 +44,8 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
     /// The source of ids.
     pub ids: Arc<dyn Ids>,
+    /// What survives.
+    pub stores: Stores,
 }
 
 /// Why a server did not start, or did not end well.
@@ -85,6 +88,7 @@ impl Deps {
             http: listen("HTTP", config.http.address).await?,
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
+            stores: Stores::memory(),
         })
     }
 }
@@ -115,33 +119,31 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids } = deps;
-    let address = |listener: &TcpListener, what| {
-        listener.local_addr().map_err(|source| {
-            let address = SocketAddr::from(([0, 0, 0, 0], 0));
-            ServerError::Listen { what, address, source }
-        })
-    };
+    let Deps { grpc, http, clock, ids, stores } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     if let Some(dir) = &config.data_dir {
         address_file::check_dir(dir)?;
     }
 
-    let metrics = Metrics::new().map_err(|error| ServerError::Start(error.to_string()))?;
+    let metrics = Metrics::new().map_err(not_started)?;
     let draining = CancellationToken::new();
     let end_views = CancellationToken::new();
 
+    let tasks = Tasks::default();
     let (failed, failures) = mpsc::unbounded_channel();
-    let views = Views::new(
-        Arc::clone(&config),
-        Arc::clone(&clock),
-        Arc::clone(&ids),
-        metrics.clone(),
-        end_views.clone(),
+    let views = Views::new(ViewsDeps {
+        config: Arc::clone(&config),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        stores: stores.clone(),
+        tasks: tasks.clone(),
+        end: end_views.clone(),
         failed,
-    );
+    });
+    let loaded = views.load().map_err(not_started)?;
     for name in config.views.keys() {
-        views.get_or_create(name).map_err(|refusal| ServerError::Start(refusal.to_string()))?;
+        views.get_or_create(name).map_err(not_started)?;
     }
     let sessions = Sessions::new(
         Arc::clone(&config),
@@ -149,7 +151,9 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         Arc::clone(&clock),
         Arc::clone(&ids),
         metrics.clone(),
+        Saver::begin(Arc::clone(&stores.state)).map_err(not_started)?,
     );
+    sessions.restore(&stores, &loaded).map_err(not_started)?;
     let ingest = Ingest::new(
         sessions.clone(),
         views.clone(),
@@ -158,7 +162,6 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         metrics.clone(),
         draining.clone(),
     );
-    let tasks = Tasks::default();
     let busy = watch::Sender::new(0);
     let services = Services { sessions, ingest, views, ids, clock, metrics, tasks, busy, draining };
     let health = Health::default();
@@ -173,6 +176,15 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         failures,
         end_views,
     })
+}
+
+fn not_started(error: impl std::fmt::Display) -> ServerError {
+    ServerError::Start(error.to_string())
+}
+
+fn address(listener: &TcpListener, what: &'static str) -> Result<SocketAddr, ServerError> {
+    let address = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| ServerError::Listen { what, address, source })
 }
 
 impl Server {
@@ -269,7 +281,7 @@ fn begin_tasks(
     tasks.spawn("view health", health.clone().follow(views));
     tasks.spawn("view supervisor", async move {
         while let Some(failed) = failures.recv().await {
-            sessions.restart_view(failed);
+            sessions.restart_view(failed).await;
         }
     });
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod ids;
 pub mod ops;
+pub mod stores;
 
 mod grpc;
 mod service;

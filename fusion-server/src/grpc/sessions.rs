@@ -19,7 +19,7 @@ impl SessionService for Handler {
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let asked = CreateSession::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        let created = self.0.sessions.create(asked)?;
+        let created = self.0.sessions.create(asked).await?;
         about(None, Some(created.session));
         Ok(Response::new(self.0.sendable((&created).try_into())?))
     }
@@ -39,7 +39,7 @@ impl SessionService for Handler {
                 return Err(error.into());
             }
         };
-        let answer = self.0.sessions.beat(beat)?;
+        let answer = self.0.sessions.beat(beat).await?;
         Ok(Response::new((&answer).into()))
     }
 

@@ -87,6 +87,10 @@ metrics! {
         "Commands to leaders by what became of them: given, done, failed, lapsed; and reports refused.";
     view_panics: IntCounterVec = "fusion_view_panics_total" ["view"] NONE,
         "Views that were begun anew because their task panicked: bugs.";
+    commit_duration: HistogramVec = "fusion_store_commit_duration_seconds" ["view"] BATCH,
+        "Time from the append of a record to its being durable.";
+    store_failing: IntGaugeVec = "fusion_store_failing" ["view"] NONE,
+        "1 while the log of a view cannot be written, so that the view takes no evidence.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

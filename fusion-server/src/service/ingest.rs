@@ -188,7 +188,9 @@ impl Ingest {
         let traceparent = telemetry::traceparent(&span);
         let witness =
             Witness { agent: session.agent.clone(), session: session.id, epoch: header.epoch };
-        let push = Push { lane: key.clone(), witness, batch, span };
+        let BatchHeader { correlation, causation, .. } = header;
+        let lane = key.clone();
+        let push = Push { lane, witness, batch, correlation, causation, span };
         let outcome = view.push(push).await.map_err(|gone| self.gone(session.id, &gone))?;
         Ok(Waiting { sequence, arrived, traceparent, outcome })
     }

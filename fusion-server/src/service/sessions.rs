@@ -9,7 +9,9 @@
 
 mod effects;
 mod list;
+mod record;
 mod root;
+mod saved;
 mod standing;
 
 use std::collections::HashMap;
@@ -38,6 +40,7 @@ use super::views::Views;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
+use crate::stores::{SavePoint, Saver};
 use crate::task::view::{Note, ViewFailed, ViewHandle};
 
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
@@ -61,6 +64,7 @@ struct Shared {
     metrics: Metrics,
     /// Tells lists of sessions of this server from those of another.
     id: Uuid,
+    saver: Saver,
     draining: AtomicBool,
     state: Mutex<State>,
     /// The next expiry may have come nearer.
@@ -87,6 +91,7 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         metrics: Metrics,
+        saver: Saver,
     ) -> Self {
         let settings = SessionSettings {
             timeout_min: config.session.timeout_min,
@@ -99,7 +104,8 @@ impl Sessions {
             effects: Vec::new(),
         });
         let (id, draining, earlier) = (ids.draw(), AtomicBool::new(false), Notify::new());
-        let shared = Shared { config, views, clock, ids, metrics, id, draining, state, earlier };
+        let shared =
+            Shared { config, views, clock, ids, metrics, id, saver, draining, state, earlier };
         Self { shared: Arc::new(shared) }
     }
 
@@ -108,8 +114,14 @@ impl Sessions {
         Principal::anonymous()
     }
 
-    /// Begins a session; its view is made if need be and allowed.
-    pub(crate) fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
+    /// Begins a session; its view is made if need be and allowed. It is durable when this returns.
+    pub(crate) async fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
+        let (created, point) = self.join(request)?;
+        self.durable(point).await?;
+        Ok(created)
+    }
+
+    fn join(&self, request: CreateSession) -> Result<(CreatedSession, SavePoint), Refusal> {
         self.refuse_when_draining()?;
         let view = self.shared.views.get_or_create(&request.view)?;
         root::check(&view, &request.root.identity)?;
@@ -142,13 +154,17 @@ impl Sessions {
         let joined = table.create(join, now.monotonic, now.server, effects);
         if let Ok(session) = &joined {
             let epoch = table.leader(&session.view).map(|leader| leader.epoch).unwrap_or_default();
-            live.insert(session.id, Live::new(session, epoch, request));
+            let said = report(None, None);
+            let mut begun = Live::new(session, epoch, request.client, request.root.uri, said);
+            begun.saved.point = self.save(session, &begun, None);
+            live.insert(session.id, begun);
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
             view.tell(Note::Joined(session.id));
         }
         self.carry_out(&mut state);
         let session = joined.map_err(refused_join)?;
+        let point = state.live.get(&session.id).map(|live| live.saved.point).unwrap_or_default();
         let created = CreatedSession {
             session: session.id,
             info: list::live_info(&session, state.live.get(&session.id)),
@@ -164,11 +180,18 @@ impl Sessions {
             view = %session.view, agent = %session.agent, session = %session.id,
             host = session.host, role = ?session.role, epoch = session.epoch.0, "session created"
         );
-        Ok(created)
+        Ok((created, point))
     }
 
-    /// Keeps a session alive and takes what its agent says of itself.
-    pub(crate) fn beat(&self, request: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+    /// Keeps a session alive and takes what its agent says of itself. The role that it is told is
+    /// durable.
+    pub(crate) async fn beat(&self, request: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
+        let (answer, point) = self.hear(request)?;
+        self.durable(point).await?;
+        Ok(answer)
+    }
+
+    fn hear(&self, request: Heartbeat) -> Result<(HeartbeatAnswer, SavePoint), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, live, effects } = &mut *state;
@@ -181,18 +204,17 @@ impl Sessions {
                 (commands, reports_refused) =
                     self.command(&view, session, &request.reports, now.monotonic);
                 let report = report(live.status.as_ref(), request.delivered_through);
+                self.save_report(session, live, &report);
                 view.tell(Note::Heard(session.agent.clone(), report));
             }
         }
         self.carry_out(&mut state);
+        let point = state.live.get(&id).map(|live| live.saved.point).unwrap_or_default();
         let session = beaten.map_err(|obsolete| self.obsolete(&mut state, obsolete, now))?;
-        Ok(HeartbeatAnswer {
-            server_time: now.server,
-            role: session.role,
-            leader_epoch: current_epoch(&state, &session),
-            commands,
-            reports_refused,
-        })
+        let leader_epoch = current_epoch(&state, &session);
+        let (server_time, role) = (now.server, session.role);
+        let answer = HeartbeatAnswer { server_time, role, leader_epoch, commands, reports_refused };
+        Ok((answer, point))
     }
 
     /// Takes a session's reports; what it is to do, and whose reports are refused.
@@ -216,20 +238,26 @@ impl Sessions {
         (commands, refused)
     }
 
-    /// Begins a view anew whose task failed. What it knew is lost, so its sessions end with
-    /// VIEW_RESET and its agents list anew; the realtime sequences go on.
-    pub(crate) fn restart_view(&self, failed: ViewFailed) {
-        let ViewFailed { name, id, lanes, settled } = failed;
+    /// Begins a view anew whose task failed, from the store. What it failed on is lost, so its
+    /// sessions end with VIEW_RESET and its agents list anew; the realtime sequences go on.
+    pub(crate) async fn restart_view(&self, failed: ViewFailed) {
+        let views = self.shared.views.clone();
+        let reload = move || (views.reload(&failed), failed);
+        let Ok((reloaded, failed)) = tokio::task::spawn_blocking(reload).await else { return };
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
-        table.reset_view(&name, now.monotonic, now.server, effects);
+        table.reset_view(&failed.name, now.monotonic, now.server, effects);
         self.carry_out(&mut state);
-        if let Err(refusal) = self.shared.views.begin_anew(&name, id, lanes) {
-            tracing::error!(view = %name, %refusal, "the view cannot be begun anew");
+        match reloaded {
+            Some(Ok(view)) => self.shared.views.replace(view),
+            Some(Err(refusal)) => {
+                tracing::error!(view = %failed.name, %refusal, "the view cannot be begun anew");
+            }
+            None => {}
         }
         drop(state);
-        drop(settled);
+        drop(failed.settled);
     }
 
     /// Whether a session is honoured, for a call that means to go on.

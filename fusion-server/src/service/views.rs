@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{LeaderEpoch, ViewName};
 use fusion_core::path::{PathRef, notation};
 use fusion_core::stat::Kind;
 use fusion_core::time::Clock;
@@ -16,6 +16,7 @@ use fusion_core::view::{EntryInfo, ListedEntry, ReadError, Totals, ViewState, Vi
 use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
+use fusion_store::Space;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -25,7 +26,9 @@ use super::paging::PageOf;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
-use crate::task::view::{Lanes, ViewDeps, ViewFailed, ViewHandle, quiet_for};
+use crate::spawn::Tasks;
+use crate::stores::{LoadError, Stores, ViewRecord, scan_all, unwritten};
+use crate::task::view::{BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewHandle, quiet_for};
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
@@ -36,17 +39,26 @@ pub(crate) struct Views {
     shared: Arc<Shared>,
 }
 
+/// What views are made with.
+pub(crate) struct ViewsDeps {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) metrics: Metrics,
+    pub(crate) stores: Stores,
+    pub(crate) tasks: Tasks,
+    /// Ends the views' threads.
+    pub(crate) end: CancellationToken,
+    /// Learns of views that failed.
+    pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
+}
+
 struct Shared {
-    config: Arc<Config>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    metrics: Metrics,
-    end: CancellationToken,
+    deps: ViewsDeps,
     /// Tells lists of views of this server from those of another.
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
     count: watch::Sender<usize>,
-    failed: mpsc::UnboundedSender<ViewFailed>,
 }
 
 /// What an answer is worth.
@@ -57,17 +69,9 @@ pub(crate) struct Worth {
 }
 
 impl Views {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
-        metrics: Metrics,
-        end: CancellationToken,
-        failed: mpsc::UnboundedSender<ViewFailed>,
-    ) -> Self {
-        let (id, table, count) = (ids.draw(), RwLock::default(), watch::Sender::new(0));
-        let shared = Shared { config, clock, ids, metrics, end, id, table, count, failed };
-        Self { shared: Arc::new(shared) }
+    pub(crate) fn new(deps: ViewsDeps) -> Self {
+        let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
+        Self { shared: Arc::new(Shared { deps, id, table, count }) }
     }
 
     /// The view of that name.
@@ -82,61 +86,105 @@ impl Views {
             return Ok(view);
         }
         let shared = &*self.shared;
-        let Some(config) = shared.config.view(name) else {
+        let Some(config) = shared.deps.config.view(name) else {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
         let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = table.get(name) {
             return Ok(view.clone());
         }
-        if table.len() >= shared.config.max_views {
+        if table.len() >= shared.deps.config.max_views {
             return Err(Refusal::QuotaExceeded {
                 quota: "max_views".to_owned(),
-                limit: shared.config.max_views as u64,
+                limit: shared.deps.config.max_views as u64,
                 retry_after: std::time::Duration::from_secs(60),
             });
         }
-        let view = self.begin(name, config.clone(), Lanes::default())?;
+        let now = shared.deps.clock.now();
+        let named = Named { name: name.clone(), id: shared.deps.ids.draw(), created_at: now };
+        self.note(&named, LeaderEpoch::default())?;
+        let view = self.begin(named, config.clone(), Lanes::default())?;
         tracing::info!(view = %name, "view created");
         table.insert(name.clone(), view.clone());
         shared.count.send_replace(table.len());
         Ok(view)
     }
 
-    /// Puts a new, empty life of a view in the place of the one with that id, which failed.
-    pub(super) fn begin_anew(
-        &self,
-        name: &ViewName,
-        id: Uuid,
-        lanes: Lanes,
-    ) -> Result<(), Refusal> {
-        let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(failed) = table.get(name).filter(|view| view.id() == id) else { return Ok(()) };
-        let view = self.begin(name, failed.config().clone(), lanes)?;
-        tracing::warn!(view = %name, "view begun anew");
-        table.insert(name.clone(), view);
-        // As many as before, but another one.
-        self.shared.count.send_replace(table.len());
-        Ok(())
+    /// Notes a view in the store, with the highest epoch of its leaders.
+    fn note(&self, view: &Named, epoch: LeaderEpoch) -> Result<(), Refusal> {
+        let shared = &*self.shared;
+        let record = ViewRecord { id: view.id, created_at: view.created_at, epoch };
+        let key = view.name.as_str().as_bytes();
+        match shared.deps.stores.state.put(Space::View, key, &record.to_bytes(), None) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(unwritten(&error)),
+        }
     }
 
-    fn begin(
+    /// Loads the views that the store has, save those that the configuration no longer allows: they
+    /// keep their data. Tells the highest epoch of each.
+    ///
+    /// # Errors
+    /// What is in the store cannot be read or does not make a view.
+    pub(crate) fn load(&self) -> Result<Vec<(ViewHandle, LeaderEpoch)>, LoadError> {
+        let shared = &*self.shared;
+        let mut loaded = Vec::new();
+        for item in scan_all(&*shared.deps.stores.state, Space::View, shared.deps.clock.now())? {
+            let (named, epoch) = ViewRecord::read(&item)?;
+            let Some(config) = shared.deps.config.view(&named.name) else {
+                tracing::warn!(view = %named.name, "not configured; its data is kept");
+                continue;
+            };
+            let view = self.start(named, config.clone(), Lanes::default())?;
+            let epoch = epoch.max(view.logged_epoch());
+            loaded.push((view, epoch));
+        }
+        let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.extend(loaded.iter().map(|(view, _)| (view.name().clone(), view.clone())));
+        shared.count.send_replace(table.len());
+        Ok(loaded)
+    }
+
+    /// Loads the view with that id, which failed, anew from the store; reads from disk. `None` if it
+    /// is no view of this server any more.
+    pub(super) fn reload(&self, failed: &ViewFailed) -> Option<Result<ViewHandle, Refusal>> {
+        let old = self.get(&failed.name).ok().filter(|view| view.id() == failed.id)?;
+        let (name, id, created_at) = (failed.name.clone(), failed.id, old.created_at());
+        let named = Named { name, id, created_at };
+        Some(self.begin(named, old.config().clone(), failed.lanes.clone()))
+    }
+
+    /// Puts a new life of a view in the place of the one that failed.
+    pub(super) fn replace(&self, view: ViewHandle) {
+        let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
+        tracing::warn!(view = %view.name(), "view begun anew");
+        table.insert(view.name().clone(), view);
+        // As many as before, but another one.
+        self.shared.count.send_replace(table.len());
+    }
+
+    fn begin(&self, named: Named, config: ViewConfig, lanes: Lanes) -> Result<ViewHandle, Refusal> {
+        self.start(named, config, lanes).map_err(|error| internal(&*self.shared.deps.ids, &error))
+    }
+
+    fn start(
         &self,
-        name: &ViewName,
+        named: Named,
         config: ViewConfig,
         lanes: Lanes,
-    ) -> Result<ViewHandle, Refusal> {
+    ) -> Result<ViewHandle, BeginError> {
         let shared = &*self.shared;
         let deps = ViewDeps {
-            clock: Arc::clone(&shared.clock),
-            ids: Arc::clone(&shared.ids),
-            metrics: shared.metrics.clone(),
+            clock: Arc::clone(&shared.deps.clock),
+            ids: Arc::clone(&shared.deps.ids),
+            metrics: shared.deps.metrics.clone(),
+            stores: shared.deps.stores.clone(),
+            tasks: shared.deps.tasks.clone(),
             lanes,
-            failed: shared.failed.clone(),
-            end: shared.end.clone(),
+            failed: shared.deps.failed.clone(),
+            end: shared.deps.end.clone(),
         };
-        ViewHandle::begin(name.clone(), shared.ids.draw(), config, deps)
-            .map_err(|error| internal(&*shared.ids, &error))
+        ViewHandle::begin(named, config, deps)
     }
 
     /// All views by name.
@@ -189,7 +237,7 @@ impl Views {
 
     /// What answers about a view are worth now.
     pub(crate) fn status(&self, view: &ViewHandle) -> ViewStatus {
-        view.status(self.shared.clock.now())
+        view.status(self.shared.deps.clock.now())
     }
 
     /// One entry.
@@ -242,7 +290,7 @@ impl Views {
 
     /// Sets the gauges of what views own.
     pub(crate) fn measure(&self) {
-        let metrics = &self.shared.metrics;
+        let metrics = &self.shared.deps.metrics;
         for view in self.all() {
             let name = view.name().as_str();
             let totals = view.reader().totals(PathRef::ROOT).unwrap_or_default();

@@ -7,16 +7,19 @@
 //! read the tree beside the writer. Must never: wait for a client. Tested by `tests/grpc`.
 
 mod apply;
+mod begin;
 mod commands;
 mod control;
+mod journal;
 mod lanes;
+mod restore;
 mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::evidence::Witness;
-use fusion_core::id::{Revision, ViewName};
+use fusion_core::id::{CorrelationId, LeaderEpoch, Revision, ViewName};
 use fusion_core::time::{Clock, ServerTime, StorageTime};
 use fusion_core::view::{ViewReader, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
@@ -27,6 +30,8 @@ use uuid::Uuid;
 use crate::config::ViewConfig;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
+use crate::spawn::Tasks;
+use crate::stores::Stores;
 
 pub(crate) use apply::leadership;
 pub(crate) use commands::CommandDesk;
@@ -47,6 +52,10 @@ pub(crate) struct Push {
     pub(crate) witness: Witness,
     /// The evidence, not yet looked into.
     pub(crate) batch: WireBatch,
+    /// The chain of cause and effect that it belongs to.
+    pub(crate) correlation: Option<CorrelationId>,
+    /// What caused it.
+    pub(crate) causation: Option<CorrelationId>,
     /// The span under which it is applied.
     pub(crate) span: tracing::Span,
 }
@@ -54,7 +63,7 @@ pub(crate) struct Push {
 /// What became of a batch.
 #[derive(Debug)]
 pub(crate) enum PushOutcome {
-    /// It is part of the view now.
+    /// It is part of the view now, and durable.
     Applied {
         /// The view's revision after it.
         revision: Revision,
@@ -63,7 +72,7 @@ pub(crate) enum PushOutcome {
         /// Whether all of its rows were.
         all_rejected: bool,
     },
-    /// It was part of the view before.
+    /// It was part of the view before, and is durable.
     Repeated {
         /// The view's revision.
         revision: Revision,
@@ -120,7 +129,18 @@ struct Shared {
     scan: mpsc::Sender<Request>,
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
+    durable: journal::Durable,
+    epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
+}
+
+/// A view by name, and what was drawn and noted when it was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: ViewName,
+    /// Tells it from any other that ever had the name.
+    pub(crate) id: Uuid,
+    pub(crate) created_at: ServerTime,
 }
 
 /// What a view's task is given.
@@ -128,7 +148,10 @@ pub(crate) struct ViewDeps {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Metrics,
-    /// Sequences that were applied in an earlier life of the view.
+    pub(crate) stores: Stores,
+    /// Owns the task that gives the view's answers.
+    pub(crate) tasks: Tasks,
+    /// Sequences that were applied in an earlier life of the view in this process, durable or not.
     pub(crate) lanes: Lanes,
     /// Learns that the task failed.
     pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
@@ -149,18 +172,29 @@ pub(crate) struct ViewFailed {
     pub(crate) settled: oneshot::Sender<()>,
 }
 
+/// Why a view does not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    /// It cannot be loaded.
+    #[error("load view {view}: {source}")]
+    Store { view: ViewName, source: fusion_store::StoreError },
+    /// The operating system gives no thread.
+    #[error("begin the thread of view {view}: {source}")]
+    Thread { view: ViewName, source: std::io::Error },
+}
+
 impl ViewHandle {
-    /// Begins the task of a new, empty view. Must be called within a tokio runtime.
+    /// Loads a view from the store, or makes it, and begins its task. Reads from disk. Must be
+    /// called within a tokio runtime.
     ///
     /// # Errors
-    /// The operating system gives no thread.
+    /// [`BeginError`].
     pub(crate) fn begin(
-        name: ViewName,
-        id: Uuid,
+        named: Named,
         config: ViewConfig,
         deps: ViewDeps,
-    ) -> std::io::Result<Self> {
-        thread::begin(name, id, config, deps)
+    ) -> Result<Self, BeginError> {
+        begin::begin(named, config, deps)
     }
 
     pub(crate) fn name(&self) -> &ViewName {
@@ -185,13 +219,18 @@ impl ViewHandle {
         &self.shared.reader
     }
 
+    /// The highest epoch that the view's log had when it was loaded.
+    pub(crate) fn logged_epoch(&self) -> LeaderEpoch {
+        self.shared.epoch
+    }
+
     /// How far the view can be believed at `now`, as of the end of the thread's last turn. The
-    /// revision is that of the tree when this is called: ask before reading.
+    /// revision is the last durable one when this is called: ask before reading.
     pub(crate) fn status(&self, now: ServerTime) -> ViewStatus {
         let Published { mut status, at } = self.shared.published.borrow().clone();
         let passed = now.since(at);
         status.watermark = StorageTime::plus(status.watermark, passed);
-        status.revision = self.shared.reader.revision();
+        status.revision = journal::revision(&self.shared.durable);
         status
     }
 

@@ -13,10 +13,10 @@ use fusion_proto::status::{ObsoleteCause, Refusal};
 use fusion_server::clock::RuntimeClock;
 use http::uri::PathAndQuery;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 use crate::evidence::{batch, file, root};
-use crate::harness::{TestServer, VIEW, config, refusal, start, start_on};
+use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start, start_on};
 use crate::telling::{Lane, opening};
 
 /// A clock that breaks the task of the view the so many-th time that it is asked there.
@@ -86,9 +86,10 @@ async fn a_view_that_panics_is_begun_anew_and_takes_nothing_with_it() {
     assert_eq!(health(&server, "").await, 1);
     assert_eq!(health(&server, "fusion.v1.view/v").await, 2);
 
-    // A new session leads under a later epoch, sees an empty view, and goes on after the batch that
-    // the view failed on.
-    let second = server.join("a").await;
+    // A new session leads under a later epoch, sees what was acknowledged, and goes on after the
+    // batch that the view failed on.
+    let second = server.sessions.create_session(asks_with_top("a", "f", 7)).await;
+    let second = second.unwrap().into_inner();
     assert_eq!(second.role(), pb::SessionRole::Leader);
     assert!(second.leader_epoch > first.leader_epoch + 1, "{}", second.leader_epoch);
     let again = pb::PushOpening { session_id: second.session_id, first_held: 2, next: 3, ..ask };
@@ -102,7 +103,10 @@ async fn a_view_that_panics_is_begun_anew_and_takes_nothing_with_it() {
         read_class: 0,
     };
     server.views.get_entry(ask("/g")).await.unwrap();
-    assert_eq!(server.views.get_entry(ask("/f")).await.unwrap_err().code(), Code::NotFound);
+    let kept = server.views.get_entry(ask("/f")).await.unwrap().into_inner();
+    assert_eq!(kept.entry.unwrap().stat.unwrap().size, 1, "the second batch is lost");
+    let reasons = kept.freshness.unwrap().reasons;
+    assert!(reasons.iter().any(|why| why.contains("lost")), "{reasons:?}");
 }
 
 /// Sends bytes as they are.

@@ -13,6 +13,7 @@ use fusion_proto::status::Refusal;
 use fusion_server::app::{self, Deps};
 use fusion_server::clock::RuntimeClock;
 use fusion_server::config::Config;
+use fusion_server::stores::Stores;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -53,12 +54,17 @@ pub(crate) async fn start_with(config: Config) -> TestServer {
 }
 
 pub(crate) async fn start_on(config: Config, clock: Arc<dyn Clock>) -> TestServer {
+    start_in(config, clock, Stores::memory()).await
+}
+
+/// A server on stores that another one may have used before.
+pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stores) -> TestServer {
     let (no_jumps, held) = mpsc::channel();
     let mut running = JoinSet::new();
     running.spawn_blocking(move || {
         let _ = held.recv();
     });
-    let deps = Deps { clock, ..Deps::bind(&config).await.unwrap() };
+    let deps = Deps { clock, stores, ..Deps::bind(&config).await.unwrap() };
     let server = app::build(config, deps).unwrap();
     let (grpc, http) = (server.grpc_address(), server.http_address());
     let (stop, stopped) = oneshot::channel::<()>();
@@ -133,6 +139,15 @@ pub(crate) fn asks(agent: &str) -> pb::CreateSessionRequest {
         capabilities: vec![pb::Capability::Realtime.into(), pb::Capability::Scan.into()],
         proposed_timeout: None,
     }
+}
+
+/// The same from a root that has this entry at its top.
+pub(crate) fn asks_with_top(agent: &str, name: &str, inode: u64) -> pb::CreateSessionRequest {
+    let mut asks = asks(agent);
+    let top = vec![pb::root_identity::TopEntry { name: name.as_bytes().to_vec().into(), inode }];
+    let identity = Some(pb::RootIdentity { top, ..Default::default() });
+    asks.root = Some(pb::Root { uri: "file://host/tree".to_owned(), identity });
+    asks
 }
 
 /// The row of the status table that a call was refused with.

@@ -15,6 +15,7 @@ mod find;
 mod harness;
 mod ops;
 mod refusals;
+mod restart;
 mod sessions;
 mod telling;
 mod views;

@@ -4,8 +4,10 @@ use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{Session, SessionEffect, SessionState};
 use fusion_core::view::Leadership;
 use fusion_proto::status::ObsoleteCause;
+use fusion_store::Space;
 
 use super::{Sessions, State};
+use crate::stores::ViewRecord;
 use crate::task::view::Note;
 
 impl Sessions {
@@ -26,6 +28,7 @@ impl Sessions {
     fn over(&self, state: &mut State, session: &Session, how: SessionState) {
         if let Some(live) = state.live.remove(&session.id) {
             live.end(stream_cause(how));
+            self.save(session, &live, Some((how, self.shared.clock.now())));
         }
         if let Ok(view) = self.shared.views.get(&session.view) {
             let ended = how == SessionState::Ended;
@@ -39,8 +42,15 @@ impl Sessions {
         );
     }
 
-    fn leads(&self, state: &State, view: &ViewName, leader: SessionId, epoch: LeaderEpoch) {
+    fn leads(&self, state: &mut State, view: &ViewName, leader: SessionId, epoch: LeaderEpoch) {
+        if let (Some(session), Some(live)) = (state.table.get(leader), state.live.get_mut(&leader))
+        {
+            live.saved.point = self.save(session, live, None);
+        }
         if let Ok(handle) = self.shared.views.get(view) {
+            let record = ViewRecord { id: handle.id(), created_at: handle.created_at(), epoch };
+            let key = view.as_str().as_bytes().to_vec();
+            self.shared.saver.put(Space::View, key, record.to_bytes(), None);
             handle.tell(Note::Leads(Some(Leadership { session: leader, epoch })));
         }
         self.notice(state, view, epoch);
@@ -55,11 +65,12 @@ impl Sessions {
         self.notice(state, view, LeaderEpoch::default());
     }
 
-    /// Tells the streams of a view's sessions their role and the epoch.
+    /// Tells the streams of a view's sessions their role and the epoch, once these are durable: an
+    /// epoch that somebody heard of is never given again.
     fn notice(&self, state: &State, view: &ViewName, epoch: LeaderEpoch) {
         for session in state.table.of_view(view, 0) {
             if let Some(live) = state.live.get(&session.id) {
-                live.set_role(session.role, epoch);
+                self.shared.saver.then(live.set_role(session.role, epoch));
             }
         }
     }

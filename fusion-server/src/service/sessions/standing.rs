@@ -2,11 +2,14 @@
 
 use fusion_core::id::LeaderEpoch;
 use fusion_core::session::{Role, Session};
+use fusion_core::view::AgentReport;
+use fusion_proto::convert::session::ClientInfo;
 use fusion_proto::convert::session::agent::AgentStatus;
-use fusion_proto::convert::session::{ClientInfo, CreateSession};
 use fusion_proto::status::ObsoleteCause;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::stores::SavePoint;
 
 /// One of the two streams of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +47,23 @@ pub(crate) struct StreamSeat {
     pub(crate) replaced: CancellationToken,
 }
 
+/// What the store has of a session.
+#[derive(Debug)]
+pub(super) struct Saved {
+    /// When it was last written.
+    pub(super) point: SavePoint,
+    /// What its agent had said by then.
+    pub(super) report: AgentReport,
+}
+
 /// What is kept of a live session beside the table.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) client: ClientInfo,
     pub(super) root_uri: String,
     pub(super) status: Option<AgentStatus>,
+    /// What the store has of it when all is written.
+    pub(super) saved: Saved,
     standing: watch::Sender<Standing>,
     realtime: CancellationToken,
     scan: CancellationToken,
@@ -57,12 +71,19 @@ pub(super) struct Live {
 
 impl Live {
     /// `epoch` is that of the view's leadership, whoever has it.
-    pub(super) fn new(session: &Session, epoch: LeaderEpoch, request: CreateSession) -> Self {
+    pub(super) fn new(
+        session: &Session,
+        epoch: LeaderEpoch,
+        client: ClientInfo,
+        root_uri: String,
+        report: AgentReport,
+    ) -> Self {
         let standing = Standing { role: session.role, epoch, over: None };
         Self {
-            client: request.client,
-            root_uri: request.root.uri,
+            client,
+            root_uri,
             status: None,
+            saved: Saved { point: SavePoint::default(), report },
             standing: watch::Sender::new(standing),
             realtime: CancellationToken::new(),
             scan: CancellationToken::new(),
@@ -83,11 +104,15 @@ impl Live {
         self.standing.send_modify(|standing| standing.over = Some(cause));
     }
 
-    pub(super) fn set_role(&self, role: Role, epoch: LeaderEpoch) {
-        self.standing.send_if_modified(|standing| {
-            let changed = (standing.role, standing.epoch) != (role, epoch);
-            (standing.role, standing.epoch) = (role, epoch);
-            changed
-        });
+    /// What tells its streams their role and the epoch; to be called when that is durable.
+    pub(super) fn set_role(&self, role: Role, epoch: LeaderEpoch) -> impl FnOnce() + use<> {
+        let standing = self.standing.clone();
+        move || {
+            standing.send_if_modified(|standing| {
+                let changed = (standing.role, standing.epoch) != (role, epoch);
+                (standing.role, standing.epoch) = (role, epoch);
+                changed
+            });
+        }
     }
 }

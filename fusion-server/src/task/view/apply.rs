@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use fusion_core::change::Change;
-use fusion_core::evidence::{Evidence, Source};
+use fusion_core::evidence::{Evidence, Source, Witness};
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::{Reject, Verdict, View};
 use fusion_proto::convert::evidence::RejectedRow;
 use fusion_proto::status::Reason;
-use prometheus::{Histogram, IntCounter};
+use fusion_store::Origin;
+use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::lanes::LaneKey;
 use super::{Push, PushOutcome};
@@ -25,15 +26,17 @@ const LANES: [&str; 2] = ["realtime", "scan"];
 const ENDS: [&str; 4] = ["applied", "repeated", "gap", "obsolete"];
 
 /// What came of a batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AppliedBatch {
     pub(super) rejected: Vec<RejectedRow>,
     pub(super) all_rejected: bool,
+    /// What kind of evidence it began with.
+    pub(super) origin: Origin,
 }
 
 /// Applies batches, one after the other, reusing its buffers.
 pub(super) struct Applier {
-    /// Stays empty: there is no log and no watcher yet, so the view is told to keep none.
+    /// What the last call changed.
     changes: Vec<Change>,
     metrics: ViewMetrics,
 }
@@ -47,9 +50,16 @@ impl Applier {
         &self.metrics
     }
 
+    /// What the last batch, or the last passing of time, changed.
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
     /// Applies what can be applied. A batch that is refused as a whole changes nothing.
     pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
         let before = view.revision();
+        self.changes.clear();
+        let mut origin = None;
         let mut rejected = Vec::new();
         let mut num_pieces = 0_usize;
         let mut tally = [[0_u64; OUTCOMES.len()]; TIERS.len()];
@@ -69,6 +79,7 @@ impl Applier {
                             continue;
                         }
                     };
+                    origin.get_or_insert_with(|| origin_of(&row.evidence));
                     let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
                     let (tier, rows) = weigh(&row.evidence);
                     tally[tier][outcome(verdict)] += rows;
@@ -80,12 +91,25 @@ impl Applier {
         }
         self.metrics.count(&tally, view.revision().0 - before.0);
         let all_rejected = !rejected.is_empty() && rejected.len() >= num_pieces;
-        AppliedBatch { rejected, all_rejected }
+        AppliedBatch { rejected, all_rejected, origin: origin.unwrap_or(Origin::Report) }
+    }
+
+    /// Takes one piece of evidence that is nobody's.
+    pub(super) fn report(
+        &mut self,
+        view: &mut View,
+        witness: &Witness,
+        evidence: &Evidence<'_>,
+        now: ServerTime,
+    ) {
+        self.changes.clear();
+        view.apply(witness, evidence, now, &mut self.changes);
     }
 
     /// Lets time pass.
     pub(super) fn tick(&mut self, view: &mut View, now: ServerTime) {
         let before = view.revision();
+        self.changes.clear();
         view.tick(now, &mut self.changes);
         self.metrics.changes.inc_by(view.revision().0 - before.0);
     }
@@ -139,6 +163,28 @@ fn weigh(evidence: &Evidence<'_>) -> (usize, u64) {
     }
 }
 
+/// What a record says of the batch that begins with this.
+fn origin_of(evidence: &Evidence<'_>) -> Origin {
+    match evidence {
+        Evidence::Upsert { .. } | Evidence::Remove { .. } | Evidence::Rename { .. } => {
+            Origin::Realtime
+        }
+        Evidence::Listing(listing) => match listing.source {
+            Source::Snapshot => Origin::Snapshot,
+            Source::Discovery => Origin::Discovery,
+            Source::Audit => Origin::Audit,
+            Source::OnDemand => Origin::OnDemand,
+        },
+        Evidence::Unchanged { .. } => Origin::Audit,
+        Evidence::Probe { .. } => Origin::Probe,
+        Evidence::ScanStarted { .. }
+        | Evidence::ScanFinished { .. }
+        | Evidence::Unreadable { .. }
+        | Evidence::Root { .. }
+        | Evidence::Overflow { .. } => Origin::Report,
+    }
+}
+
 fn outcome(verdict: Verdict) -> usize {
     match verdict {
         Verdict::Applied => 0,
@@ -161,6 +207,8 @@ pub(super) struct ViewMetrics {
     commands_given: IntCounter,
     commands_lapsed: IntCounter,
     pub(super) lost_batches: IntCounter,
+    pub(super) store_failing: IntGauge,
+    pub(super) commit_duration: Histogram,
 }
 
 impl ViewMetrics {
@@ -176,6 +224,8 @@ impl ViewMetrics {
             commands_given: metrics.commands.with_label_values(&[view, "given"]),
             commands_lapsed: metrics.commands.with_label_values(&[view, "lapsed"]),
             lost_batches: metrics.lost_batches.with_label_values(&[view]),
+            store_failing: metrics.store_failing.with_label_values(&[view]),
+            commit_duration: metrics.commit_duration.with_label_values(&[view]),
         }
     }
 

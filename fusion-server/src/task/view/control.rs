@@ -5,7 +5,7 @@
 //! await, and no other lock is taken under it. Reports of one agent overwrite each other, so the
 //! queue is bounded by what sessions begin and end between two batches.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use fusion_core::id::{AgentId, SessionId};
@@ -19,6 +19,8 @@ pub(crate) enum Note {
     Leads(Option<Leadership>),
     /// A session began.
     Joined(SessionId),
+    /// The sessions that live on after the server began anew; no other does.
+    Kept(HashSet<SessionId>),
     /// An agent said this of itself.
     Heard(AgentId, AgentReport),
     /// A session is over.

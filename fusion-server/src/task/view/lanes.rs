@@ -3,7 +3,7 @@
 //! Owned by the view's thread, so that a sequence and what it carried are applied as one. REALTIME
 //! counts per (agent, spool) for as long as the view lives, SCAN per session.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use fusion_core::id::{AgentId, SessionId, SpoolId};
 
@@ -69,7 +69,7 @@ pub(crate) enum Admission {
 }
 
 /// The last applied sequence of every lane.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Lanes {
     realtime: HashMap<(AgentId, SpoolId), u64>,
     scan: HashMap<SessionId, u64>,
@@ -79,6 +79,42 @@ impl Lanes {
     /// What a new life of the view needs to know: realtime sequences go on, sessions are gone.
     pub(super) fn carried_over(&mut self) -> Self {
         Self { realtime: std::mem::take(&mut self.realtime), scan: HashMap::new() }
+    }
+
+    /// Takes the last applied sequence of a lane from elsewhere.
+    pub(super) fn set(&mut self, lane: LaneKey, sequence: u64) {
+        match lane {
+            LaneKey::Scan(session) => drop(self.scan.insert(session, sequence)),
+            LaneKey::Realtime(agent, spool) => {
+                self.realtime.insert((agent, spool), sequence);
+            }
+        }
+    }
+
+    /// The last applied sequence of a lane; 0 if there is none.
+    pub(super) fn last(&self, lane: &LaneKey) -> u64 {
+        let last = match lane {
+            LaneKey::Scan(session) => self.scan.get(session),
+            LaneKey::Realtime(agent, spool) => self.realtime.get(&(agent.clone(), *spool)),
+        };
+        last.copied().unwrap_or_default()
+    }
+
+    /// All lanes with their last applied sequences.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LaneKey, u64)> + '_ {
+        let realtime = self.realtime.iter().map(|((agent, spool), sequence)| {
+            (LaneKey::Realtime(agent.clone(), *spool), *sequence)
+        });
+        let scan = self.scan.iter().map(|(session, sequence)| (LaneKey::Scan(*session), *sequence));
+        realtime.chain(scan)
+    }
+
+    /// The live sessions of a server that has begun: scans of any others are over.
+    pub(super) fn keep(&mut self, sessions: &HashSet<SessionId>) {
+        self.scan.retain(|session, _| sessions.contains(session));
+        sessions.iter().for_each(|session| {
+            self.scan.entry(*session).or_default();
+        });
     }
 
     pub(super) fn join(&mut self, session: SessionId) {

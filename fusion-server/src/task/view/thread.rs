@@ -1,125 +1,43 @@
 //! The thread of a view: its turns, and what it publishes after each.
 //!
-//! A panic ends the thread and nothing else: it is told in the log and to the supervisor, which
-//! begins the view anew.
+//! How it begins, and what becomes of a panic, is in `begin`.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusion_core::change::Change;
 use fusion_core::evidence::{Evidence, Witness};
-use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
 use fusion_core::view::{View, ViewState};
-use futures_util::FutureExt as _;
+use fusion_store::{Origin, RecordHead, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::apply::{Applier, ViewMetrics};
+use super::apply::Applier;
 use super::commands::CommandDesk;
 use super::control::{Control, Note};
+use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
-use super::{
-    Published, Push, PushOutcome, REALTIME_QUEUE, Request, SCAN_QUEUE, Shared, ViewDeps,
-    ViewFailed, ViewHandle,
-};
-use crate::config::ViewConfig;
+use super::{Published, Push, PushOutcome, Request};
 use crate::ids::Ids;
 
 /// Least time between two turns that only time calls for.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same while orders are due and the leader has its hands full. Its reports end that sooner.
 const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
-/// For how long a view that failed keeps its mailboxes, so that its sessions are ended first.
-const SETTLING: Duration = Duration::from_secs(5);
+/// Between two looks at a store in trouble.
+const PAUSE_IN_TROUBLE: Duration = Duration::from_millis(250);
 
-pub(super) fn begin(
-    name: ViewName,
-    id: Uuid,
-    config: ViewConfig,
-    deps: ViewDeps,
-) -> std::io::Result<ViewHandle> {
-    let mut view = View::new(config.settings.clone());
-    // Changes have no reader before there is a log and a watch; they are numbered all the same.
-    view.keep_changes(false);
-    let now = deps.clock.now();
-    let status = view.status(now);
-    let (state_out, state) = watch::channel(status.state);
-    let (published_out, published) = watch::channel(Published { status, at: now });
-    let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
-    let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
-    let (ended_out, ended) = watch::channel(());
-    let control = Arc::new(Control::default());
-    let commands = Arc::new(CommandDesk::default());
-    let reader = view.reader();
-    let mut task = ViewTask {
-        view,
-        lanes: deps.lanes,
-        control: Arc::clone(&control),
-        commands: Arc::clone(&commands),
-        hands_full: false,
-        realtime: realtime_in,
-        scan: scan_in,
-        published: published_out,
-        state: state_out,
-        clock: deps.clock,
-        ids: deps.ids,
-        applier: Applier::new(ViewMetrics::new(&deps.metrics, &name)),
-        end: deps.end,
-    };
-    let runtime = tokio::runtime::Handle::current();
-    let (failed, of, panics) = (deps.failed, name.clone(), deps.metrics.view_panics);
-    std::thread::Builder::new().name(format!("view {name}")).spawn(move || {
-        // Within the runtime, so that waiting and the clock are the runtime's, paused ones too.
-        let ended = runtime.block_on(AssertUnwindSafe(task.run()).catch_unwind());
-        if let Err(panic) = ended {
-            tracing::error!(view = %of, panic = text_of(&*panic), "the task of the view panicked");
-            panics.with_label_values(&[of.as_str()]).inc();
-            // Nothing can be asked of it: its health is NOT_SERVING from here on.
-            task.state.send_replace(ViewState::Empty);
-            let (settled, settling) = oneshot::channel();
-            let lanes = task.lanes.carried_over();
-            if failed.send(ViewFailed { name: of, id, lanes, settled }).is_ok() {
-                let settling = async { tokio::time::timeout(SETTLING, settling).await };
-                drop(runtime.block_on(settling));
-            }
-        }
-        drop(task);
-        drop(ended_out);
-    })?;
-    let shared = Shared {
-        name,
-        id,
-        created_at: now,
-        config,
-        reader,
-        control,
-        commands,
-        realtime,
-        scan,
-        published,
-        state,
-        ended,
-    };
-    Ok(ViewHandle { shared: Arc::new(shared) })
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// What is said at the end of a turn. Nobody may listen any more.
-enum Answer {
+/// What is said when all that a turn did is durable. Nobody may listen any more.
+pub(super) enum Answer {
     Opened(Result<Opened, OpenRefused>, oneshot::Sender<Result<Opened, OpenRefused>>),
     Pushed(PushOutcome, oneshot::Sender<PushOutcome>),
 }
 
 impl Answer {
-    fn give(self) {
+    pub(super) fn give(self) {
         match self {
             Self::Opened(opened, answer) => drop(answer.send(opened)),
             Self::Pushed(outcome, answer) => drop(answer.send(outcome)),
@@ -127,71 +45,124 @@ impl Answer {
     }
 }
 
-struct ViewTask {
-    view: View,
-    lanes: Lanes,
-    control: Arc<Control>,
-    commands: Arc<CommandDesk>,
+/// What the thread owns.
+pub(super) struct ViewTask {
+    pub(super) view: View,
+    pub(super) lanes: Lanes,
+    pub(super) journal: Journal,
+    /// Why no evidence is taken now.
+    pub(super) trouble: Option<String>,
+    /// The highest epoch that the log has.
+    pub(super) leads: LeaderEpoch,
+    pub(super) control: Arc<Control>,
+    pub(super) commands: Arc<CommandDesk>,
     /// Orders are due that the leader has no room for.
-    hands_full: bool,
-    realtime: mpsc::Receiver<Request>,
-    scan: mpsc::Receiver<Request>,
-    published: watch::Sender<Published>,
-    state: watch::Sender<ViewState>,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
-    applier: Applier,
-    end: CancellationToken,
+    pub(super) hands_full: bool,
+    pub(super) realtime: mpsc::Receiver<Request>,
+    pub(super) scan: mpsc::Receiver<Request>,
+    pub(super) published: watch::Sender<Published>,
+    pub(super) state: watch::Sender<ViewState>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) ids: Arc<dyn Ids>,
+    pub(super) applier: Applier,
+    pub(super) end: CancellationToken,
 }
 
 impl ViewTask {
-    /// Takes turns until the server ends or nobody can ask any more.
-    async fn run(&mut self) {
+    /// Takes turns until the server ends or nobody can ask any more. `before`: what an earlier life
+    /// of the view in this process had taken.
+    ///
+    /// # Errors
+    /// The view and its log do not belong together any more.
+    pub(super) async fn run(&mut self, before: &Lanes) -> Result<(), StoreError> {
+        self.take_over(before)?;
         while let Some(request) = self.next().await {
-            self.hear();
-            let answer = request.map(|request| self.serve(request));
-            self.tick();
+            self.hear()?;
+            let answer = request.map(|request| self.serve(request)).transpose()?;
+            self.tick()?;
             // Before the answer: whoever has the acknowledgement must find the state that it made.
             self.publish();
-            if let Some(answer) = answer {
-                answer.give();
-            }
+            self.journal.tell(answer);
         }
+        Ok(())
     }
 
-    /// Waits for work; `Some(None)` is a turn without a request.
+    /// A batch that an earlier life failed on must not come again, though no log has it: what it
+    /// told is lost.
+    fn take_over(&mut self, before: &Lanes) -> Result<(), StoreError> {
+        for (lane, resume_after) in before.iter() {
+            let last = self.lanes.last(&lane);
+            if resume_after > last {
+                self.note_lost(&lane, &Opened { resume_after, lost: resume_after - last })?;
+                self.lanes.set(lane, resume_after);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for work; `Some(None)` is a turn without a request. While the store is in trouble no
+    /// evidence is taken: it waits in its queue, and its agents keep it.
     async fn next(&mut self) -> Option<Option<Request>> {
+        self.look_at_store();
+        let well = self.trouble.is_none();
         let end = self.end.clone();
         let control = Arc::clone(&self.control);
-        let pause = if self.hands_full { PAUSE_WHEN_FULL } else { PAUSE };
-        let wake_up = self.view.next_wake_up();
-        let wake_up = wake_up.map(|at| at.since(self.clock.now()).max(pause));
-        let sleep = async {
-            match wake_up {
-                Some(span) => tokio::time::sleep(span).await,
-                None => std::future::pending().await,
-            }
-        };
+        let sleep = self.sleep();
         tokio::select! {
             biased;
             () = end.cancelled() => None,
-            request = self.realtime.recv() => request.map(Some),
-            request = self.scan.recv() => request.map(Some),
+            request = self.realtime.recv(), if well => request.map(Some),
+            request = self.scan.recv(), if well => request.map(Some),
             // Notes are taken at the beginning of every turn; this is for when nothing else comes.
             () = control.news.notified() => Some(None),
             () = sleep => Some(None),
         }
     }
 
-    fn hear(&mut self) {
+    /// Until time calls for a turn.
+    fn sleep(&self) -> impl Future<Output = ()> + use<> {
+        let pause = if self.hands_full { PAUSE_WHEN_FULL } else { PAUSE };
+        let wake_up = self.view.next_wake_up();
+        let span = match &self.trouble {
+            Some(_) => Some(PAUSE_IN_TROUBLE),
+            None => wake_up.map(|at| at.since(self.clock.now()).max(pause)),
+        };
+        async move {
+            match span {
+                Some(span) => tokio::time::sleep(span).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn look_at_store(&mut self) {
+        let trouble = self.journal.trouble();
+        if trouble.is_some() != self.trouble.is_some() {
+            match &trouble {
+                Some(trouble) => tracing::error!(trouble, "the view takes no evidence"),
+                None => tracing::info!("the store is well again; the view takes evidence"),
+            }
+            self.applier.metrics().store_failing.set(i64::from(trouble.is_some()));
+            self.trouble = trouble;
+            self.publish();
+        }
+    }
+
+    fn hear(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
         for note in self.control.take() {
             match note {
                 Note::Leads(leadership) => {
                     self.view.set_leadership(leadership);
                     self.commands.set_leader(leadership.map(|leader| leader.session));
+                    let epoch = leadership.map(|leader| leader.epoch).unwrap_or_default();
+                    if epoch > self.leads {
+                        self.leads = epoch;
+                        self.journal.append(&head_of_election(epoch, now), &[])?;
+                    }
                 }
                 Note::Joined(session) => self.lanes.join(session),
+                Note::Kept(sessions) => self.lanes.keep(&sessions),
                 Note::Heard(agent, report) => self.view.hear(&agent, &report, now),
                 Note::Over { session, agent, ended } => {
                     self.lanes.leave(session);
@@ -199,19 +170,24 @@ impl ViewTask {
                 }
             }
         }
+        Ok(())
     }
 
-    fn serve(&mut self, request: Request) -> Answer {
-        match request {
+    fn serve(&mut self, request: Request) -> Result<Answer, StoreError> {
+        Ok(match request {
             Request::Open { lane, first_held, next, answer } => {
-                Answer::Opened(self.open(&lane, first_held, next), answer)
+                let opened = self.lanes.open(&lane, first_held, next);
+                if let Ok(opened) = &opened {
+                    self.note_lost(&lane, opened)?;
+                }
+                Answer::Opened(opened, answer)
             }
-            Request::Push(push, answer) => Answer::Pushed(self.push(&push), answer),
-        }
+            Request::Push(push, answer) => Answer::Pushed(self.push(&push)?, answer),
+        })
     }
 
-    fn open(&mut self, lane: &LaneKey, first_held: u64, next: u64) -> Result<Opened, OpenRefused> {
-        let opened = self.lanes.open(lane, first_held, next)?;
+    /// Batches that neither side has any more are lost events (R10).
+    fn note_lost(&mut self, lane: &LaneKey, opened: &Opened) -> Result<(), StoreError> {
         if let (LaneKey::Realtime(agent, _), 1..) = (lane, opened.lost) {
             tracing::warn!(%agent, lost = opened.lost, "batches are lost on both sides");
             let now = self.clock.now();
@@ -220,20 +196,23 @@ impl ViewTask {
             let nobody = SessionId::new(Uuid::nil());
             let witness =
                 Witness { agent: agent.clone(), session: nobody, epoch: LeaderEpoch::default() };
-            let mut changes: Vec<Change> = Vec::new();
-            self.view.apply(&witness, &lost, now, &mut changes);
+            self.applier.report(&mut self.view, &witness, &lost, now);
             self.applier.metrics().lost_batches.inc_by(opened.lost);
+            let head = head_of_lane(lane, opened.resume_after, now);
+            self.journal.append(&head, self.applier.changes())?;
         }
-        Ok(opened)
+        Ok(())
     }
 
-    fn push(&mut self, push: &Push) -> PushOutcome {
+    fn push(&mut self, push: &Push) -> Result<PushOutcome, StoreError> {
         let outcome = match self.lanes.admit(&push.lane, push.batch.sequence()) {
             Admission::Next => {
                 let now = self.clock.now();
                 let begun = self.clock.monotonic();
                 let _entered = push.span.enter();
                 let applied = self.applier.apply(&mut self.view, push, now);
+                let head = head_of(push, applied.origin, now);
+                self.journal.append(&head, self.applier.changes())?;
                 let took = self.clock.monotonic().since(begun);
                 self.applier.metrics().applied(&push.lane, took);
                 PushOutcome::Applied {
@@ -247,17 +226,24 @@ impl ViewTask {
             Admission::Over => PushOutcome::Over,
         };
         self.applier.metrics().outcome(&push.lane, &outcome);
-        outcome
+        Ok(outcome)
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Result<(), StoreError> {
         let now = self.clock.now();
+        if self.trouble.is_some() {
+            return Ok(());
+        }
         if self.view.next_wake_up().is_none_or(|at| at > now) {
             self.hands_full = false;
-            return;
+            return Ok(());
         }
         self.applier.tick(&mut self.view, now);
+        if !self.applier.changes().is_empty() {
+            self.journal.append(&RecordHead::new(now, Origin::Time), self.applier.changes())?;
+        }
         self.order(now);
+        Ok(())
     }
 
     /// Hands what the view wants done to its leader, as much as that has room for.
@@ -272,7 +258,13 @@ impl ViewTask {
 
     fn publish(&mut self) {
         let at = self.clock.now();
-        let status = self.view.status(at);
+        let mut status = self.view.status(at);
+        if let Some(trouble) = &self.trouble {
+            status.reasons.push(trouble.clone());
+            if status.state == ViewState::Ready {
+                status.state = ViewState::Degraded;
+            }
+        }
         self.state.send_if_modified(|state| {
             let changed = *state != status.state;
             *state = status.state;

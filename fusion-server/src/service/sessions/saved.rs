@@ -1,0 +1,167 @@
+//! What is written of sessions, and taken back when the server begins: a restart is not a mass
+//! re-creation of sessions.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use fusion_core::id::{LeaderEpoch, SessionId};
+use fusion_core::session::{Session, SessionSettings, SessionState, ViewRules};
+use fusion_core::time::{Monotonic, ServerTime};
+use fusion_core::view::{AgentReport, Leadership};
+use fusion_proto::status::Refusal;
+use fusion_store::{Item, Space};
+
+use super::record::SessionRecord;
+use super::standing::Live;
+use super::{Sessions, State};
+use crate::service::sessions::DRAINING_RETRY;
+use crate::stores::{LoadError, SavePoint, Stores, scan_all, unwritten_yet};
+use crate::task::view::{Note, ViewHandle};
+
+/// How long an answer waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Sessions {
+    /// Leaves a session to be written.
+    pub(super) fn save(
+        &self,
+        session: &Session,
+        live: &Live,
+        ended: Option<(SessionState, ServerTime)>,
+    ) -> SavePoint {
+        let record = SessionRecord {
+            session: session.save(),
+            client: live.client.clone(),
+            root_uri: live.root_uri.clone(),
+            report: live.saved.report.clone(),
+            ended,
+        };
+        let expires_at = ended.map(|(_, at)| at.plus(SessionSettings::default().remember_for));
+        let key = session.id.uuid().as_bytes().to_vec();
+        self.shared.saver.put(Space::Session, key, record.to_bytes(), expires_at)
+    }
+
+    /// Leaves what an agent says of itself to be written, if a view would judge otherwise by it:
+    /// not every heartbeat.
+    pub(super) fn save_report(&self, session: &Session, live: &mut Live, report: &AgentReport) {
+        let lasting = AgentReport { delivered_through: None, ..report.clone() };
+        if live.saved.report != lasting {
+            live.saved.report = lasting;
+            // Nothing that is told rests on it, so nobody waits for it.
+            self.save(session, live, None);
+        }
+    }
+
+    /// Waits until what an answer tells is durable.
+    pub(super) async fn durable(&self, point: SavePoint) -> Result<(), Refusal> {
+        let saver = &self.shared.saver;
+        if saver.is_written(point) {
+            return Ok(());
+        }
+        match tokio::time::timeout(PATIENCE, saver.written(point)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY }),
+            Err(_) => Err(unwritten_yet()),
+        }
+    }
+
+    /// Takes back the sessions of an earlier life of the server. Their timers begin anew, spread
+    /// over one interval of heartbeats, and the views learn who is there.
+    pub(crate) fn restore(
+        &self,
+        stores: &Stores,
+        loaded: &[(ViewHandle, LeaderEpoch)],
+    ) -> Result<(), LoadError> {
+        let now = self.now();
+        let items = scan_all(&*stores.state, Space::Session, now.server)?;
+        let mut records = Vec::with_capacity(items.len());
+        for item in &items {
+            records.push(read(item)?);
+        }
+        // By standing, so that the ended ones are forgotten in about the order in which they ended.
+        records.sort_by_key(|record| record.session.standing);
+        let mut state = self.lock();
+        self.set_views(&mut state, loaded, &records);
+        let num_live = records.iter().filter(|record| record.ended.is_none()).count().max(1);
+        let mut num_restored: u32 = 0;
+        for record in records {
+            match record.ended {
+                Some((how, at)) => {
+                    state.table.restore_ended(record.session, how, at, now.monotonic);
+                }
+                None => {
+                    let share = f64::from(num_restored) / num_live as f64;
+                    let heard = now.monotonic.plus((record.session.timeout / 3).mul_f64(share));
+                    num_restored += u32::from(restore_live(&mut state, record, heard));
+                }
+            }
+        }
+        for (view, _) in loaded {
+            tell_view(&state, view);
+        }
+        drop(state);
+        if num_restored > 0 {
+            tracing::info!(sessions = num_restored, "sessions go on");
+        }
+        self.shared.earlier.notify_one();
+        Ok(())
+    }
+
+    /// Adds the loaded views to the table, each with the highest epoch that anybody knows of.
+    fn set_views(
+        &self,
+        state: &mut State,
+        loaded: &[(ViewHandle, LeaderEpoch)],
+        records: &[SessionRecord],
+    ) {
+        let mut epochs: BTreeMap<_, LeaderEpoch> = BTreeMap::new();
+        for record in records {
+            let epoch = epochs.entry(&record.session.view).or_default();
+            *epoch = (*epoch).max(record.session.epoch);
+        }
+        for (view, epoch) in loaded {
+            let known = epochs.get(view.name()).copied().unwrap_or_default();
+            let rules = ViewRules {
+                timeout: view.config().session_timeout,
+                exclusive: view.config().exclusive,
+                last_epoch: known.max(*epoch),
+            };
+            state.table.set_view(view.name(), rules);
+        }
+    }
+}
+
+fn read(item: &Item) -> Result<SessionRecord, LoadError> {
+    SessionRecord::from_bytes(&item.value).map_err(LoadError::record(Space::Session, item))
+}
+
+/// Takes a live session back, if its view is there.
+fn restore_live(state: &mut State, record: SessionRecord, heard: Monotonic) -> bool {
+    let (id, view) = (record.session.id, record.session.view.clone());
+    if !state.table.restore(record.session, heard) {
+        tracing::warn!(session = %id, %view, "a stored session is not taken back");
+        return false;
+    }
+    let State { table, live, .. } = state;
+    let epoch = table.leader(&view).map(|leader| leader.epoch).unwrap_or_default();
+    if let Some(session) = table.get(id) {
+        let restored = Live::new(session, epoch, record.client, record.root_uri, record.report);
+        live.insert(id, restored);
+    }
+    true
+}
+
+/// Tells a view who is there, and what they last said of themselves.
+fn tell_view(state: &State, view: &ViewHandle) {
+    let sessions: HashSet<SessionId> =
+        state.table.of_view(view.name(), 0).map(|session| session.id).collect();
+    view.tell(Note::Kept(sessions));
+    for session in state.table.of_view(view.name(), 0) {
+        if let Some(live) = state.live.get(&session.id) {
+            view.tell(Note::Heard(session.agent.clone(), live.saved.report.clone()));
+        }
+    }
+    let leader = state.table.leader(view.name());
+    let leads = leader.map(|leader| Leadership { session: leader.id, epoch: leader.epoch });
+    view.tell(Note::Leads(leads));
+}

@@ -1,0 +1,133 @@
+//! The stores of a server: what survives it.
+//!
+//! The server knows ports only. Which adapters stand behind them is decided here, once.
+
+mod saver;
+mod view_record;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::time::ServerTime;
+use fusion_proto::status::Refusal;
+use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
+use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError};
+
+use crate::task::view::BeginError;
+
+pub(crate) use saver::{SavePoint, Saver};
+pub(crate) use view_record::ViewRecord;
+
+/// Values read from the store at a time.
+const PAGE: usize = 1_000;
+/// When to try again what could not be written.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a server keeps its state in; a cheap handle.
+#[derive(Clone)]
+pub struct Stores {
+    /// What happened in the views.
+    pub log: Arc<dyn ChangeLog>,
+    /// What the views are.
+    pub blocks: Arc<dyn Blocks>,
+    /// Sessions and all else.
+    pub state: Arc<dyn State>,
+}
+
+impl Stores {
+    /// Stores that last as long as the process: for tests.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self {
+            log: Arc::new(MemoryLog::default()),
+            blocks: Arc::new(MemoryBlocks::default()),
+            state: Arc::new(MemoryState::default()),
+        }
+    }
+}
+
+/// Why a record of the store cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    /// A later version of the server wrote it.
+    #[error("it is of version {found}, and this server reads up to {known}; run the newer server")]
+    FromTheFuture {
+        /// Its version.
+        found: u32,
+        /// The newest that is known here.
+        known: u32,
+    },
+    /// It is not what was written.
+    #[error("it cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// It names what cannot be.
+    #[error(transparent)]
+    Id(#[from] fusion_core::id::IdError),
+}
+
+/// Why a server cannot go on where it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record makes no sense.
+    #[error("the {} record `{key}` in the store: {source}; restore it from a back-up", space.as_str())]
+    Record {
+        /// Of what kind.
+        space: Space,
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        source: RecordError,
+    },
+    /// A view does not begin.
+    #[error(transparent)]
+    View(#[from] BeginError),
+}
+
+impl LoadError {
+    /// For `map_err`.
+    pub(crate) fn record(space: Space, item: &Item) -> impl FnOnce(RecordError) -> Self {
+        let key = String::from_utf8_lossy(&item.key).into_owned();
+        move |source| Self::Record { space, key, source }
+    }
+}
+
+/// All values of a space.
+pub(crate) fn scan_all(
+    state: &dyn State,
+    space: Space,
+    now: ServerTime,
+) -> Result<Vec<Item>, StoreError> {
+    let mut items: Vec<Item> = Vec::new();
+    loop {
+        let after = items.last().map(|item| item.key.clone());
+        let page = state.scan(space, b"", after.as_deref(), PAGE, now)?;
+        items.extend(page.items);
+        if !page.more {
+            return Ok(items);
+        }
+    }
+}
+
+/// What a caller is told whose call needs a write that cannot be made now.
+pub(crate) fn unwritten(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "the store cannot be written");
+    unwritten_yet()
+}
+
+/// The same, where it was waited for in vain.
+pub(crate) fn unwritten_yet() -> Refusal {
+    Refusal::QueueFull { queue: "store".to_owned(), retry_after: RETRY }
+}
+
+/// The version of a JSON record, and whether it can be read.
+pub(crate) fn check_version(bytes: &[u8], known: u32) -> Result<(), RecordError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        v: u32,
+    }
+    let Versioned { v: found } = serde_json::from_slice(bytes)?;
+    if found > known { Err(RecordError::FromTheFuture { found, known }) } else { Ok(()) }
+}

@@ -1,0 +1,178 @@
+//! Writing state behind the back of who must not wait: the session service.
+//!
+//! What is to be written is left in a map, the latest value of a key in the place of the one before
+//! it; a thread writes it and says how far it is. An answer that rests on a write waits for its
+//! [`SavePoint`] first. While the disk fails the thread tries again, and nothing is forgotten.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fusion_core::time::ServerTime;
+use fusion_store::{Space, State, StoreError};
+use tokio::sync::watch;
+
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Everything that was put up to some moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct SavePoint(u64);
+
+/// Leaves values for the thread that writes them; a cheap handle. The thread ends, after a last
+/// try, when the last handle is dropped.
+#[derive(Clone)]
+pub(crate) struct Saver {
+    door: Arc<Door>,
+    written: watch::Receiver<SavePoint>,
+}
+
+/// Ends the thread with the last handle.
+struct Door {
+    desk: Arc<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    pending: Mutex<Pending>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Pending {
+    values: Values,
+    after: Vec<After>,
+    put: u64,
+    is_over: bool,
+}
+
+/// The latest value of every key.
+type Values = HashMap<(Space, Vec<u8>), Value>;
+/// What is done when all that was put before is written.
+type After = Box<dyn FnOnce() + Send>;
+
+/// What the thread takes at once.
+struct Load {
+    values: Values,
+    after: Vec<After>,
+    point: SavePoint,
+}
+
+/// A value and when it may be forgotten.
+struct Value {
+    bytes: Vec<u8>,
+    expires_at: Option<ServerTime>,
+}
+
+impl Saver {
+    /// Begins the thread.
+    ///
+    /// # Errors
+    /// The operating system gives none.
+    pub(crate) fn begin(state: Arc<dyn State>) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let (done, written) = watch::channel(SavePoint::default());
+        let door = Arc::new(Door { desk: Arc::clone(&desk) });
+        std::thread::Builder::new().name("state writer".to_owned()).spawn(move || {
+            while let Some(Load { values, after, point }) = desk.take() {
+                if !write_all(&*state, values, &desk) {
+                    return;
+                }
+                done.send_replace(point);
+                after.into_iter().for_each(|act| act());
+            }
+        })?;
+        Ok(Self { door, written })
+    }
+
+    /// Leaves a value to be written.
+    pub(crate) fn put(
+        &self,
+        space: Space,
+        key: Vec<u8>,
+        bytes: Vec<u8>,
+        expires_at: Option<ServerTime>,
+    ) -> SavePoint {
+        let mut pending = self.door.desk.lock();
+        pending.values.insert((space, key), Value { bytes, expires_at });
+        pending.put += 1;
+        let point = SavePoint(pending.put);
+        drop(pending);
+        self.door.desk.news.notify_one();
+        point
+    }
+
+    /// Has something done, by the thread, when all that was put so far is written. It must not wait.
+    pub(crate) fn then(&self, act: impl FnOnce() + Send + 'static) {
+        self.door.desk.lock().after.push(Box::new(act));
+        self.door.desk.news.notify_one();
+    }
+
+    /// Whether it is written by now.
+    pub(crate) fn is_written(&self, point: SavePoint) -> bool {
+        *self.written.borrow() >= point
+    }
+
+    /// Waits until it is written; `false` if it never will be, because the server ends.
+    pub(crate) async fn written(&self, point: SavePoint) -> bool {
+        let mut written = self.written.clone();
+        written.wait_for(|written| *written >= point).await.is_ok()
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.desk.lock().is_over = true;
+        self.desk.news.notify_one();
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be written, once there is something; `None` when there never will be.
+    fn take(&self) -> Option<Load> {
+        let mut pending = self.lock();
+        loop {
+            if !pending.values.is_empty() || !pending.after.is_empty() {
+                let values = std::mem::take(&mut pending.values);
+                let after = std::mem::take(&mut pending.after);
+                return Some(Load { values, after, point: SavePoint(pending.put) });
+            }
+            if pending.is_over {
+                return None;
+            }
+            pending = self.news.wait(pending).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Waits a while before the next try; `false` if there shall be none.
+    fn pause(&self) -> bool {
+        let is_going = |pending: &mut Pending| !pending.is_over;
+        let waited = self.news.wait_timeout_while(self.lock(), RETRY, is_going);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_over
+    }
+}
+
+/// Writes until all is written; `false` if the server ended over it.
+fn write_all(state: &dyn State, values: Values, desk: &Desk) -> bool {
+    let mut is_told = false;
+    for ((space, key), value) in values {
+        while let Err(error) = state.put(space, &key, &value.bytes, value.expires_at) {
+            if !is_told {
+                tell(&error);
+                is_told = true;
+            }
+            if !desk.pause() {
+                return false;
+            }
+        }
+    }
+    true
+}
+
+fn tell(error: &StoreError) {
+    tracing::error!(%error, "state cannot be written; it is tried again");
+}

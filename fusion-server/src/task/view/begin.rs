@@ -1,0 +1,152 @@
+//! How a view begins: loaded, given its mailboxes, and put on a thread of its own; and what becomes
+//! of it when that thread fails.
+//!
+//! A panic ends the thread and nothing else: it is told in the log and to the supervisor, which
+//! begins the view anew from the store.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::id::ViewName;
+use fusion_core::view::ViewState;
+use fusion_store::{ViewId, ViewRef};
+use futures_util::FutureExt as _;
+use prometheus::IntCounter;
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::apply::{Applier, ViewMetrics};
+use super::commands::CommandDesk;
+use super::control::Control;
+use super::journal::Journal;
+use super::lanes::Lanes;
+use super::restore::{Restored, restore};
+use super::thread::ViewTask;
+use super::{
+    BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps, ViewFailed,
+    ViewHandle,
+};
+use crate::config::ViewConfig;
+
+/// For how long a view that failed keeps its mailboxes, so that its sessions are ended first.
+const SETTLING: Duration = Duration::from_secs(5);
+
+pub(super) fn begin(
+    named: Named,
+    config: ViewConfig,
+    deps: ViewDeps,
+) -> Result<ViewHandle, BeginError> {
+    let Named { name, id, created_at } = named;
+    let stored = ViewRef { id: ViewId(id), name: name.clone() };
+    let Restored { view, lanes, epoch, end } = restore(&deps.stores, &stored, &config.settings)
+        .map_err(|source| BeginError::Store { view: name.clone(), source })?;
+    let metrics = ViewMetrics::new(&deps.metrics, &name);
+    let (journal, durable) = Journal::begin(&deps, stored.id, end, &metrics);
+    let now = deps.clock.now();
+    let status = view.status(now);
+    let (state_out, state) = watch::channel(status.state);
+    let (published_out, published) = watch::channel(Published { status, at: now });
+    let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
+    let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
+    let (ended_out, ended) = watch::channel(());
+    let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
+    let reader = view.reader();
+    let task = ViewTask {
+        view,
+        lanes,
+        journal,
+        trouble: None,
+        leads: epoch,
+        control: Arc::clone(&control),
+        commands: Arc::clone(&commands),
+        hands_full: false,
+        realtime: realtime_in,
+        scan: scan_in,
+        published: published_out,
+        state: state_out,
+        clock: deps.clock,
+        ids: deps.ids,
+        applier: Applier::new(metrics),
+        end: deps.end,
+    };
+    let thread = ViewThread {
+        task,
+        name: name.clone(),
+        id,
+        before: deps.lanes,
+        failed: deps.failed,
+        failures: deps.metrics.view_panics.with_label_values(&[name.as_str()]),
+        ended: ended_out,
+    };
+    thread.spawn().map_err(|source| BeginError::Thread { view: name.clone(), source })?;
+    let shared = Shared {
+        name,
+        id,
+        created_at,
+        config,
+        reader,
+        control,
+        commands,
+        realtime,
+        scan,
+        published,
+        state,
+        durable,
+        epoch,
+        ended,
+    };
+    Ok(ViewHandle { shared: Arc::new(shared) })
+}
+
+/// A view's task and who is told of its end.
+struct ViewThread {
+    task: ViewTask,
+    name: ViewName,
+    id: Uuid,
+    before: Lanes,
+    failed: mpsc::UnboundedSender<ViewFailed>,
+    failures: IntCounter,
+    /// Dropped at the end.
+    ended: watch::Sender<()>,
+}
+
+impl ViewThread {
+    fn spawn(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Handle::current();
+        let thread = std::thread::Builder::new().name(format!("view {}", self.name));
+        thread.spawn(move || self.run(&runtime)).map(drop)
+    }
+
+    fn run(mut self, runtime: &tokio::runtime::Handle) {
+        // Within the runtime, so that waiting and the clock are the runtime's, paused ones too.
+        let run = AssertUnwindSafe(self.task.run(&self.before)).catch_unwind();
+        let failure = match runtime.block_on(run) {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(format!("panicked: {}", text_of(&*panic))),
+        };
+        if let Some(failure) = failure {
+            tracing::error!(view = %self.name, failure, "the task of the view failed");
+            self.failures.inc();
+            // Nothing can be asked of it: its health is NOT_SERVING from here on.
+            self.task.state.send_replace(ViewState::Empty);
+            // The next life reads what is durable: all that this one appended.
+            self.task.journal.settle();
+            let (settled, settling) = oneshot::channel();
+            let (name, lanes) = (self.name.clone(), self.task.lanes.carried_over());
+            if self.failed.send(ViewFailed { name, id: self.id, lanes, settled }).is_ok() {
+                let settling = async { tokio::time::timeout(SETTLING, settling).await };
+                drop(runtime.block_on(settling));
+            }
+        }
+        drop(self.task);
+        drop(self.ended);
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,184 @@
+//! The view's side of the log: what its thread did goes there, and what rests on it is told when it
+//! is durable, never before.
+//!
+//! The thread appends and goes on with the next batch; the store syncs beside it, many records at
+//! once. Answers wait in the order of their records, in a task of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fusion_core::change::Change;
+use fusion_core::id::{LeaderEpoch, Revision};
+use fusion_core::time::{Clock, Monotonic, ServerTime};
+use fusion_store::{
+    Actor, Applied, ChangeLog, Health, Lane, LogPoint, Origin, RecordHead, StoreError, Ticket,
+    ViewId,
+};
+use prometheus::Histogram;
+use tokio::sync::mpsc;
+
+use super::apply::ViewMetrics;
+use super::lanes::LaneKey;
+use super::thread::Answer;
+use super::{Push, ViewDeps};
+use crate::ops::metrics::seconds;
+
+/// Bytes that may wait for the disk before a view takes no more evidence.
+const WAITING_MAX: usize = 16 << 20;
+
+/// How far a view is durable: what answers about it say.
+pub(super) type Durable = Arc<AtomicU64>;
+
+/// The end of a view's log.
+pub(super) struct Journal {
+    log: Arc<dyn ChangeLog>,
+    view: ViewId,
+    end: LogPoint,
+    last: Option<Ticket>,
+    /// Something was appended in this turn.
+    is_untold: bool,
+    clock: Arc<dyn Clock>,
+    waiting: mpsc::UnboundedSender<Waiting>,
+}
+
+/// A turn that waits for its records, and the answer that waits with it.
+struct Waiting {
+    ticket: Ticket,
+    /// When it was appended; absent if it appended nothing.
+    since: Option<Monotonic>,
+    answer: Option<Answer>,
+}
+
+impl Journal {
+    /// Goes on from the end of a log. The task that gives the answers ends with the journal.
+    pub(super) fn begin(
+        deps: &ViewDeps,
+        view: ViewId,
+        end: LogPoint,
+        metrics: &ViewMetrics,
+    ) -> (Self, Durable) {
+        let (log, clock) = (Arc::clone(&deps.stores.log), Arc::clone(&deps.clock));
+        let durable: Durable = Arc::new(AtomicU64::new(end.revision.0));
+        // Unbounded, because the log bounds it: what may wait is what the log holds in memory.
+        let (waiting, coming) = mpsc::unbounded_channel();
+        let durations = metrics.commit_duration.clone();
+        let told = tell(coming, Arc::clone(&durable), Arc::clone(&clock), durations);
+        deps.tasks.spawn("view answers", told);
+        (Self { log, view, end, last: None, is_untold: false, clock, waiting }, durable)
+    }
+
+    /// Appends a record. Nothing is lost if the disk fails: it is written when the disk is well.
+    ///
+    /// # Errors
+    /// The view and its log do not belong together any more: the view must be loaded anew.
+    pub(super) fn append(
+        &mut self,
+        head: &RecordHead,
+        changes: &[Change],
+    ) -> Result<(), StoreError> {
+        let ticket = self.log.append(self.view, self.end, head, changes)?;
+        self.end = ticket.point();
+        self.last = Some(ticket);
+        self.is_untold = true;
+        Ok(())
+    }
+
+    /// Ends a turn: its answer is given when all that was appended so far is durable.
+    pub(super) fn tell(&mut self, answer: Option<Answer>) {
+        let is_untold = std::mem::take(&mut self.is_untold);
+        match (&self.last, answer) {
+            (Some(ticket), answer) if is_untold || answer.is_some() => {
+                let since = is_untold.then(|| self.clock.monotonic());
+                let ticket = ticket.clone();
+                // The task ends after this sender does, so there is somebody to take it.
+                let _ = self.waiting.send(Waiting { ticket, since, answer });
+            }
+            (None, Some(answer)) => answer.give(),
+            (_, None) | (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// Waits until all that was appended is durable, or never will be because the server ends.
+    pub(super) fn settle(&self) {
+        if let Some(ticket) = &self.last {
+            let _ = ticket.wait();
+        }
+    }
+
+    /// Why no evidence can be taken now; `None` if it can.
+    pub(super) fn trouble(&self) -> Option<String> {
+        match self.log.status(self.view) {
+            Ok(status) => match status.health {
+                Health::Failing(error) => Some(format!("the store cannot be written: {error}")),
+                Health::Well if status.waiting > WAITING_MAX => {
+                    Some("the store is behind: the disk is slower than the evidence".to_owned())
+                }
+                Health::Well => None,
+            },
+            Err(error) => Some(format!("the store cannot be used: {error}")),
+        }
+    }
+}
+
+/// Gives answers as their records become durable.
+async fn tell(
+    mut coming: mpsc::UnboundedReceiver<Waiting>,
+    durable: Durable,
+    clock: Arc<dyn Clock>,
+    durations: Histogram,
+) {
+    while let Some(Waiting { ticket, since, answer }) = coming.recv().await {
+        // A store that was closed says nothing any more: who waits learns that the view is gone.
+        let Ok(point) = ticket.await else { return };
+        durable.fetch_max(point.revision.0, Ordering::AcqRel);
+        if let Some(since) = since {
+            durations.observe(seconds(clock.monotonic().since(since)));
+        }
+        if let Some(answer) = answer {
+            answer.give();
+        }
+    }
+}
+
+/// The last durable revision.
+pub(super) fn revision(durable: &Durable) -> Revision {
+    Revision(durable.load(Ordering::Acquire))
+}
+
+/// The head of the record of a batch.
+pub(super) fn head_of(push: &Push, origin: Origin, at: ServerTime) -> RecordHead {
+    RecordHead {
+        applied: Some(Applied { lane: lane(&push.lane), sequence: push.batch.sequence() }),
+        actor: Some(Actor::Agent(push.witness.agent.clone(), push.witness.session)),
+        correlation: push.correlation.clone(),
+        causation: push.causation.clone(),
+        ..RecordHead::new(at, origin)
+    }
+}
+
+/// The head of a record which says that a lane is further than any batch in the log.
+pub(super) fn head_of_lane(key: &LaneKey, sequence: u64, at: ServerTime) -> RecordHead {
+    let applied = Some(Applied { lane: lane(key), sequence });
+    RecordHead { applied, ..RecordHead::new(at, Origin::Report) }
+}
+
+/// The head of the record of an election.
+pub(super) fn head_of_election(epoch: LeaderEpoch, at: ServerTime) -> RecordHead {
+    RecordHead { leader_epoch: Some(epoch), ..RecordHead::new(at, Origin::Election) }
+}
+
+/// A lane as the store knows it.
+pub(super) fn lane(key: &LaneKey) -> Lane {
+    match key {
+        LaneKey::Realtime(agent, spool) => Lane::Realtime(agent.clone(), *spool),
+        LaneKey::Scan(session) => Lane::Scan(*session),
+    }
+}
+
+/// A lane as the store knows it, back.
+pub(super) fn lane_key(lane: Lane) -> LaneKey {
+    match lane {
+        Lane::Realtime(agent, spool) => LaneKey::Realtime(agent, spool),
+        Lane::Scan(session) => LaneKey::Scan(session),
+    }
+}

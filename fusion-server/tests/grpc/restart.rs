@@ -1,0 +1,155 @@
+//! The next life of a server: what it knows, and what its agents notice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_proto::pb;
+use fusion_proto::status::{ObsoleteCause, Refusal};
+use fusion_server::clock::RuntimeClock;
+use fusion_server::stores::Stores;
+
+use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
+use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in};
+use crate::telling::{Lane, opening};
+
+async fn on(stores: &Stores) -> TestServer {
+    start_in(config(), Arc::new(RuntimeClock::new()), stores.clone()).await
+}
+
+fn entry(path: &str) -> pb::GetEntryRequest {
+    pb::GetEntryRequest { view: VIEW.to_owned(), path: path.to_owned(), read_class: 0 }
+}
+
+#[tokio::test]
+async fn everything_acknowledged_is_there_and_sequences_go_on() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask.clone()).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.send(batch(2, vec![file("/g", 2)])).await;
+    lane.acknowledged(2).await.unwrap();
+    let before = server.views.get_entry(entry("/g")).await.unwrap().into_inner();
+    drop(lane);
+    server.ended().await;
+
+    let mut server = on(&stores).await;
+    let after = server.views.get_entry(entry("/g")).await.unwrap().into_inner();
+    assert_eq!(after.entry, before.entry);
+    let revision = |answer: &pb::GetEntryResponse| answer.freshness.as_ref().unwrap().revision;
+    assert!(revision(&after) >= revision(&before));
+    // The session lives on, and its lane goes on where it was.
+    let beat = server.beat(&session.session_id).await.unwrap();
+    assert_eq!(beat.role(), pb::SessionRole::Leader);
+    assert_eq!(beat.leader_epoch, session.leader_epoch);
+    let again = pb::PushOpening { first_held: 2, next: 3, ..ask };
+    let (mut lane, resume_after) = Lane::open(&mut server, again).await.unwrap();
+    assert_eq!(resume_after, 2);
+    lane.send(batch(2, vec![file("/g", 99)])).await;
+    lane.send(batch(3, vec![file("/h", 3)])).await;
+    lane.acknowledged(3).await.unwrap();
+    let repeated = server.views.get_entry(entry("/g")).await.unwrap().into_inner();
+    assert_eq!(repeated.entry, before.entry, "a repeated batch changes nothing");
+}
+
+#[tokio::test]
+async fn a_ready_view_is_ready_at_once_and_needs_no_scan() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let session = server.join("a").await;
+    let status = pb::AgentStatus {
+        realtime_ready: true,
+        root_state: pb::RootState::Available.into(),
+        ..Default::default()
+    };
+    let beat = pb::HeartbeatRequest {
+        session_id: session.session_id.clone(),
+        status: Some(status),
+        ..Default::default()
+    };
+    server.sessions.heartbeat(beat).await.unwrap();
+    let ask = opening(pb::Lane::Scan, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask.clone()).await.unwrap();
+    let scanned = pb::EvidenceBatch {
+        listings: vec![listing("/", &["f".to_owned()], 0, true)],
+        leader_epoch: session.leader_epoch,
+        ..batch(2, vec![])
+    };
+    let framed = |sequence, frame| pb::EvidenceBatch {
+        leader_epoch: session.leader_epoch,
+        ..batch(sequence, vec![frame])
+    };
+    lane.send(framed(1, scan_started())).await;
+    lane.send(scanned).await;
+    lane.send(framed(3, scan_finished())).await;
+    assert_eq!(lane.acknowledged(3).await.unwrap(), []);
+    let trusted = pb::GetEntryRequest { read_class: pb::ReadClass::Trusted.into(), ..entry("/f") };
+    server.views.get_entry(trusted.clone()).await.unwrap();
+    drop(lane);
+    server.ended().await;
+
+    let mut server = on(&stores).await;
+    server.views.get_entry(trusted).await.unwrap();
+    // A scan's lane goes on as well: the session is the same.
+    let again = pb::PushOpening { first_held: 4, next: 4, ..ask };
+    let (_lane, resume_after) = Lane::open(&mut server, again).await.unwrap();
+    assert_eq!(resume_after, 3);
+}
+
+#[tokio::test]
+async fn epochs_causes_and_standing_outlive_the_server() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let first = server.join("a").await;
+    let second = server.join("b").await;
+    let replaced = server.join("a").await;
+    assert_eq!(server.beat(&second.session_id).await.unwrap().role(), pb::SessionRole::Leader);
+    server.ended().await;
+
+    let mut server = on(&stores).await;
+    match refusal(server.beat(&first.session_id).await) {
+        Refusal::SessionObsolete { cause, .. } => assert_eq!(cause, ObsoleteCause::Superseded),
+        other => panic!("{other:?}"),
+    }
+    let leads = server.beat(&second.session_id).await.unwrap();
+    assert_eq!((leads.role(), leads.leader_epoch), (pb::SessionRole::Leader, 2));
+    let end = pb::EndSessionRequest { session_id: second.session_id, allow_missing: false };
+    server.sessions.end_session(end).await.unwrap();
+    let leads = server.beat(&replaced.session_id).await.unwrap();
+    assert_eq!((leads.role(), leads.leader_epoch), (pb::SessionRole::Leader, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_does_not_come_back_expires() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let session = server.join("a").await;
+    server.ended().await;
+    let mut server = on(&stores).await;
+    // Its timer began anew; spread over at most an interval.
+    advance(Duration::from_secs(29)).await;
+    server.join("b").await;
+    advance(Duration::from_secs(12)).await;
+    match refusal(server.beat(&session.session_id).await) {
+        Refusal::SessionObsolete { cause, .. } => assert_eq!(cause, ObsoleteCause::Expired),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn another_tree_is_still_refused() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    drop(lane);
+    server.ended().await;
+    let mut server = on(&stores).await;
+    let other = server.sessions.create_session(asks_with_top("b", "x", 1)).await;
+    assert!(matches!(refusal(other), Refusal::RootMismatch { .. }));
+    server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
+}
