@@ -18,6 +18,8 @@ const REPEAT: Duration = Duration::from_secs(15);
 const REPEAT_DOUBLINGS: u32 = 5;
 /// The longest back-off of a directory that stays unsettled: `cache_horizon` times two to this.
 const LEVEL_MAX: u8 = 4;
+/// And so much more: the second answer shall find a directory settled that was too young (R4.4).
+const TICKS: Duration = Duration::from_secs(2);
 
 /// Why and since when something waits: the durable half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +87,7 @@ impl Agenda {
     ) -> Option<Waiting> {
         let known = self.get(path)?;
         let level = known.level.saturating_add(1).min(LEVEL_MAX);
-        let floor = now.plus(horizon.saturating_mul(1 << (level - 1)));
+        let floor = now.plus(horizon.saturating_mul(1 << (level - 1)).saturating_add(TICKS));
         Some(Waiting { due: floor.max(known.due.max(now)), floor, level })
     }
 
@@ -176,11 +178,11 @@ mod tests {
         let mut agenda = Agenda::default();
         agenda.set(path, agenda.wanted(path, at(100)).unwrap());
         agenda.set(path, agenda.unanswered(path, at(100), H).unwrap());
-        assert_eq!(agenda.first(), Some(at(160)));
+        assert_eq!(agenda.first(), Some(at(162)));
         agenda.set(path, agenda.wanted(path, at(110)).unwrap());
-        assert_eq!(agenda.first(), Some(at(160)));
+        assert_eq!(agenda.first(), Some(at(162)));
         assert_eq!(agenda.wanted(path, at(120)), None);
-        agenda.set(path, agenda.unanswered(path, at(160), H).unwrap());
-        assert_eq!(agenda.first(), Some(at(280)));
+        agenda.set(path, agenda.unanswered(path, at(162), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(284)));
     }
 }

@@ -122,7 +122,8 @@ impl View {
         match *evidence {
             Evidence::Upsert { path, stat, parent, atomic, .. } => {
                 let fresh = Watermark::is_fresh(at, act.now);
-                let up = Upsert { path, stat, parent, atomic, at, fresh, moved_in: false };
+                let (moved_in, held) = (false, false);
+                let up = Upsert { path, stat, parent, atomic, at, fresh, moved_in, held };
                 self.upsert(act, by, &up)
             }
             Evidence::Rename { from, to, stat, from_parent, to_parent, .. } => {

@@ -121,8 +121,8 @@ impl View {
         for loss in ledger.losses.iter() {
             let _ = writeln!(out, "loss {loss:?}");
         }
-        let (samples, mode) = ledger.clock.figures();
-        let _ = writeln!(out, "clock samples={samples} mode={mode}s");
+        let (samples, mode, least) = ledger.clock.figures();
+        let _ = writeln!(out, "clock samples={samples} mode={mode}s least={least:?}");
         let _ = writeln!(out, "root {:?}", ledger.root);
         let _ = writeln!(
             out,

@@ -78,6 +78,18 @@ impl Ledger {
         !scanned || self.scans.cover(path)
     }
 
+    /// Whether a directory, or one above it, could not be read when last tried.
+    pub(super) fn is_unreadable(&self, dir: PathRef<'_>) -> bool {
+        let mut next = Some(dir).filter(|_| self.unreadable.len() > 0);
+        while let Some(path) = next {
+            if self.unreadable.get(path).is_some() {
+                return true;
+            }
+            next = path.split_last().map(|(above, _)| above);
+        }
+        false
+    }
+
     /// When time alone changes something.
     pub(super) fn next_change(&self) -> Option<ServerTime> {
         [

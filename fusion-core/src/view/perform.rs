@@ -255,6 +255,7 @@ impl State {
         }
         self.forget_replaced(listed);
         let Some(outcome) = listed.outcome else { return };
+        self.ledger.clock.listed(listed.started_at, listed.version.ctime);
         if let Some(block) = self.tree.dir(dir) {
             let (listed_at, listed_in) = (Some(listed.started_at), Some(listed.version));
             let (complete, settled) = (outcome.complete, outcome.settled);

@@ -12,7 +12,7 @@ use crate::time::ServerTime;
 use super::confirm::{Confirmation, EntryKey};
 use super::ledger::Ledger;
 use super::settings::ViewSettings;
-use super::tree::{BlockId, Child, DirMeta, Flags, Purge, TreeWriter};
+use super::tree::{BlockId, Child, DirMeta, Flags, Purge, TreeWriter, Version};
 use super::version::Known;
 
 /// All that a replay of changes restores.
@@ -171,6 +171,21 @@ impl State {
     pub(super) fn nearest_dir<'a>(&mut self, path: PathRef<'a>) -> PathRef<'a> {
         let Some((parent, _)) = path.split_last() else { return PathRef::ROOT };
         if self.tree.dir(parent).is_some() { parent } else { self.no_way(parent).nearest }
+    }
+
+    /// R1, R2: up to when a directory is known to be as it was last listed. An accepted Unchanged (R6)
+    /// says as much as a listing. It is not remembered by itself, which would cost a change for every
+    /// silent directory in every audit, but follows: a whole scan that was completed listed every
+    /// directory or found it silent; if that was not accepted, the directory went on the queue.
+    pub(super) fn whole_through(&mut self, dir: PathRef<'_>, meta: &DirMeta) -> Option<ServerTime> {
+        let began = self.ledger.last_whole_began;
+        if began <= meta.listed_at || !meta.complete || !meta.settled {
+            return meta.listed_at;
+        }
+        let version = self.dir_stat(dir).as_ref().map(Version::of);
+        let waits = self.ledger.relists.get(dir).is_some();
+        let was_read = !self.ledger.is_unreadable(dir);
+        if meta.listed_in == version && !waits && was_read { began } else { meta.listed_at }
     }
 
     /// Whether a path is a known directory.

@@ -29,6 +29,9 @@ pub(super) struct Watermark {
     buckets: BTreeMap<i64, u32>,
     /// The same, by frequency: the last one is the mode (of several the least bucket).
     ranks: BTreeSet<(u32, Reverse<i64>)>,
+    /// The least of (time of looking − ctime) of all that was listed: the storage's clock is at
+    /// most by so much behind.
+    least: Option<i64>,
 }
 
 impl Watermark {
@@ -49,6 +52,30 @@ impl Watermark {
             self.count(old, |count| count.saturating_sub(1));
         }
         self.count(behind, |count| count.saturating_add(1));
+    }
+
+    /// A directory was listed in a version.
+    pub(super) fn listed(&mut self, looked_at: ServerTime, ctime: StorageTime) {
+        let behind = looked_at.as_nanos().saturating_sub(ctime.as_nanos());
+        self.least = Some(self.least.map_or(behind, |least| least.min(behind)));
+    }
+
+    /// R4.4: whether a directory may have changed again in the tick of this ctime, or behind a cache,
+    /// after it was looked at; `age` is how old the ctime must be. While uncalibrated only that is
+    /// certain: what is `age` older than the newest that was ever listed is older than that.
+    pub(super) fn is_young(
+        &self,
+        ctime: StorageTime,
+        looked_at: ServerTime,
+        age: Duration,
+    ) -> bool {
+        if self.is_calibrated() {
+            return self.at(looked_at).minus(age) < ctime;
+        }
+        let behind = looked_at.as_nanos().saturating_sub(ctime.as_nanos());
+        let least = self.least.map_or(behind, |least| least.min(behind));
+        let age = i64::try_from(age.as_nanos()).unwrap_or(i64::MAX);
+        behind < least.saturating_add(age)
     }
 
     fn count(&mut self, bucket: i64, change: impl Fn(u32) -> u32) {
@@ -87,9 +114,10 @@ impl Watermark {
         self.at(now).minus(threshold) < ctime
     }
 
-    /// How many samples there are, and their mode in seconds: what a dump tells.
-    pub(super) fn figures(&self) -> (usize, i64) {
-        (self.samples.len(), self.mode())
+    /// How many samples there are, their mode in seconds, and the least age of what was listed: what a
+    /// dump tells.
+    pub(super) fn figures(&self) -> (usize, i64, Option<i64>) {
+        (self.samples.len(), self.mode(), self.least)
     }
 }
 
@@ -119,6 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn without_samples_only_what_is_older_than_the_newest_listed_is_old() {
+        let age = Duration::from_secs(62);
+        let mut clock = Watermark::default();
+        // The storage's clock may be a thousand seconds behind: this may have changed just now.
+        assert!(clock.is_young(storage(9_000), server(10_000), age));
+        clock.listed(server(10_000), storage(9_000));
+        assert!(clock.is_young(storage(8_939), server(10_000), age));
+        assert!(!clock.is_young(storage(8_938), server(10_000), age));
+        assert!(clock.is_young(storage(9_000), server(10_061), age));
+        assert!(!clock.is_young(storage(9_000), server(10_062), age));
+    }
+
+    #[test]
     fn a_minority_of_wrong_clocks_changes_nothing() {
         let mut clock = Watermark::default();
         for number in 0..300 {
@@ -138,7 +179,7 @@ mod tests {
             clock.sample(server(number), storage(number - 9));
         }
         assert_eq!(clock.skew_nanos(), 9 * SECOND);
-        assert_eq!(clock.figures(), (10_000, 9));
+        assert_eq!(clock.figures(), (10_000, 9, None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::view::confirm::{Confirmation, Confirmations, EntryKey};
 use crate::view::ledger::Ledger;
 use crate::view::settings::ViewSettings;
 use crate::view::tombstones::Tombstones;
-use crate::view::tree::{Child, Flags, MergeAction, MergeCase};
+use crate::view::tree::{BlockId, Child, Flags, MergeAction, MergeCase};
 use crate::view::version::{DirOrder, Known, Look, Order, dir_order, order};
 use crate::view::watermark::Watermark;
 
@@ -37,6 +37,8 @@ pub(super) struct Judge<'a> {
     pub(super) started_at: ServerTime,
     /// The listing is tier 3 (R8).
     pub(super) scanned: bool,
+    /// It is not part of a scan that goes down (R4.5).
+    pub(super) alone: bool,
     /// What is not listed is missing (R4.4).
     pub(super) complete: bool,
     /// R4.2: nothing is added and nothing removed.
@@ -62,6 +64,10 @@ pub(super) struct Doubts {
     pub(super) seen_later: Vec<(Box<[u8]>, Version)>,
     /// New directories.
     pub(super) directories: Vec<(Box<[u8]>, Stat)>,
+    /// Known directories that were shown in a newer version than was known.
+    pub(super) newer: Vec<Box<[u8]>>,
+    /// Known directories that were shown by what does not descend.
+    pub(super) shown: Vec<BlockId>,
 }
 
 impl<'a> Judge<'a> {
@@ -89,6 +95,7 @@ impl<'a> Judge<'a> {
             version,
             started_at: at,
             scanned: frame.scanned,
+            alone: frame.alone,
             complete: lay.complete,
             stale: lay.stale,
             sees: lay.sees,
@@ -157,6 +164,9 @@ impl Judge<'_> {
         if covered && self.is_ghost(name) {
             return self.unseen(name);
         }
+        if self.alone && listed.kind == Kind::Directory && listed.inode == known.stat.inode {
+            self.doubts.shown.extend(known.block);
+        }
         if *listed == known.stat {
             return self.seen(name, known);
         }
@@ -197,6 +207,9 @@ impl Judge<'_> {
                 self.doubts.seen_later.push((name.into(), seen_in));
             }
             self.listed.unseen.push(name.into());
+        }
+        if self.alone && listed.kind == Kind::Directory {
+            self.doubts.newer.push(name.into());
         }
         let hot = self.clock.is_hot(listed.ctime, self.now, self.hot);
         let suspect = hot || known.flags.has(Flags::SUSPECT);

@@ -48,7 +48,9 @@ impl View {
         let stale = listed.is_some_and(|listed| {
             listed.ctime > stat.ctime || (listed.ctime == stat.ctime && meta.listed_at > Some(at))
         });
-        if stale {
+        let came_back = meta.listed_at.is_none()
+            && found.confirmed.is_some_and(|confirmed| at.plus(horizon) < confirmed.at);
+        if stale || came_back {
             return DirRuling::Stale(block, at.plus(horizon));
         }
         if ordered == Order::Newer {

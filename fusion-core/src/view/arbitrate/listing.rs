@@ -1,6 +1,8 @@
 //! R4: listings. First who may, then the directory (R4.1, R4.2), then its children (R4.3, R4.4, in
 //! `children`), then what follows for the agendas (R4.5).
 
+use std::collections::BTreeSet;
+
 use crate::change::{Cause, ChangeKind, Facts, ListedOutcome, Tombstone, Version};
 use crate::evidence::{Listing, Source, Witness};
 use crate::path::PathRef;
@@ -92,10 +94,11 @@ impl View {
     ) {
         let range = NameRange::ALL;
         let lay = Lay { range, complete: false, stale: true, sees: false };
-        let (listed, _) = self.lay(act, frame, block, &listing.children, &lay);
+        let (listed, doubts) = self.lay(act, frame, block, &listing.children, &lay);
         if listed.row_count() > 0 {
             self.commit_laid(act, frame.cause, listed);
         }
+        self.relist_shown(act, frame, block, doubts);
     }
 
     /// R4.3, R4.4 and R4.5 for a listing, or one part of it.
@@ -132,7 +135,9 @@ impl View {
         self.remember_part(act, by, listing, part, settled, complete);
         self.finish_children(act, frame, &doubts);
         self.settle_directory(act, frame, outcome, behind, doubts.again_at);
-        match (applied, doubts.ghosts) {
+        let ghosts = doubts.ghosts;
+        self.relist_shown(act, frame, block, doubts);
+        match (applied, ghosts) {
             (true, _) => Verdict::Applied,
             (false, 0) => Verdict::Unchanged,
             (false, _) => Verdict::Ghost,
@@ -154,12 +159,10 @@ impl View {
         })
     }
 
-    /// R4.4: "a `dir_stat` whose ctime is less than `cache_horizon` + 2 s old at `started_at` (when
-    /// calibrated)".
+    /// R4.4: "a `dir_stat` whose ctime is less than `cache_horizon` + 2 s old at `started_at`".
     fn is_young(&self, frame: &Frame<'_>) -> bool {
-        let clock = &self.state.ledger.clock;
         let age = self.state.settings.cache_horizon.saturating_add(TICKS);
-        clock.is_calibrated() && clock.at(frame.started_at).minus(age) < frame.dir_stat.ctime
+        self.state.ledger.clock.is_young(frame.dir_stat.ctime, frame.started_at, age)
     }
 
     /// R4.4 "trashed", and §3 "when another kind takes a path"; then what waits for new directories.
@@ -230,6 +233,31 @@ impl View {
             self.relist(act, path, act.now);
         }
         self.release_below(path, stat);
+    }
+
+    /// R4.5: what does not descend and shows a known directory newer than it was, or one that was never
+    /// listed, has it listed: nobody else may tell what is in it.
+    fn relist_shown(
+        &mut self,
+        act: &mut Act<'_>,
+        frame: &Frame<'_>,
+        block: BlockId,
+        mut doubts: Doubts,
+    ) {
+        let tree = &self.state.tree;
+        doubts.shown.retain(|block| tree.meta(*block).is_some_and(|meta| meta.listed_at.is_none()));
+        if !doubts.shown.is_empty() {
+            let (shown, newer) = (doubts.shown, &mut doubts.newer);
+            let shown: BTreeSet<u64> = shown.into_iter().map(BlockId::as_u64).collect();
+            let is_shown = |block: BlockId| shown.contains(&block.as_u64());
+            tree.children(block, None, usize::MAX, |name, child| {
+                newer.extend(child.block.filter(|block| is_shown(*block)).map(|_| name.into()));
+            });
+        }
+        for name in &doubts.newer {
+            let Ok(path) = frame.dir.to_owned().join(name) else { continue };
+            self.relist(act, path.as_ref(), act.now);
+        }
     }
 
     /// R4.5: "A listing accepted and settled takes the directory off the relist queue". One that

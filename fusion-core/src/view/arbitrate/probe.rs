@@ -34,7 +34,7 @@ impl View {
         if probe.parent.is_some_and(|parent| !is_directory(&parent)) {
             return Verdict::Rejected(Reject::Malformed);
         }
-        self.probed(act, probe.path, probe.at);
+        let doubted = self.probed(act, probe.path, probe.at);
         self.answer_relist(act, probe);
         let Some((dir, name)) = probe.path.split_last() else {
             return self.probe_root(act, probe);
@@ -51,12 +51,12 @@ impl View {
         match self.rule_directory(act, &frame) {
             DirRuling::Ignored(verdict) => verdict,
             DirRuling::Stale(_, again_at) => {
-                let verdict = self.probe_child(act, &frame, probe, name, true);
+                let verdict = self.probe_child(act, &frame, probe, name, (true, doubted));
                 self.relist(act, dir, again_at);
                 if verdict == Verdict::Applied { verdict } else { Verdict::Relist }
             }
             DirRuling::Accepted { behind, .. } => {
-                let verdict = self.probe_child(act, &frame, probe, name, false);
+                let verdict = self.probe_child(act, &frame, probe, name, (false, doubted));
                 if behind {
                     let horizon = self.state.settings.cache_horizon;
                     self.relist(act, dir, probe.at.plus(horizon));
@@ -98,7 +98,7 @@ impl View {
         frame: &Frame<'_>,
         probe: &Probe<'_>,
         name: &[u8],
-        stale: bool,
+        (stale, doubted): (bool, bool),
     ) -> Verdict {
         let Way::Known(dir) = self.state.way(probe.path, None) else { return Verdict::Relist };
         let known = self.state.tree.child(dir.block, name);
@@ -122,9 +122,31 @@ impl View {
         }
         match probe.found {
             Some(stat) => {
-                self.probe_found(act, frame, probe.path, known.as_ref(), &stat, action, &doubts)
+                let doubts = &doubts;
+                let known = known.as_ref();
+                let verdict =
+                    self.probe_found(act, frame, probe.path, known, &stat, action, doubts);
+                if let Some(known) = known {
+                    self.relist_newer(act, probe, known, doubted);
+                }
+                verdict
             }
             None => self.probe_missed(act, frame, probe.path, &doubts),
+        }
+    }
+
+    /// R4b: a probe does not descend. A known directory that it shows in a newer version than was known
+    /// is listed; one that was doubted in a newer version than it was last listed in, because the
+    /// evidence that raised the doubt told of what is in it.
+    fn relist_newer(&mut self, act: &mut Act<'_>, probe: &Probe<'_>, known: &Child, doubted: bool) {
+        let (Some(stat), Some(block)) = (probe.found.filter(is_directory), known.block) else {
+            return;
+        };
+        let listed = self.state.tree.meta(block).and_then(|meta| meta.listed_in);
+        let same = self.state.tree.dir_inode(block) == Some(stat.inode);
+        let news = stat.ctime > known.stat.ctime || doubted;
+        if same && news && listed.is_none_or(|listed| listed.ctime < stat.ctime) {
+            self.relist(act, probe.path, act.now);
         }
     }
 

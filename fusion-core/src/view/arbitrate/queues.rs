@@ -64,11 +64,14 @@ impl View {
         }
     }
 
-    /// A name was looked at: it leaves the agenda of probes, if it was looked at late enough.
-    pub(super) fn probed(&mut self, act: &mut Act<'_>, path: PathRef<'_>, at: ServerTime) {
-        if self.state.ledger.probes.get(path).is_some_and(|waiting| at >= waiting.due) {
+    /// A name was looked at: it leaves the agenda of probes, if it was looked at late enough. Whether it
+    /// was on it.
+    pub(super) fn probed(&mut self, act: &mut Act<'_>, path: PathRef<'_>, at: ServerTime) -> bool {
+        let Some(waiting) = self.state.ledger.probes.get(path) else { return false };
+        if at >= waiting.due {
             let note = Note::Done { agenda: AgendaKind::Probe, path: path.to_owned() };
             self.note(act, Cause::Probe, note);
         }
+        true
     }
 }

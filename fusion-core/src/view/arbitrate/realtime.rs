@@ -8,7 +8,7 @@ use crate::time::ServerTime;
 use crate::view::View;
 use crate::view::held::HeldUpsert;
 use crate::view::state::{Found, NoWay, Way};
-use crate::view::tree::Flags;
+use crate::view::tree::{DirMeta, Flags};
 use crate::view::verdict::{Reject, Verdict};
 use crate::view::version::{DirOrder, Look, Order, dir_order, order};
 
@@ -26,6 +26,8 @@ pub(in crate::view) struct Upsert<'a> {
     pub(super) fresh: bool,
     /// It came by a rename: a directory has to be listed (R3).
     pub(super) moved_in: bool,
+    /// It was held back until now.
+    pub(super) held: bool,
 }
 
 /// What R1 makes of an upsert.
@@ -70,10 +72,29 @@ impl View {
         };
         let name = up.path.split_last().map_or(&b""[..], |(_, name)| name);
         let Some(found) = self.state.find_in(dir.block, dir.meta, name) else {
-            let listed = dir.meta.complete && dir.meta.listed_at > Some(up.at.plus(horizon));
-            return if listed { Ruling::TooLate } else { Ruling::Insert };
+            let late = self.is_too_late(up, &dir.meta);
+            return if late { Ruling::TooLate } else { Ruling::Insert };
         };
         self.rule_known(found, up, seen_in, agent)
+    }
+
+    /// R1: "if the entry is unknown and its directory has been listed completely by a listing that
+    /// began later than `observed_at + cache_horizon`". Holding evidence back is only a delay: what a
+    /// listing would have found missing by R4.4, had the evidence not been held, is too late as well.
+    fn is_too_late(&mut self, up: &Upsert<'_>, meta: &DirMeta) -> bool {
+        let limit = up.at.plus(self.state.settings.cache_horizon);
+        if !meta.complete {
+            return false;
+        }
+        let missed = up.held
+            && meta.listed_at > Some(up.at)
+            && dir_order(meta.listed_in, up.parent.as_ref().map(Version::of)) == DirOrder::Newer;
+        if missed || meta.listed_at > Some(limit) {
+            return true;
+        }
+        let Some((dir, _)) = up.path.split_last() else { return false };
+        self.state.ledger.last_whole_began > Some(limit)
+            && self.state.whole_through(dir, meta) > Some(limit)
     }
 
     /// R1 for the root: known or new, and always on its way.

@@ -69,6 +69,7 @@ impl View {
             // It was a sample when it came, if it was one.
             fresh: false,
             moved_in: row.moved_in,
+            held: true,
         };
         let verdict = self.upsert(act, &row.by, &up);
         self.counts.count(crate::view::verdict::EvidenceKind::Upsert, verdict);

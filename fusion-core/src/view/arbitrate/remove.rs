@@ -28,7 +28,8 @@ impl View {
     /// version of the same directory makes the remove stale; one seen in an older version is
     /// removed."
     pub(super) fn rule_remove(
-        &self,
+        &mut self,
+        path: PathRef<'_>,
         found: &Found,
         parent: Option<&Stat>,
         at: ServerTime,
@@ -37,11 +38,28 @@ impl View {
         match dir_order(found.child.seen_in, parent.map(Version::of)) {
             DirOrder::Newer => Removal::Stale,
             DirOrder::Older => Removal::Gone,
-            DirOrder::Same | DirOrder::Unknown => self.rule_remove_by_look(found, at, agent),
+            DirOrder::Same | DirOrder::Unknown => {
+                let limit = at.plus(self.state.settings.cache_horizon);
+                if found.listed_at > Some(limit) || self.was_silent(path, found, limit) {
+                    return Removal::Stale;
+                }
+                self.rule_remove_by_look(found, at, agent)
+            }
         }
     }
 
-    /// R2 "At equal or incomparable versions". What the same agent confirmed later than it saw it
+    /// R2 "if a scan looked at it later": a scan that found its directory silent has looked, too.
+    fn was_silent(&mut self, path: PathRef<'_>, found: &Found, limit: ServerTime) -> bool {
+        if self.state.ledger.last_whole_began <= Some(limit) || found.listed_at.is_none() {
+            return false;
+        }
+        let Some((dir, _)) = path.split_last() else { return false };
+        let block = self.state.tree.dir(dir);
+        let meta = block.and_then(|block| self.state.tree.meta(block));
+        meta.is_some_and(|meta| self.state.whole_through(dir, &meta) > Some(limit))
+    }
+
+    /// R2 "At equal or incomparable versions", where no scan looked later. What the same agent confirmed later than it saw it
     /// go, stays: an agent's own looks are in order, and the text would let a batch that is
     /// delivered twice remove what was created again within one tick of the storage's clock.
     fn rule_remove_by_look(&self, found: &Found, at: ServerTime, agent: u16) -> Removal {
@@ -53,9 +71,6 @@ impl View {
             if confirmed.at > at.minus(horizon) {
                 return Removal::Doubt(confirmed.at.max(at).plus(horizon));
             }
-        }
-        if found.listed_at.is_some_and(|listed| listed > at.plus(horizon)) {
-            return Removal::Stale;
         }
         Removal::Gone
     }
@@ -79,7 +94,7 @@ impl View {
         let Some(found) = self.state.find(path) else {
             return self.bury(act, path, tombstone);
         };
-        match self.rule_remove(&found, parent.as_ref(), at, agent) {
+        match self.rule_remove(path, &found, parent.as_ref(), at, agent) {
             Removal::Stale => Verdict::Stale,
             Removal::Doubt(again_at) => {
                 self.ask(act, path, again_at);

@@ -49,6 +49,7 @@ impl View {
             at: rename.at,
             fresh: false,
             moved_in: true,
+            held: false,
         };
         let agent = self.state.ledger.agents.peek(&by.agent);
         if let Some((from, over)) = self.rule_rename(rename, &up, agent) {
@@ -80,7 +81,8 @@ impl View {
         if known.inode != rename.stat.inode || known.kind != rename.stat.kind {
             return None;
         }
-        let gone = self.rule_remove(&from, rename.from_parent.as_ref(), rename.at, agent);
+        let parent = rename.from_parent.as_ref();
+        let gone = self.rule_remove(rename.from, &from, parent, rename.at, agent);
         if gone != Removal::Gone {
             return None;
         }
