@@ -46,7 +46,7 @@ pub use walk::Scan;
 
 pub(crate) use directory::{DirectoryReader, Reading, Rules};
 pub(crate) use look::{is_absence, stat_in};
-pub(crate) use root::{Reached, stat_of};
+pub(crate) use root::{Reached, parent_of, stat_of};
 
 /// What a scan found. Parts of one directory come in order, from one worker; directories come in no
 /// order, save that a directory comes before what is below it.

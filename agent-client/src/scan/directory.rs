@@ -18,7 +18,7 @@ use rustix::fs::{FileType, RawDir, StatxAttributes, statx};
 use rustix::io::Errno;
 
 use super::look::is_absence;
-use super::root::{FileId, Root, stat_of};
+use super::root::{FileId, Reached, Root, stat_of};
 use super::{
     Cancel, Found, LeftOut, ListedDir, Pace, Placer, ScanCounters, SoftError, Unreadable,
     WhyLeftOut, stat,
@@ -112,18 +112,23 @@ impl DirectoryReader {
         self.subdirectories.drain(..)
     }
 
-    /// Reads one directory and gives what it finds to `emit`. `is_loop` tells whether a directory
-    /// is one of those above `path`.
+    /// Reads one directory and gives what it finds to `emit`. It is opened by its path, or as a
+    /// child of `parent`. `is_loop` tells whether a directory is one of those above `path`.
     pub(crate) fn read(
         &mut self,
         rules: &Rules<'_>,
         path: &TreePath,
+        parent: Option<(&Reached, &[u8])>,
         is_loop: impl Fn(FileId) -> bool,
         emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Reading {
         self.clear();
         let started_at = rules.clock.monotonic();
-        let open = rules.root.open_to_read(path.as_ref()).and_then(|fd| Ok((stat_of(&fd)?, fd)));
+        let open = match parent {
+            Some((parent, name)) => rules.root.open_child(parent, name),
+            None => rules.root.open_to_read(path.as_ref()),
+        };
+        let open = open.and_then(|fd| Ok((stat_of(&fd)?, fd)));
         let ((id, mut dir_stat), fd) = match open {
             Ok(open) => open,
             Err(errno) => return refuse(rules, path, errno, started_at, emit),

@@ -9,7 +9,7 @@
 //! evidence never mixes two storages. Whether the path still leads here is asked by
 //! [`Root::check`]; if not, a new `Root` is opened and everything built on the old one is ended.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 
 use fusion_core::path::PathRef;
@@ -128,11 +128,20 @@ impl Root {
 
     /// Opens a directory to read its names.
     pub(crate) fn open_to_read(&self, path: PathRef<'_>) -> Result<OwnedFd, Errno> {
-        match self.open_beneath(path, READ) {
-            // Only the owner may ask for no atime.
-            Err(Errno::PERM) => self.open_beneath(path, READ.difference(OFlags::NOATIME)),
-            result => result,
-        }
+        sparing_atime(|flags| self.open_beneath(path, flags))
+    }
+
+    /// Opens a child of a directory that was reached, to read its names: the path to that directory
+    /// may lead elsewhere by now.
+    pub(crate) fn open_child(&self, parent: &Reached, name: &[u8]) -> Result<OwnedFd, Errno> {
+        sparing_atime(|flags| {
+            if self.has_openat2 {
+                return self.openat2(parent.fd.as_fd(), &to_c(name)?, flags);
+            }
+            let child = openat(&parent.fd, name, flags, Mode::empty())?;
+            self.refuse_other_device(&child)?;
+            Ok(child)
+        })
     }
 
     /// Opens a directory to look at names in it.
@@ -151,7 +160,11 @@ impl Root {
         if !self.has_openat2 {
             return self.walk_beneath(path, flags);
         }
-        let relative = relative(path)?;
+        let relative = if path.is_root() { b"." } else { &path.as_bytes()[1..] };
+        self.openat2(self.fd.as_fd(), &to_c(relative)?, flags)
+    }
+
+    fn openat2(&self, at: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         if !self.options.cross_mounts {
@@ -159,7 +172,7 @@ impl Root {
         }
         // EAGAIN: a rename somewhere disturbed the kernel's check. It is rare and passes.
         for _ in 0..64 {
-            match openat2(&self.fd, relative.as_c_str(), flags, Mode::empty(), resolve) {
+            match openat2(at, path, flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 result => return result,
             }
@@ -200,8 +213,19 @@ pub(crate) fn stat_of(fd: impl AsFd) -> Result<(FileId, Stat), Errno> {
     }
 }
 
-/// The path as the kernel takes it relative to the root.
-fn relative(path: PathRef<'_>) -> Result<CString, Errno> {
-    let bytes = if path.is_root() { b"." } else { &path.as_bytes()[1..] };
+/// What the directory is in which an open directory stands, whatever its path.
+pub(crate) fn parent_of(directory: impl AsFd) -> Result<FileId, Errno> {
+    Ok(stat::file_id(&statx(directory, "..", stat::NAME, stat::MASK)?))
+}
+
+/// Opens for reading without touching the access time, where we may: only the owner may ask for that.
+fn sparing_atime(open: impl Fn(OFlags) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+    match open(READ) {
+        Err(Errno::PERM) => open(READ.difference(OFlags::NOATIME)),
+        result => result,
+    }
+}
+
+fn to_c(bytes: &[u8]) -> Result<CString, Errno> {
     CString::new(bytes).map_err(|_| Errno::INVAL)
 }

@@ -156,7 +156,7 @@ impl Walk<'_> {
         }
         let is_loop = |id| Ancestor::contains(job.above.as_ref(), id);
         let mut emit = |found: Found| -> ControlFlow<()> { self.sink.put(found) };
-        let reading = reader.read(&self.rules, &job.path, is_loop, &mut emit);
+        let reading = reader.read(&self.rules, &job.path, None, is_loop, &mut emit);
         if let Reading::Read(id) = reading
             && self.depth != Depth::Directory
         {

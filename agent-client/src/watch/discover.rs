@@ -21,7 +21,7 @@ use super::pending::Marks;
 use super::table::{Content, NodeId};
 use super::tell::MISLED_AGAIN;
 use super::{Shared, WatchEvidence};
-use crate::scan::{DirectoryReader, FileId, Found, Placer, Reading, Rules, Unlimited};
+use crate::scan::{DirectoryReader, FileId, Found, Placer, Reached, Reading, Rules, Unlimited};
 
 /// A directory to list.
 #[derive(Debug, Clone)]
@@ -86,15 +86,16 @@ impl Interpreter {
     }
 
     fn list(&mut self, mut job: Job) {
-        if let Some((node, name)) = &job.parent {
-            let held = self.shared.places.lock();
-            let path = held.table.path(*node).and_then(|path| path.join(name).ok());
-            drop(held);
-            match path {
-                Some(path) => job.path = path,
-                None => return self.look_again(job),
+        let parent = match job.parent.as_ref().map(|(node, name)| (self.above(*node), name)) {
+            Some((Some((path, reached)), name)) => {
+                let Ok(path) = path.join(name) else { return };
+                job.path = path;
+                Some((reached, Arc::clone(name)))
             }
-        }
+            Some((None, _)) => return self.look_again(job),
+            None => None,
+        };
+        let parent = parent.as_ref().map(|(reached, name)| (reached, &**name));
         if !job.is_displaced && self.is_listed(&job.path) {
             return;
         }
@@ -123,7 +124,7 @@ impl Interpreter {
                 false => ControlFlow::Continue(()),
             }
         };
-        let reading = self.discovery.reader.read(&rules, &job.path, is_loop, &mut emit);
+        let reading = self.discovery.reader.read(&rules, &job.path, parent, is_loop, &mut emit);
         match reading {
             Reading::Read(file) => {
                 add(&shared.counters.discovered, 1);
@@ -132,6 +133,15 @@ impl Interpreter {
             Reading::Gone => self.look_again(job),
             Reading::Unreadable | Reading::LeftOut | Reading::Stopped => {}
         }
+    }
+
+    /// A directory of the table, if its path leads to it.
+    fn above(&self, node: NodeId) -> Option<(TreePath, Reached)> {
+        let held = self.shared.places.lock();
+        let (path, file) = (held.table.path(node)?, held.table.file_of(node));
+        drop(held);
+        let reached = self.shared.root.reach(path.as_ref()).ok()?;
+        file.is_none_or(|file| file == reached.id).then_some((path, reached))
     }
 
     /// A directory is not where it should be: it is gone, or one above it was renamed and we have
@@ -151,8 +161,12 @@ impl Interpreter {
         // Sorted by name, as the listing is.
         let found: Vec<TreePath> = self.discovery.reader.subdirectories().collect();
         let mut held = self.shared.places.lock();
-        let node = held.table.find(job.path.as_ref());
-        let node = node.filter(|node| held.table.file_of(*node) == Some(file));
+        let known = held.table.find(job.path.as_ref());
+        let node = known.filter(|node| held.table.file_of(*node) == Some(file));
+        if let Some(other) = known.filter(|_| node.is_none()) {
+            // Told of as not being here: it, and what is below it, is listed where it turns up.
+            held.table.set_content(other, Content::Due);
+        }
         if let Some(node) = node {
             let is_found =
                 |name: &[u8]| found.binary_search_by(|path| last(path).cmp(name)).is_ok();
@@ -206,3 +220,6 @@ impl Shared {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

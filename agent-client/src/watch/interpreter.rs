@@ -76,7 +76,7 @@ impl Interpreter {
     }
 
     /// One round; gives false when there will be no other.
-    fn round(&mut self) -> bool {
+    pub(super) fn round(&mut self) -> bool {
         let Some(messages) = self.receive() else { return false };
         for message in messages {
             match message {

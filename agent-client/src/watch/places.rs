@@ -15,8 +15,8 @@ use inotify::{WatchMask, Watches};
 use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use super::table::{NodeId, Table, WatchNumber};
-use crate::scan::{FileId, Root};
+use super::table::{Content, NodeId, Table, WatchNumber};
+use crate::scan::{FileId, Root, parent_of};
 
 /// What the kernel is asked for, of each directory.
 const EVENTS: WatchMask = WatchMask::CREATE
@@ -42,6 +42,9 @@ pub(super) enum Placed {
     Full,
     /// It cannot be watched.
     Failed(Errno),
+    /// The directory above it is not in the table: it has just come, and what is below it is found
+    /// when the event of that is read.
+    Early,
 }
 
 /// The lock around it all.
@@ -97,7 +100,8 @@ impl Held {
         directory: BorrowedFd<'_>,
         file: FileId,
     ) -> Placed {
-        let known = self.table.find(path);
+        let Some(place) = self.place_of(path, directory) else { return Placed::Early };
+        let known = place.known(&self.table);
         let is_watched = known.is_some_and(|node| self.table.watch_of(node).is_some());
         if !is_watched && self.table.watched() >= self.limit {
             self.refused += 1;
@@ -111,21 +115,43 @@ impl Held {
         match self.table.by_watch(watch) {
             Some(same) if known == Some(same) => {}
             Some(other) if self.leads_to(root, other, file) => return Placed::Elsewhere,
-            // Moved by another host, or by events that have not been read yet.
-            Some(_) => self.table.forget_watch(watch),
+            // Moved by another host, or by events that have not been read yet: when it turns up,
+            // what is below it is to be listed anew.
+            Some(other) => {
+                self.table.set_content(other, Content::Due);
+                self.table.forget_watch(watch);
+            }
             None => {}
         }
-        // What was watched under this name is not what stands there now.
-        let node = self.table.find_or_make(path);
-        if let Some(old) = self.table.watch_of(node)
-            && old != watch
-        {
-            self.table.forget_watch(old);
+        let node = place.make(&mut self.table);
+        if self.table.file_of(node).is_some_and(|before| before != file) {
+            // What was below the directory that had this name is somewhere else now.
+            self.table.pass_on_due(node, |_| false);
+        }
+        if let Some(old) = self.table.set_watch(node, watch, file, self.round) {
             self.end(old);
         }
-        let node = self.table.find_or_make(path);
-        self.table.set_watch(node, watch, file, self.round);
         Placed::Here(node)
+    }
+
+    /// Where a directory belongs in the table: at its path, save where the table is behind the disk
+    /// and has what is above it elsewhere. Then it belongs below that, and the events that have not
+    /// been read yet take it along. `None` if the table has another directory above it, and the right
+    /// one not at all: that has just come, and what is below is found when the event of it is read.
+    fn place_of<'a>(
+        &self,
+        path: PathRef<'a>,
+        directory: BorrowedFd<'_>,
+    ) -> Option<PlaceInTable<'a>> {
+        let Some((above, name)) = path.split_last() else { return Some(PlaceInTable::At(path)) };
+        let in_table = self.table.find(above).and_then(|node| self.table.file_of(node));
+        match parent_of(directory) {
+            Ok(found) if in_table != Some(found) => match self.table.by_file(found) {
+                Some(node) => Some(PlaceInTable::Below(node, name)),
+                None => in_table.is_none().then_some(PlaceInTable::At(path)),
+            },
+            _ => Some(PlaceInTable::At(path)),
+        }
     }
 
     /// Removes a node, all below it, and their watches.
@@ -162,5 +188,27 @@ impl Held {
     fn leads_to(&self, root: &Root, node: NodeId, file: FileId) -> bool {
         let path = self.table.path(node);
         path.is_some_and(|path| root.reach(path.as_ref()).is_ok_and(|reached| reached.id == file))
+    }
+}
+
+/// Where a directory belongs in the table.
+enum PlaceInTable<'a> {
+    At(PathRef<'a>),
+    Below(NodeId, &'a [u8]),
+}
+
+impl PlaceInTable<'_> {
+    fn known(&self, table: &Table) -> Option<NodeId> {
+        match *self {
+            Self::At(path) => table.find(path),
+            Self::Below(above, name) => table.child(above, name),
+        }
+    }
+
+    fn make(&self, table: &mut Table) -> NodeId {
+        match *self {
+            Self::At(path) => table.find_or_make(path),
+            Self::Below(above, name) => table.child_or_make(above, name),
+        }
     }
 }

@@ -174,7 +174,7 @@ impl Reader {
 }
 
 impl Batch {
-    fn push(&mut self, event: &inotify::Event<&std::ffi::OsStr>) {
+    pub(super) fn push(&mut self, event: &inotify::Event<&std::ffi::OsStr>) {
         use std::os::unix::ffi::OsStrExt as _;
         if let Some(name) = event.name {
             self.names.extend_from_slice(name.as_bytes());

@@ -6,7 +6,7 @@
 //! not arrived yet is *detached*: it has no path. Invariants: the watch numbers in `by_watch` are
 //! those of the nodes, and no node lies within itself.
 //!
-//! Per watch about 130 bytes here, beside about 1 KiB in the kernel. A full table refuses;
+//! Per watch about 170 bytes here, beside about 1 KiB in the kernel. A full table refuses;
 //! `used_at` is what a later choice of whom to evict will go by. Tested below.
 
 use std::collections::HashMap;
@@ -72,12 +72,18 @@ pub(super) struct Table {
     nodes: Vec<Node>,
     free: Vec<u32>,
     by_watch: HashMap<WatchNumber, u32>,
+    by_file: HashMap<FileId, u32>,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
         let root = Node::new(0, None, Arc::from(&b""[..]));
-        Self { nodes: vec![root], free: Vec::new(), by_watch: HashMap::new() }
+        Self {
+            nodes: vec![root],
+            free: Vec::new(),
+            by_watch: HashMap::new(),
+            by_file: HashMap::new(),
+        }
     }
 
     /// Directories watched.
@@ -155,22 +161,42 @@ impl Table {
 
     /// The node at a path; makes what is missing on the way.
     pub(super) fn find_or_make(&mut self, path: PathRef<'_>) -> NodeId {
-        path.names().fold(ROOT, |node, name| {
-            self.child(node, name).unwrap_or_else(|| self.make(node, name))
-        })
+        path.names().fold(ROOT, |node, name| self.child_or_make(node, name))
     }
 
-    /// Notes that a node is watched by this number. The node must not be watched by another, nor
-    /// the number be another's.
-    pub(super) fn set_watch(&mut self, id: NodeId, watch: WatchNumber, file: FileId, round: u32) {
-        let Some(node) = self.node_mut(id) else { return };
-        node.watch = Some(watch);
+    /// The node of a child; makes it if there is none.
+    pub(super) fn child_or_make(&mut self, parent: NodeId, name: &[u8]) -> NodeId {
+        self.child(parent, name).unwrap_or_else(|| self.make(parent, name))
+    }
+
+    /// The node that watches a directory, wherever it is.
+    pub(super) fn by_file(&self, file: FileId) -> Option<NodeId> {
+        self.by_file.get(&file).map(|&index| self.id_of(index))
+    }
+
+    /// Notes that a node is watched by this number, which must not be another node's. Gives the
+    /// number by which it was watched before, if that was another.
+    pub(super) fn set_watch(
+        &mut self,
+        id: NodeId,
+        watch: WatchNumber,
+        file: FileId,
+        round: u32,
+    ) -> Option<WatchNumber> {
+        let node = self.node_mut(id)?;
+        let old = node.watch.replace(watch).filter(|old| *old != watch);
         if node.id != Some(file) && node.content == Content::Listed {
             node.content = Content::Elsewhere;
         }
-        node.id = Some(file);
+        let before = node.id.replace(file);
         node.round = round;
+        if let Some(old) = old {
+            self.by_watch.remove(&old);
+        }
+        self.forget_file(before, id.index);
+        self.by_file.insert(file, id.index);
         self.by_watch.insert(watch, id.index);
+        old
     }
 
     /// Notes that a directory is to be listed, or was.
@@ -218,6 +244,8 @@ impl Table {
             if node.content == Content::Listed {
                 node.content = Content::Elsewhere;
             }
+            let file = node.id;
+            self.forget_file(file, index);
             self.prune(index);
         }
     }
@@ -262,10 +290,12 @@ impl Table {
                 self.by_watch.remove(&watch);
                 watches.push(watch);
             }
+            let file = node.id;
             below.extend(
                 node.children.take().into_iter().flat_map(|children| children.into_values()),
             );
             self.free.push(index);
+            self.forget_file(file, index);
         }
         if let Some(parent) = parent {
             self.prune(parent);
@@ -278,6 +308,15 @@ impl Table {
         let watched = self.by_watch.values();
         let unseen = watched.filter(|&&index| self.nodes[index as usize].round != round);
         unseen.map(|&index| self.id_of(index)).collect()
+    }
+
+    /// What a node watched it does not watch any more.
+    fn forget_file(&mut self, file: Option<FileId>, index: u32) {
+        if let Some(file) = file
+            && self.by_file.get(&file) == Some(&index)
+        {
+            self.by_file.remove(&file);
+        }
     }
 
     fn is_within(&self, id: NodeId, ancestor: NodeId) -> bool {
@@ -375,80 +414,4 @@ impl Node {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(inode: u64) -> FileId {
-        FileId { device: 1, inode }
-    }
-
-    fn path(text: &str) -> TreePath {
-        TreePath::new(text.as_bytes()).unwrap()
-    }
-
-    /// A table that watches these paths, numbered from 1.
-    fn table(paths: &[&str]) -> Table {
-        let mut table = Table::new();
-        for (number, text) in (1..).zip(paths) {
-            let node = table.find_or_make(path(text).as_ref());
-            table.set_watch(node, number, file(number as u64), 0);
-        }
-        table
-    }
-
-    fn path_of(table: &Table, watch: WatchNumber) -> Option<String> {
-        Some(table.path(table.by_watch(watch)?)?.to_string())
-    }
-
-    #[test]
-    fn moving_a_tree_moves_all_below_it() {
-        let mut table = table(&["/", "/a", "/a/b", "/a/b/c", "/d"]);
-        let (b, d) = (table.by_watch(3).unwrap(), table.by_watch(5).unwrap());
-        table.detach(b);
-        assert_eq!(path_of(&table, 4), None, "what is detached has no path");
-        assert!(!table.attach(b, table.by_watch(4).unwrap(), b"x"), "not within itself");
-        assert!(table.attach(b, d, b"new"));
-        assert_eq!(path_of(&table, 4).unwrap(), "/d/new/c");
-        assert_eq!(table.find(path("/a/b").as_ref()), None);
-        assert_eq!(table.watched(), 5);
-    }
-
-    #[test]
-    fn removing_a_tree_gives_its_watches_and_ends_its_nodes() {
-        let mut table = table(&["/", "/a", "/a/b", "/a/b/c"]);
-        let (a, c) = (table.by_watch(2).unwrap(), table.by_watch(4).unwrap());
-        let mut watches = table.remove(a);
-        watches.sort_unstable();
-        assert_eq!(watches, [2, 3, 4]);
-        assert!(!table.is_live(c));
-        let again = table.find_or_make(path("/z").as_ref());
-        assert!(again != c && !table.is_live(c), "a place is reused under another generation");
-        assert_eq!(table.watched(), 1);
-    }
-
-    #[test]
-    fn what_is_due_is_due_with_all_below_it_until_it_is_listed() {
-        let mut table = table(&["/a", "/a/b", "/a/b/c", "/a/d"]);
-        let [a, b, c, d] = [1, 2, 3, 4].map(|watch| table.by_watch(watch).unwrap());
-        table.set_content(a, Content::Due);
-        assert!(table.is_due(c) && !table.is_due(ROOT));
-        table.set_content(a, Content::Listed);
-        table.pass_on_due(a, |name| name == b"d");
-        assert!(table.is_due(b) && table.is_due(c) && !table.is_due(d) && !table.is_due(a));
-        table.set_content(d, Content::Listed);
-        table.set_watch(d, 4, file(4), 0);
-        assert_eq!(table.watched_at(d).unwrap().content, Content::Listed);
-        table.set_watch(d, 4, file(9), 0);
-        assert_eq!(table.watched_at(d).unwrap().content, Content::Elsewhere, "another directory");
-    }
-
-    #[test]
-    fn what_leads_to_no_watch_is_not_kept() {
-        let mut table = table(&["/a/b/c"]);
-        assert_eq!(path_of(&table, 1).unwrap(), "/a/b/c");
-        table.forget_watch(1);
-        assert_eq!(table.find(path("/a").as_ref()), None);
-        assert_eq!(table.free.len(), 3);
-        assert_eq!(table.path(ROOT).unwrap(), TreePath::root());
-    }
-}
+mod tests;

@@ -266,14 +266,16 @@ impl Interpreter {
         if (stat.kind == Kind::Directory) != rename.is_directory {
             return None;
         }
-        let content = {
+        let known = {
             let held = self.shared.places.lock();
             if rename.child.is_some_and(|child| held.table.file_of(child) != Some(file)) {
                 return None;
             }
-            let content = rename.child.and_then(|child| held.table.watched_at(child));
-            let is_due = held.table.is_due(rename.from.node);
-            content.map(|it| if is_due { Content::Due } else { it.content })
+            let is_due = |node| held.table.is_due(node);
+            Known {
+                is_watched: rename.child.is_some_and(|it| held.table.watch_of(it).is_some()),
+                is_due: is_due(rename.from.node) || rename.child.is_some_and(is_due),
+            }
         };
         self.outlet.emit(WatchEvidence::Rename {
             from: from_path,
@@ -283,7 +285,7 @@ impl Interpreter {
             to_parent: Some(to_directory.stat),
             looked_at,
         });
-        self.after_rename(rename, to_path, &stat, to_directory.stat, content);
+        self.after_rename(rename, to_path, &stat, to_directory.stat, known);
         Some(())
     }
 
@@ -293,7 +295,7 @@ impl Interpreter {
         path: TreePath,
         stat: &Stat,
         parent: Stat,
-        content: Option<Content>,
+        known: Known,
     ) {
         let now = self.shared.clock.monotonic();
         let (node, name) = (rename.to.node, &*rename.to.name);
@@ -302,8 +304,8 @@ impl Interpreter {
         // A directory that is not watched is not known; one that was to be listed under its old name
         // is to be listed under its new one.
         let marks = Marks {
-            has_appeared: matches!(content, None | Some(Content::Due)),
-            is_displaced: content == Some(Content::Due),
+            has_appeared: known.is_due || !known.is_watched,
+            is_displaced: known.is_due,
             is_removed: false,
             ..marks
         };
@@ -379,4 +381,12 @@ struct Place<'a> {
     name: &'a [u8],
     /// The stat of its directory, from before it was looked at.
     parent: Stat,
+}
+
+/// What is known of a directory that was renamed.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    is_watched: bool,
+    /// It was to be listed with all below it.
+    is_due: bool,
 }
