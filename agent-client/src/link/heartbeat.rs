@@ -25,7 +25,7 @@ use super::{LinkDeps, TimeExchange};
 /// Shortest time between two tries after one failed.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// News that come together are told together, and never more often than this.
+/// News are told at once, but never more often than this: those that come together go together.
 const NEWS_GAP: Duration = Duration::from_millis(50);
 
 /// What beats.
@@ -47,11 +47,17 @@ impl HeartbeatTask {
         let mut told = Told::default();
         // The first one at once: it says how the agent is, and measures the way there again.
         let mut wait = Duration::ZERO;
+        let mut beaten: Option<Monotonic> = None;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.deps.news.notified() => tokio::time::sleep(NEWS_GAP).await,
+                () = self.deps.news.notified() => {
+                    let passed = |at| self.deps.clock.monotonic().since(at);
+                    let gap = beaten.map_or(Duration::ZERO, |at| NEWS_GAP.saturating_sub(passed(at)));
+                    tokio::time::sleep(gap).await;
+                }
             }
+            beaten = Some(self.deps.clock.monotonic());
             match self.beat().await {
                 Ok(()) => {
                     heard = self.deps.clock.monotonic();

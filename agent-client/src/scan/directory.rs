@@ -72,7 +72,8 @@ pub(crate) struct DirectoryReader {
 /// One name: where it is in the buffer, and what the directory says of it.
 #[derive(Clone, Copy)]
 struct Row {
-    /// Its first eight bytes, so that most comparisons need no look into the buffer.
+    /// Eight bytes of it, behind what all names have in common: so most comparisons need no look
+    /// into the buffer.
     prefix: u64,
     inode: u64,
     start: usize,
@@ -204,20 +205,34 @@ impl DirectoryReader {
             let (start, length) = (self.names.len(), name.len() - 1);
             self.names.extend_from_slice(name);
             self.rows.push(Row {
-                prefix: prefix(&name[..length]),
+                prefix: 0,
                 inode: entry.ino(),
                 start,
                 length: u16::try_from(length).unwrap_or(u16::MAX),
                 kind: entry.file_type(),
             });
         }
+        self.sort();
+        result
+    }
+
+    /// Sorts the rows by the bytes of their names.
+    fn sort(&mut self) {
         let names = &self.names;
+        let Some(first) = self.rows.first().map(|row| row.name(names)) else { return };
+        let mut common = first.len();
+        for row in &self.rows {
+            common =
+                first.iter().zip(row.name(names)).take(common).take_while(|(a, b)| a == b).count();
+        }
+        for row in &mut self.rows {
+            row.prefix = prefix(&row.name(names)[common..]);
+        }
         self.rows.sort_unstable_by(|a, b| {
             a.prefix.cmp(&b.prefix).then_with(|| a.name(names).cmp(b.name(names)))
         });
         // A directory that changes while it is read may give a name twice.
         self.rows.dedup_by(|a, b| a.prefix == b.prefix && a.name(names) == b.name(names));
-        result
     }
 
     /// Names only: the directories to enter. Looks only where the directory does not say the kind.

@@ -53,11 +53,11 @@ pub(crate) fn file_id(statx: &Statx) -> FileId {
 
 /// Nanoseconds since the epoch, and whether they had to be saturated.
 pub(crate) fn nanos(time: StatxTimestamp) -> (StorageTime, bool) {
-    let nanos = i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec);
-    match i64::try_from(nanos) {
-        Ok(nanos) => (StorageTime::from_nanos(nanos), false),
-        Err(_) if nanos < 0 => (StorageTime::from_nanos(i64::MIN), true),
-        Err(_) => (StorageTime::MAX, true),
+    let seconds = time.tv_sec.checked_mul(1_000_000_000);
+    match seconds.and_then(|nanos| nanos.checked_add(i64::from(time.tv_nsec))) {
+        Some(nanos) => (StorageTime::from_nanos(nanos), false),
+        None if time.tv_sec < 0 => (StorageTime::from_nanos(i64::MIN), true),
+        None => (StorageTime::MAX, true),
     }
 }
 
