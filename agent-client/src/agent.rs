@@ -132,6 +132,9 @@ pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError>
     let agent = open::agent_id(&config, &host, &opened.spool.identity().agent_suffix)?;
     opened.spool.sign(&agent)?;
     let metrics = Metrics::new().map_err(|error| AgentError::Internal(error.to_string()))?;
+    for what in &opened.found {
+        metrics.spool_recoveries.with_label_values(&[what]).inc();
+    }
     let (http, http_address) = open::listener(&config).await?;
     let state = Arc::new(State::new(identity));
     let own = crate::scan::FileId::of(&config.spool).ok().into_iter().collect();

@@ -6,7 +6,7 @@
 //! heartbeats and shown to people. Must never: be passed by. Tests give a clock of their own.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fusion_core::time::{AgentTime, Monotonic};
 
@@ -26,12 +26,21 @@ pub type SharedClock = Arc<dyn AgentClock>;
 pub struct HostClock;
 
 impl AgentClock for HostClock {
+    /// By the C library, so that a faked clock (libfaketime) is one to us as well.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock file")]
     fn wall(&self) -> AgentTime {
-        AgentTime::from_nanos(read(rustix::time::ClockId::Realtime))
+        let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
+        AgentTime::from_nanos(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => nanos(since),
+            Err(before) => -nanos(before.duration()),
+        })
     }
 
     fn monotonic(&self) -> Monotonic {
-        Monotonic::from_nanos(read(rustix::time::ClockId::Boottime))
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Monotonic::from_nanos(
+            time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec),
+        )
     }
 }
 
@@ -59,9 +68,4 @@ impl AgentClock for RuntimeClock {
         // Not 0 at the start, so that nothing before it saturates.
         Monotonic::from_nanos(0).plus(Duration::from_secs(1_000) + self.start.elapsed())
     }
-}
-
-fn read(clock: rustix::time::ClockId) -> i64 {
-    let time = rustix::time::clock_gettime(clock);
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }

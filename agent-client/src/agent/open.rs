@@ -15,7 +15,9 @@ use crate::ids::SharedIds;
 use crate::link::ClientInfo;
 use crate::ops::http::write_address_file;
 use crate::scan::{Root, RootOptions};
-use crate::spool::{BootId, Claim, Opened, Owner, Spool, SpoolError, SpoolOptions, Takeover};
+use crate::spool::{
+    BootId, Claim, Opened, Owner, Recovery, Spool, SpoolError, SpoolOptions, Takeover,
+};
 
 /// Longest that opening the root may take before it counts as hung.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);
@@ -44,6 +46,8 @@ pub(super) struct OpenedSpool {
     pub(super) max_bytes: u64,
     /// Evidence in it was lost, and the server is to be told.
     pub(super) lost: bool,
+    /// What was wrong with it, for the metrics.
+    pub(super) found: Vec<&'static str>,
 }
 
 /// Opens the spool, and mends what can be mended.
@@ -74,16 +78,31 @@ pub(super) async fn spool(
             tracing::warn!("the spool holds less than was acknowledged: it gets a new id");
             spool.renumber(&mut draw)?;
         }
+        let mut found = what_was_found(takeover.is_some(), &recovery);
         let lost = recovery.rolled_back || recovery.identity_lost || recovery.lost_frames > 0;
         if lost {
             tracing::error!(?recovery, "evidence in the spool was lost");
         }
-        forget_other_boots(&mut spool, boot)?;
-        Ok(OpenedSpool { spool, boot, max_bytes: options.max_bytes, lost })
+        if forget_other_boots(&mut spool, boot)? {
+            found.push("other_boot");
+        }
+        Ok(OpenedSpool { spool, boot, max_bytes: options.max_bytes, lost, found })
     });
     let opened: Result<OpenedSpool, SpoolError> =
         open.await.map_err(|error| AgentError::Internal(error.to_string()))?;
     Ok(opened?)
+}
+
+/// What was wrong with a spool, as the metrics name it.
+fn what_was_found(taken_over: bool, recovery: &Recovery) -> Vec<&'static str> {
+    let all = [
+        ("taken_over", taken_over),
+        ("torn", recovery.torn_bytes > 0),
+        ("frames_lost", recovery.lost_frames > 0),
+        ("identity_lost", recovery.identity_lost),
+        ("rolled_back", recovery.rolled_back),
+    ];
+    all.into_iter().filter_map(|(what, is)| is.then_some(what)).collect()
 }
 
 /// From whom a spool was taken over, for people.
@@ -100,8 +119,8 @@ fn owner_before(takeover: &Takeover) -> String {
 }
 
 /// The times of another boot cannot be told in the server's: its evidence counts as lost, which the
-/// server sees from the hole in the sequences (R10).
-fn forget_other_boots(spool: &mut Spool, boot: BootId) -> Result<(), SpoolError> {
+/// server sees from the hole in the sequences (R10). Gives whether there was any.
+fn forget_other_boots(spool: &mut Spool, boot: BootId) -> Result<bool, SpoolError> {
     let mut at = spool.first_held();
     while at < spool.next() {
         let frames = spool.read_from(at, 1 << 20)?;
@@ -112,10 +131,11 @@ fn forget_other_boots(spool: &mut Spool, boot: BootId) -> Result<(), SpoolError>
         }
     }
     if at == spool.first_held() {
-        return Ok(());
+        return Ok(false);
     }
     tracing::warn!(batches = at - spool.first_held(), "evidence of another boot counts as lost");
-    spool.acknowledge(at - 1)
+    spool.acknowledge(at - 1)?;
+    Ok(true)
 }
 
 /// Binds the HTTP listener, if there is to be one, and says where it listens.

@@ -130,10 +130,12 @@ impl Shared {
         self.watch.get().map(WatchHandle::counts).unwrap_or_default()
     }
 
-    /// All directories are watched, and no event was lost since.
+    /// All directories are watched, and no event was lost since that the server does not know of.
     pub(crate) fn realtime_ready(&self) -> bool {
         let state = &self.state;
-        state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed)
+        let watches =
+            state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed);
+        watches && !self.spool.is_losing()
     }
 
     /// Files looked at since the start, one stat each.

@@ -52,6 +52,8 @@ struct Known {
     figures: SpoolFigures,
     /// Evidence was lost, since then at the earliest, and that is not in the spool yet.
     lost_since: Option<Monotonic>,
+    /// The frame that says so, while the server has not got it.
+    saying_so: Option<u64>,
     /// When an append last failed.
     failed_at: Option<Monotonic>,
 }
@@ -82,11 +84,12 @@ impl SharedSpool {
         clock: SharedClock,
         ids: SharedIds,
     ) -> Self {
-        let OpenedSpool { mut spool, boot, max_bytes, lost } = opened;
+        let OpenedSpool { mut spool, boot, max_bytes, lost, found: _ } = opened;
         let mut figures = read_figures(&spool, 0);
         figures.oldest = oldest(&mut spool);
         let lost_since = lost.then_some(Monotonic::from_nanos(0));
-        let known = Known { id: spool.identity().spool_id, figures, lost_since, failed_at: None };
+        let id = spool.identity().spool_id;
+        let known = Known { id, figures, lost_since, saying_so: None, failed_at: None };
         Self(Arc::new(Inner {
             next: watch::Sender::new(spool.next()),
             spool: Mutex::new(Some(spool)),
@@ -110,6 +113,13 @@ impl SharedSpool {
         let known = self.known();
         let oldest = [known.figures.oldest, known.lost_since].into_iter().flatten().min();
         SpoolFigures { oldest, ..known.figures }
+    }
+
+    /// Evidence was lost and the server does not know that yet, or still is being lost.
+    pub(crate) fn is_losing(&self) -> bool {
+        let known = self.known();
+        let told = known.saying_so.is_none_or(|frame| frame < known.figures.first_held);
+        known.lost_since.is_some() || !told
     }
 
     /// The directories that are neither watched nor scanned.
@@ -212,7 +222,8 @@ impl SharedSpool {
         let options = crate::spool::SpoolOptions::with_max_bytes(1 << 20);
         let opened = Spool::open(folder, options, &claim, &mut || ids.uuid()).unwrap();
         let boot = BootId::new([7; 16]);
-        let opened = OpenedSpool { spool: opened.spool, boot, max_bytes: 1 << 20, lost: false };
+        let (spool, max_bytes, lost, found) = (opened.spool, 1 << 20, false, Vec::new());
+        let opened = OpenedSpool { spool, boot, max_bytes, lost, found };
         let state = Arc::new(State::new(RootIdentity::default()));
         Self::new(opened, Vec::new(), state, clock, ids)
     }
@@ -299,10 +310,12 @@ impl Inner {
             return;
         }
         for frame in frames(&[WatchEvidence::Overflow { since, watching_since }]) {
-            if spool.append(frame.stamp, self.boot, &frame.payload).is_err() {
+            let Ok(sequence) = spool.append(frame.stamp, self.boot, &frame.payload) else {
                 return;
-            }
-            self.known().lost_since = None;
+            };
+            let mut known = self.known();
+            (known.lost_since, known.saying_so) = (None, Some(sequence));
+            drop(known);
             self.appended(spool, frame.stamp);
         }
         self.state.broken("spool", None);

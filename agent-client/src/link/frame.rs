@@ -10,6 +10,7 @@ use fusion_core::evidence::{Evidence, Listing, RootIdentity, RootState, ScanId, 
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_proto::convert::evidence::{BatchBudget, BatchBuilder, ListingFeed, Push, WireBatch};
 use fusion_proto::convert::time::{server_time_from_pb, server_time_to_pb};
+use fusion_proto::limits::BATCH_BYTES;
 use fusion_proto::pb;
 use fusion_proto::pb::evidence::Evidence as PbEvidence;
 
@@ -160,6 +161,11 @@ pub(crate) fn restamp(
     exchange: &TimeExchange,
     lane: &mut Monotone,
 ) -> Result<Option<pb::EvidenceBatch>, FrameError> {
+    // No frame of ours is: it would be sent again for ever, since a message above the limit is refused
+    // before its sequence can be known.
+    if payload.len() > BATCH_BYTES + 1 {
+        return Err(FrameError(format!("has {} bytes, more than a batch may", payload.len())));
+    }
     let payload = Bytes::from(payload);
     match payload.first() {
         Some(&VERSION) => {}

@@ -22,6 +22,7 @@ pub struct Metrics {
     pub spool_bytes: IntGauge,
     pub spool_oldest: Gauge,
     pub spool_full: IntCounter,
+    pub spool_recoveries: IntCounterVec,
     pub file_stats: IntCounter,
     pub scans: IntCounterVec,
     pub scan_running: IntGaugeVec,
@@ -72,6 +73,11 @@ impl Metrics {
             spool_oldest: make
                 .gauge_f64("spool_oldest_age_seconds", "Age of the oldest batch in the spool.")?,
             spool_full: make.counter("spool_full_total", "Times that the spool was full.")?,
+            spool_recoveries: make.counters(
+                "spool_recoveries_total",
+                "What was found wrong with the spool when it was opened, and mended.",
+                &["what"],
+            )?,
             file_stats: make.counter(
                 "file_stats_total",
                 "Files looked at, one stat each, by scans and events.",

@@ -49,6 +49,7 @@ async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
         spool.put_for_test(&removals(900, at));
     }
     let full = spool.figures();
+    assert!(spool.is_losing());
     assert_eq!(full.times_full, 1);
     assert_eq!(full.batches + 1, full.next);
     assert!((2..10).contains(&full.batches), "{full:?}");
@@ -61,12 +62,15 @@ async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
     tokio::time::sleep(RECOVER_AFTER).await;
     spool.mend().await;
     let after = spool.figures();
+    assert!(spool.is_losing(), "until the server knows");
     assert_eq!((after.first_held, after.next), (full.next, full.next + 1));
     assert!(heals.has_changed().unwrap(), "a leader is to look at all");
     let frames = spool.read(full.next).await.unwrap();
     let told = overflows(&frames[0]);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].0, dropped_since);
+    spool.acknowledge(full.next).await.unwrap();
+    assert!(!spool.is_losing());
     // And it goes on as before.
     spool.put_for_test(&removals(1, 30));
     assert_eq!(spool.figures().next, after.next + 1);

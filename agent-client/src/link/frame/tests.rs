@@ -152,3 +152,23 @@ fn what_is_no_frame_is_an_error() {
         assert!(read.is_err(), "{bad:?}: {read:?}");
     }
 }
+
+#[test]
+fn the_longest_frames_are_sent_and_longer_ones_are_not() {
+    let removal = |each: usize| WatchEvidence::Remove {
+        path: path(&format!("/{}{each}", "long/".repeat(800))),
+        parent: None,
+        looked_at: Monotonic::from_nanos(1),
+    };
+    let removals: Vec<_> = (0..1_000).map(removal).collect();
+    let mut frames = frames(&removals);
+    assert!(frames.len() > 4, "cut by bytes, not by rows");
+    for frame in &frames {
+        let batch = restamp(frame.payload.clone(), &exchange(), &mut Monotone::default());
+        let sent = WireBatch::from_message(batch.unwrap().unwrap()).encoded_len();
+        assert!(sent <= BATCH_BYTES, "{sent}");
+    }
+    let longest = &mut frames[0].payload;
+    longest.resize(BATCH_BYTES + 2, 0);
+    restamp(longest.clone(), &exchange(), &mut Monotone::default()).unwrap_err();
+}
