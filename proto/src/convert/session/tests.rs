@@ -20,7 +20,8 @@ use super::command::{
 use super::heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatHeard};
 use super::result::ResultValue;
 use super::{
-    AgentSettings, CreateSession, CreatedSession, EndSession, ListSessions, SessionInfo, session_id,
+    AgentSettings, CreateSession, CreatedSession, EndSession, EvictSession, ListSessions,
+    SessionInfo, session_id,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::view::Page;
@@ -74,6 +75,8 @@ proptest! {
     ) {
         let end = EndSession { session, allow_missing };
         prop_assert_eq!(EndSession::try_from(pb::EndSessionRequest::from(&end)), Ok(end));
+        let evict = EvictSession { session, allow_missing };
+        prop_assert_eq!(EvictSession::try_from(pb::EvictSessionRequest::from(&evict)), Ok(evict));
         let list = ListSessions { view, page: Page { size, token } };
         prop_assert_eq!(ListSessions::try_from(pb::ListSessionsRequest::from(&list)), Ok(list));
         let get = pb::GetSessionRequest { session_id: session.to_string() };
