@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The contract. Everything that is generated comes from these.
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "fusion/v1/types.proto",
     "fusion/v1/session_service.proto",
     "fusion/v1/event_service.proto",
     "fusion/v1/view_service.proto",
+    "fusion/v1/admin_service.proto",
 ];
 
 /// What clients need beside it to print the details of an error; described by reflection, not

@@ -9,7 +9,6 @@
 mod backoff;
 mod batch;
 mod board;
-mod channel;
 mod exchange;
 pub(crate) mod frame;
 mod heartbeat;
@@ -43,6 +42,9 @@ use crate::clock::SharedClock;
 use crate::config::ServerUrl;
 use crate::ids::SharedIds;
 use crate::ops::metrics::Metrics;
+
+/// Longest that an answer may take before a call counts as failed.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a link needs to know.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 //! Handlers convert in, call a use case, convert out; every status comes from the status table.
 //! Limits are set here, once for all services. Must never: decide anything.
 
+mod admin;
 mod body;
 mod events;
 pub(crate) mod health;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use fusion_core::id::{SessionId, ViewName};
 use fusion_core::time::Clock;
 use fusion_proto::convert::Unsendable;
+use fusion_proto::pb::admin_service_server::AdminServiceServer;
 use fusion_proto::pb::event_service_server::EventServiceServer;
 use fusion_proto::pb::session_service_server::SessionServiceServer;
 use fusion_proto::pb::view_service_server::ViewServiceServer;
@@ -95,6 +97,9 @@ pub(crate) async fn serve(
     let views = ViewServiceServer::new(views::Handler(services.clone()))
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let admin = AdminServiceServer::new(admin::Handler(services.clone()))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -109,6 +114,7 @@ pub(crate) async fn serve(
         .add_service(sessions)
         .add_service(events)
         .add_service(views)
+        .add_service(admin)
         .add_service(health.service())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

@@ -1,7 +1,7 @@
 //! Calling a server: connections, clients and the one error of every call.
 //!
 //! Owns how a channel is set up and what a failed call is ([`CallError`]). Used by `fusionctl`, by
-//! tests and by programs of others; agents set up their channels themselves and share the limits.
+//! agents, by tests and by programs of others.
 //! Must never: repeat a call by itself; whether that is right depends on the refusal.
 //!
 //! ```no_run
@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod admin;
 mod events;
 mod sessions;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
+pub use admin::AdminClient;
 pub use events::{EventsClient, Heard};
 pub use sessions::SessionsClient;
 
@@ -58,6 +60,8 @@ pub struct Client {
     pub sessions: SessionsClient,
     /// Pushes evidence.
     pub events: EventsClient,
+    /// Does what operators do.
+    pub admin: AdminClient,
 }
 
 /// Clients of the server at `http://HOST:PORT`, each call through `hook`. Connects with the first
@@ -70,7 +74,8 @@ pub fn connect(url: &str, hook: CallHook) -> Result<Client, ConnectError> {
     Ok(Client {
         views: ViewsClient::on(url, channel.clone(), hook.clone()),
         sessions: SessionsClient::on(channel.clone(), hook.clone()),
-        events: EventsClient::on(channel, hook),
+        events: EventsClient::on(channel.clone(), hook.clone()),
+        admin: AdminClient::on(channel, hook),
     })
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | ask a server about its views | [`client::connect`], [`views::ViewsClient`] |
 //! | keep a session, push evidence | [`client::SessionsClient`], [`client::EventsClient`] |
+//! | administer a server | [`client::AdminClient`] |
 //! | know why a call was refused | [`client::CallError`], [`status::Refusal`] |
 //! | refuse a call | [`status::Refusal`], [`convert::ConvertError`] |
 //! | read or make batches of evidence | [`convert::evidence`] |

@@ -23,6 +23,7 @@ pub use fusion_core::session::ObsoleteCause;
 pub use reason::{Reason, cause_from_text, cause_to_text};
 pub use tonic::Code;
 
+use crate::convert::time::server_time_to_pb;
 use crate::convert::view::state_to_text;
 
 /// One argument that breaks a rule of the contract.
@@ -53,7 +54,7 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// Another live agent holds the agent id: try again until that session has ended.
-    #[error("another live agent has this agent_id: on host `{host}`, since {}", seconds(*.since))]
+    #[error("another live agent has this agent_id: on host `{host}`, since {}", when(*.since))]
     AgentIdConflict {
         /// The host of the other agent.
         host: String,
@@ -349,7 +350,7 @@ fn listed(reasons: &[String]) -> String {
     if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) }
 }
 
-/// Seconds since the Unix epoch: a text for people that needs no calendar.
-fn seconds(time: ServerTime) -> String {
-    format!("{} s after the Unix epoch", time.as_nanos().div_euclid(1_000_000_000))
+/// A time as RFC 3339 has it, in UTC to the nanosecond: for people and for programs.
+fn when(time: ServerTime) -> String {
+    server_time_to_pb(time).to_string()
 }

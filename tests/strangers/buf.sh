@@ -17,7 +17,7 @@ session=$(cat /proc/sys/kernel/random/uuid)
 for reflection in grpc-v1 grpc-v1alpha; do
     with=(--reflect-protocol "$reflection")
     contains "$reflection: list services" "$(call "" "${with[@]}" --list-services)" \
-        fusion.v1.SessionService fusion.v1.EventService fusion.v1.ViewService
+        fusion.v1.SessionService fusion.v1.EventService fusion.v1.ViewService fusion.v1.AdminService
     contains "$reflection: list methods" "$(call "" "${with[@]}" --list-methods)" \
         fusion.v1.SessionService/Heartbeat fusion.v1.EventService/PushEvents fusion.v1.ViewService/FindEntries
     contains "$reflection: unary call" "$(call /fusion.v1.ViewService/GetStats "${with[@]}" -d '{"view":"demo","path":"/"}')" \

@@ -69,7 +69,8 @@ class Client:
 
 def check_reflection(client):
     services = set(client.database.get_services())
-    ours = {"fusion.v1.SessionService", "fusion.v1.EventService", "fusion.v1.ViewService"}
+    names = ("SessionService", "EventService", "ViewService", "AdminService")
+    ours = {f"fusion.v1.{name}" for name in names}
     check("reflection lists the services", ours <= services, services)
     for service in sorted(ours):
         methods = client.pool.FindServiceByName(service).methods
@@ -127,6 +128,7 @@ def check_health(channel):
         "fusion.v1.SessionService",
         "fusion.v1.EventService",
         "fusion.v1.ViewService",
+        "fusion.v1.AdminService",
         "fusion.v1.view/demo",
     ):
         answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT)

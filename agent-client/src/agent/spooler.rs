@@ -4,7 +4,10 @@
 //! and when there is room again one `Overflow` says since when. Readers of figures never wait for
 //! the disk.
 
-use std::ops::ControlFlow;
+mod sink;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -236,7 +239,7 @@ impl SharedSpool {
 
     /// Where the watcher puts its evidence.
     pub(crate) fn sink(&self) -> Box<dyn WatchSink> {
-        Box::new(SpoolSink { spool: self.clone(), lost_since: None })
+        Box::new(sink::SpoolSink::new(self.clone()))
     }
 
     async fn blocking<T: Send + 'static>(
@@ -363,52 +366,3 @@ fn oldest(spool: &mut Spool) -> Option<Monotonic> {
     let frames = spool.read_from(spool.first_held(), 0).ok()?;
     frames.first().map(|frame| frame.stamp)
 }
-
-/// The watcher's end of the spool.
-struct SpoolSink {
-    spool: SharedSpool,
-    /// The loss that the watcher is mending.
-    lost_since: Option<Monotonic>,
-}
-
-impl WatchSink for SpoolSink {
-    fn put(&mut self, batch: Vec<WatchEvidence>) -> ControlFlow<()> {
-        self.spool.0.append(&frames(&batch));
-        let state = Arc::clone(&self.spool.0.state);
-        for evidence in batch {
-            match evidence {
-                WatchEvidence::Overflow { since, .. } => self.overflow(since),
-                WatchEvidence::LeftOut(left_out) => state.left_out(left_out.dir),
-                WatchEvidence::RootGone { .. } => {
-                    state.broken("root", Some("the root was moved, removed or unmounted".into()));
-                    state.root_found(RootState::Unavailable, None);
-                }
-                _ => {}
-            }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-impl SpoolSink {
-    /// It comes twice: when events were lost, and when all is watched again.
-    fn overflow(&mut self, since: Monotonic) {
-        use std::sync::atomic::Ordering;
-        let state = &self.spool.0.state;
-        if self.lost_since == Some(since) {
-            self.lost_since = None;
-            state.healing.store(false, Ordering::Relaxed);
-            state.news.notify_one();
-            state.heals.send_modify(|heals| *heals += 1);
-            tracing::info!("all is watched again");
-        } else {
-            self.lost_since = Some(since);
-            state.healing.store(true, Ordering::Relaxed);
-            state.news.notify_one();
-            tracing::warn!("events were lost: watches are placed anew");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -8,19 +8,15 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::time::Monotonic;
+use fusion_proto::client::SessionsClient;
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatHeard};
-use fusion_proto::pb;
-use fusion_proto::pb::session_service_client::SessionServiceClient;
-use tonic::transport::Channel;
 use tracing::Instrument as _;
 
 use super::board::{Board, Reports};
-use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
-use super::trace::with_trace;
-use super::{LinkDeps, TimeExchange};
+use super::{CALL_LIMIT, LinkDeps, TimeExchange};
 
 /// Shortest time between two tries after one failed.
 const RETRY: Duration = Duration::from_millis(500);
@@ -33,7 +29,7 @@ pub(crate) struct HeartbeatTask {
     pub(crate) session: SessionId,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
-    pub(crate) client: SessionServiceClient<Channel>,
+    pub(crate) client: SessionsClient,
     pub(crate) deps: LinkDeps,
     pub(crate) board: Arc<Board>,
     pub(crate) reports: Arc<Reports>,
@@ -87,16 +83,11 @@ impl HeartbeatTask {
             status: Some(self.deps.reporter.status()),
             reports,
         };
-        let request = pb::HeartbeatRequest::try_from(&beat)
-            .map_err(|error| Trouble::unexpected(error.to_string()))?;
         let sent = self.deps.clock.monotonic();
-        let call = self.client.heartbeat(with_trace(tonic::Request::new(request), &span));
-        let limit = CALL_LIMIT.min(self.timeout);
-        let answer = tokio::time::timeout(limit, call.instrument(span)).await;
+        let call = self.client.heartbeat(&beat).instrument(span);
+        let answer = tokio::time::timeout(CALL_LIMIT.min(self.timeout), call).await;
         let answer = answer.map_err(|_| Trouble::unexpected("no answer to a heartbeat"))?;
-        let answer = answer.map_err(|status| Trouble::of(&status))?.into_inner();
-        let heard = HeartbeatHeard::try_from(answer)
-            .map_err(|error| Trouble::unexpected(error.to_string()))?;
+        let heard = answer.map_err(Trouble::of)?;
         self.reports.told(&beat.reports);
         self.hear(heard, sent);
         Ok(())

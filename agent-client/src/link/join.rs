@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use fusion_proto::convert::root::RootClaim;
 use fusion_proto::convert::session::{Capability, CreateSession, CreatedSession};
-use fusion_proto::pb;
+use tracing::Instrument as _;
 
-use super::LinkError;
-use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Link;
 use super::told::Told;
-use super::trace::with_trace;
+use super::{CALL_LIMIT, LinkError};
 
 /// The server's timers are lower bounds; this much more than the rest of a timeout is waited.
 const GRACE: Duration = Duration::from_millis(250);
@@ -51,13 +49,8 @@ impl Link {
     /// One call.
     async fn create(&mut self) -> Result<CreatedSession, Trouble> {
         let span = tracing::info_span!("create session", otel.kind = "client");
-        let unsendable = |error: &dyn std::fmt::Display| Trouble {
-            reaction: Reaction::Report,
-            text: error.to_string(),
-            from_server: false,
-        };
         let spool = self.deps.spool.id();
-        let request = CreateSession {
+        let asked = CreateSession {
             view: self.config.view.clone(),
             agent: self.config.agent.clone(),
             instance: self.config.instance,
@@ -70,16 +63,12 @@ impl Link {
             capabilities: vec![Capability::Realtime, Capability::Scan],
             proposed_timeout: self.config.proposed_timeout,
         };
-        let request =
-            pb::CreateSessionRequest::try_from(&request).map_err(|error| unsendable(&error))?;
         let sent = self.deps.clock.monotonic();
-        let call = self.control.create_session(with_trace(tonic::Request::new(request), &span));
+        let call = self.control.create(&asked).instrument(span);
         let answer = tokio::time::timeout(CALL_LIMIT, call).await;
         let answer = answer.map_err(|_| Trouble::unexpected("the server does not answer"))?;
-        let answer = answer.map_err(|status| Trouble::of(&status))?.into_inner();
+        let created = answer.map_err(Trouble::of)?;
         let received = self.deps.clock.monotonic();
-        let created = CreatedSession::try_from(answer)
-            .map_err(|error| Trouble::unexpected(format!("answer of the server: {error}")))?;
         // Another session may be with another server, whose clock is another.
         self.exchange.clear();
         self.exchange.add(sent, received, created.server_time);

@@ -9,27 +9,22 @@ use std::sync::Arc;
 
 use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::Monotonic;
-use fusion_proto::convert::session::command::ReceivedCommands;
-use fusion_proto::convert::session::role_from_pb;
-use fusion_proto::pb;
-use fusion_proto::pb::event_service_client::EventServiceClient;
-use fusion_proto::pb::push_events_request::Message as Up;
-use fusion_proto::pb::push_events_response::Message as Down;
+use fusion_proto::client::{CallError, EventsClient, Heard};
+use fusion_proto::convert::evidence::WireBatch;
+use fusion_proto::convert::push::{
+    FromAgent, HeardAcknowledgement, HeardFromServer, HeardRejection, Lane, Opening as PushOpening,
+};
 use fusion_proto::status::Reason;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::Channel;
-use tracing::Span;
+use tracing::{Instrument as _, Span};
 
-use super::LinkDeps;
 use super::backoff::Backoff;
 use super::board::{Board, Reports};
-use super::channel::CALL_LIMIT;
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
-use super::trace::with_trace;
+use super::{CALL_LIMIT, LinkDeps};
 use crate::ops::metrics::gauge;
 use crate::ops::telemetry::traceparent;
 
@@ -55,8 +50,7 @@ pub(crate) trait Source: Send + 'static {
 /// How a lane is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Opening {
-    pub(crate) lane: pb::Lane,
-    pub(crate) spool_id: String,
+    pub(crate) lane: Lane,
     pub(crate) first_held: u64,
     pub(crate) next: u64,
 }
@@ -64,7 +58,7 @@ pub(crate) struct Opening {
 /// A batch on its way out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) batch: pb::EvidenceBatch,
+    pub(crate) batch: WireBatch,
     /// It was sent before.
     pub(crate) again: bool,
     /// What it belongs to.
@@ -83,7 +77,7 @@ struct Sent {
 /// One lane at work.
 pub(crate) struct LaneTask<S> {
     pub(crate) session: SessionId,
-    pub(crate) client: EventServiceClient<Channel>,
+    pub(crate) client: EventsClient,
     pub(crate) source: S,
     pub(crate) deps: LinkDeps,
     pub(crate) board: Arc<Board>,
@@ -138,32 +132,24 @@ impl<S: Source> LaneTask<S> {
     /// One stream from its opening to its end.
     async fn stream(&mut self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Trouble> {
         let (up, handed_over) = mpsc::channel(HANDED_OVER);
-        let opening = self.source.opening().await?;
-        let message = Up::Opening(pb::PushOpening {
-            session_id: self.session.to_string(),
-            lane: opening.lane.into(),
-            spool_id: opening.spool_id,
-            first_held: opening.first_held,
-            next: opening.next,
-        });
+        let Opening { lane, first_held, next } = self.source.opening().await?;
+        let opening = PushOpening { session: self.session, lane, first_held, next };
         // There is room: nothing was sent yet.
-        let _ = up.try_send(pb::PushEventsRequest { message: Some(message) });
-        let span = tracing::info_span!("open lane", otel.kind = "client", lane = S::NAME);
-        let request = with_trace(tonic::Request::new(ReceiverStream::new(handed_over)), &span);
+        let _ = up.try_send(FromAgent::Opening(opening));
         let opened = async {
-            let mut down = self.client.push_events(request).await?.into_inner();
-            let first = down.message().await?;
-            Ok::<_, tonic::Status>((down, first))
+            let mut down = self.client.push(ReceiverStream::new(handed_over)).await?;
+            let first = down.next().await?;
+            Ok::<_, CallError>((down, first))
         };
-        let opened = tokio::time::timeout(CALL_LIMIT, opened).await;
+        let span = tracing::info_span!("open lane", otel.kind = "client", lane = S::NAME);
+        let opened = tokio::time::timeout(CALL_LIMIT, opened.instrument(span)).await;
         let opened = opened.map_err(|_| Trouble::unexpected("no answer to an opening"))?;
-        let (down, first) = opened.map_err(|status| Trouble::of(&status))?;
-        drop(span);
-        let Some(Down::Opened(opened)) = first.and_then(|first| first.message) else {
+        let (down, first) = opened.map_err(Trouble::of)?;
+        let Some(HeardFromServer::Opened { resume_after }) = first else {
             return Err(Trouble::unexpected("the stream did not begin with its opening"));
         };
-        tracing::debug!(lane = S::NAME, after = opened.resume_after_sequence, "lane open");
-        self.source.resume(opened.resume_after_sequence).await?;
+        tracing::debug!(lane = S::NAME, after = resume_after, "lane open");
+        self.source.resume(resume_after).await?;
         backoff.healthy(self.deps.clock.monotonic());
         self.pump(&up, down).await
     }
@@ -171,20 +157,22 @@ impl<S: Source> LaneTask<S> {
     /// Feeds the stream and hears what comes back.
     async fn pump(
         &mut self,
-        up: &mpsc::Sender<pb::PushEventsRequest>,
-        mut down: Streaming<pb::PushEventsResponse>,
+        up: &mpsc::Sender<FromAgent>,
+        mut down: Heard,
     ) -> Result<std::convert::Infallible, Trouble> {
         let mut waiting: Option<Outgoing> = None;
         loop {
             let has_room = self.sent.0.len() < WINDOW && waiting.is_none();
             tokio::select! {
-                heard = down.message() => {
-                    let heard = heard.map_err(|status| Trouble::of(&status))?;
-                    let Some(heard) = heard else {
-                        return Err(Trouble::unexpected("the server ended the stream"));
-                    };
-                    self.hear(heard).await?;
-                }
+                heard = down.next() => match heard {
+                    Ok(Some(heard)) => self.hear(heard).await?,
+                    Ok(None) => return Err(Trouble::unexpected("the server ended the stream")),
+                    // A newer server may say what we do not know yet.
+                    Err(CallError::Answer(error)) => {
+                        tracing::warn!(lane = S::NAME, "message of the server: {error}");
+                    }
+                    Err(error) => return Err(Trouble::of(error)),
+                },
                 next = self.source.next(), if has_room => waiting = Some(next?),
                 permit = up.reserve(), if waiting.is_some() => {
                     let permit = permit.map_err(|_| Trouble::unexpected("the stream broke"))?;
@@ -197,7 +185,7 @@ impl<S: Source> LaneTask<S> {
     }
 
     /// Notes a batch as being on its way.
-    fn send(&mut self, outgoing: Outgoing) -> pb::PushEventsRequest {
+    fn send(&mut self, outgoing: Outgoing) -> FromAgent {
         let Outgoing { mut batch, again, parent } = outgoing;
         let span = tracing::info_span!(
             parent: parent.as_ref().and_then(Span::id),
@@ -206,47 +194,39 @@ impl<S: Source> LaneTask<S> {
             rpc.system.name = "grpc",
             rpc.method = "fusion.v1.EventService/PushEvents",
             lane = S::NAME,
-            sequence = batch.sequence,
+            sequence = batch.sequence(),
         );
-        batch.traceparent = traceparent(&span).unwrap_or_default();
+        batch.set_traceparent(traceparent(&span).unwrap_or_default());
         self.deps.metrics.batches_sent.with_label_values(&[S::NAME]).inc();
         if again {
             self.deps.metrics.batches_resent.with_label_values(&[S::NAME]).inc();
         }
         self.sent.0.push_back(Sent {
-            sequence: batch.sequence,
-            epoch: LeaderEpoch(batch.leader_epoch),
+            sequence: batch.sequence(),
+            epoch: batch.epoch(),
             at: self.deps.clock.monotonic(),
             _span: span,
         });
         self.show_unacknowledged();
-        pb::PushEventsRequest { message: Some(Up::Batch(batch)) }
+        FromAgent::Batch(batch)
     }
 
-    async fn hear(&mut self, heard: pb::PushEventsResponse) -> Result<(), Trouble> {
-        match heard.message {
-            Some(Down::Acknowledgement(acknowledgement)) => {
+    async fn hear(&mut self, heard: HeardFromServer) -> Result<(), Trouble> {
+        match heard {
+            HeardFromServer::Acknowledged(acknowledgement) => {
                 self.acknowledged(acknowledgement).await
             }
-            Some(Down::Notice(notice)) => {
-                match role_from_pb(notice.role) {
-                    Ok(role) => {
-                        self.board.hear(self.session, role, LeaderEpoch(notice.leader_epoch));
-                    }
-                    Err(error) => tracing::warn!("notice: {error}"),
-                }
-                self.board.commands(ReceivedCommands::from_pb(notice.commands), &self.reports);
+            HeardFromServer::Noticed { role, leader_epoch, commands } => {
+                self.board.hear(self.session, role, leader_epoch);
+                self.board.commands(commands, &self.reports);
                 Ok(())
             }
-            // A newer server may say what we do not know yet; an answer to the opening comes once.
-            Some(Down::Opened(_)) | None => Ok(()),
+            // An answer to the opening comes once.
+            HeardFromServer::Opened { resume_after: _ } => Ok(()),
         }
     }
 
-    async fn acknowledged(
-        &mut self,
-        acknowledgement: pb::PushAcknowledgement,
-    ) -> Result<(), Trouble> {
+    async fn acknowledged(&mut self, acknowledgement: HeardAcknowledgement) -> Result<(), Trouble> {
         let now = self.deps.clock.monotonic();
         // Before the batches are forgotten: a refusal is judged by the leadership of its batch.
         self.refused(&acknowledgement.rejected);
@@ -263,20 +243,23 @@ impl<S: Source> LaneTask<S> {
     }
 
     /// Rows that the server refused: counted and told, never sent again.
-    fn refused(&self, rejected: &[pb::RejectedRow]) {
+    fn refused(&self, rejected: &[HeardRejection]) {
         let Some(first) = rejected.first() else { return };
         let number = rejected.len() as u64;
         self.deps.metrics.rows_rejected.with_label_values(&[S::NAME]).inc_by(number);
-        let over = rejected.iter().find(|row| {
-            let reason = Reason::parse(&row.reason);
-            matches!(reason, Some(Reason::NotLeader | Reason::LeaderEpochStale))
-        });
+        let over = rejected
+            .iter()
+            .find(|row| matches!(row.reason, Some(Reason::NotLeader | Reason::LeaderEpochStale)));
         if let Some(over) = over {
             self.demote(Some(over.sequence));
         } else {
             tracing::warn!(
-                lane = S::NAME, number, sequence = first.sequence, reason = %first.reason,
-                "the server refused rows: {}", first.message
+                lane = S::NAME,
+                number,
+                sequence = first.sequence,
+                reason = first.reason.map(Reason::as_str),
+                "the server refused rows: {}",
+                first.message
             );
         }
     }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use fusion_core::session::ObsoleteCause;
-use fusion_proto::status::{Other, Refusal};
-use tonic::Status;
+use fusion_proto::client::CallError;
+use fusion_proto::status::{Code, Other, Refusal};
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,46 +47,35 @@ pub(crate) struct Trouble {
 }
 
 impl Trouble {
-    /// Reads a status.
-    pub(crate) fn of(status: &Status) -> Self {
-        match Refusal::from_status(status) {
-            Ok(refusal) => {
-                Self { reaction: react(&refusal), text: refusal.to_string(), from_server: true }
+    /// Reads what became of a call.
+    pub(crate) fn of(error: CallError) -> Self {
+        let text = error.to_string();
+        let (reaction, from_server) = match error {
+            CallError::Refused(refusal) => (react(&refusal), true),
+            CallError::Other(Other { code, reason, message: _ }) => {
+                (react_to_code(code), reason.is_some())
             }
-            Err(other) => Self { text: text_of(&other, status), ..Self::of_other(&other) },
-        }
+            // A server that is newer or broken: it may be set right on the other side.
+            CallError::Answer(_) => (Reaction::BackOff, false),
+            // Repeating does not change what we have to say.
+            CallError::Request(_) => (Reaction::Report, false),
+        };
+        Self { reaction, text, from_server }
     }
 
     /// Something other than a status went wrong.
     pub(crate) fn unexpected(text: impl Into<String>) -> Self {
         Self { reaction: Reaction::BackOff, text: text.into(), from_server: false }
     }
-
-    fn of_other(other: &Other) -> Self {
-        let reaction = match other.code {
-            tonic::Code::ResourceExhausted => {
-                Reaction::SlowDown { after: Duration::from_millis(500) }
-            }
-            tonic::Code::InvalidArgument => Reaction::Report,
-            _ => Reaction::BackOff,
-        };
-        Self { reaction, text: String::new(), from_server: other.reason.is_some() }
-    }
 }
 
-/// The text of a status that is not ours, with what lies below it: "transport error" alone helps
-/// nobody.
-fn text_of(other: &Other, status: &Status) -> String {
-    let mut text = other.to_string();
-    let mut source = std::error::Error::source(status);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+/// The reaction to a status that is none of ours.
+const fn react_to_code(code: Code) -> Reaction {
+    match code {
+        Code::ResourceExhausted => Reaction::SlowDown { after: Duration::from_millis(500) },
+        Code::InvalidArgument => Reaction::Report,
+        _ => Reaction::BackOff,
     }
-    text
 }
 
 /// The reaction to a refusal. No `_` arm: a new row does not compile until it has one.

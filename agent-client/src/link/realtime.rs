@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use fusion_proto::convert::evidence::WireBatch;
+use fusion_proto::convert::push::Lane;
 use fusion_proto::pb;
 
 use super::TimeExchange;
@@ -47,8 +49,7 @@ impl Source for RealtimeSource {
     async fn opening(&self) -> Result<Opening, Trouble> {
         let figures = self.spool.figures();
         Ok(Opening {
-            lane: pb::Lane::Realtime,
-            spool_id: self.spool.id().to_string(),
+            lane: Lane::Realtime { spool: self.spool.id() },
             first_held: figures.first_held,
             next: figures.next,
         })
@@ -80,7 +81,8 @@ impl Source for RealtimeSource {
         self.next = sequence + 1;
         let again = sequence <= self.sent;
         self.sent = self.sent.max(sequence);
-        Ok(Outgoing { batch: pb::EvidenceBatch { sequence, ..batch }, again, parent: None })
+        let batch = WireBatch::from_message(pb::EvidenceBatch { sequence, ..batch });
+        Ok(Outgoing { batch, again, parent: None })
     }
 
     async fn acknowledge(&mut self, through: u64) -> Result<(), Trouble> {

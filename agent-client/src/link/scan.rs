@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 
+use fusion_proto::convert::evidence::WireBatch;
+use fusion_proto::convert::push::Lane;
 use fusion_proto::pb;
 use tokio::sync::mpsc;
 
@@ -44,8 +46,7 @@ impl Source for ScanSource {
 
     async fn opening(&self) -> Result<Opening, Trouble> {
         Ok(Opening {
-            lane: pb::Lane::Scan,
-            spool_id: String::new(),
+            lane: Lane::Scan,
             first_held: self.first_held,
             next: self.first_held + self.held.len() as u64,
         })
@@ -71,7 +72,10 @@ impl Source for ScanSource {
             return Err(Trouble::unexpected("a scan batch is missing"));
         };
         let outgoing = Outgoing {
-            batch: pb::EvidenceBatch { sequence, ..batch.evidence.clone() },
+            batch: WireBatch::from_message(pb::EvidenceBatch {
+                sequence,
+                ..batch.evidence.clone()
+            }),
             again: self.sent < self.sent_before,
             parent: Some(batch.span.clone()),
         };

@@ -10,22 +10,19 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::session::ObsoleteCause;
+use fusion_proto::client::{EventsClient, SessionsClient, lazy_channel};
 use fusion_proto::convert::session::{CreatedSession, EndSession};
-use fusion_proto::limits::MESSAGE_BYTES;
-use fusion_proto::pb;
-use fusion_proto::pb::event_service_client::EventServiceClient;
-use fusion_proto::pb::session_service_client::SessionServiceClient;
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::batch::ScanSink;
 use super::board::{Board, COMMANDS_WAITING, Reports};
-use super::channel::channel;
 use super::heartbeat::HeartbeatTask;
 use super::lane::{LaneTask, SentBatches};
 use super::realtime::RealtimeSource;
 use super::scan::ScanSource;
+use super::trace::hook;
 use super::{Command, LinkConfig, LinkDeps, LinkError, LinkView, Standing, TimeExchange};
 use crate::spawn::spawn;
 
@@ -49,9 +46,9 @@ pub(crate) enum Ending {
 pub struct Link {
     pub(crate) config: LinkConfig,
     pub(crate) deps: LinkDeps,
-    pub(crate) control: SessionServiceClient<Channel>,
-    realtime: EventServiceClient<Channel>,
-    scan: EventServiceClient<Channel>,
+    pub(crate) control: SessionsClient,
+    realtime: EventsClient,
+    scan: EventsClient,
     pub(crate) board: Arc<Board>,
     reports: Arc<Reports>,
     pub(crate) exchange: Arc<TimeExchange>,
@@ -71,14 +68,15 @@ pub struct LinkHandle {
 }
 
 impl Link {
-    /// Makes the connections, which connect when they are used.
+    /// Makes the connections, which connect when they are used: one for control and one per lane, so
+    /// that a heartbeat never waits behind a large batch, nor realtime evidence behind a scan.
     ///
     /// # Errors
     /// The URL is none that the library takes.
     pub fn new(config: LinkConfig, deps: LinkDeps) -> Result<(Self, LinkHandle), LinkError> {
         let server = config.server.clone();
         Self::connected_by(config, deps, || {
-            channel(&server).map_err(|error| LinkError::Refused(error.to_string()))
+            lazy_channel(server.as_str()).map_err(|error| LinkError::Refused(error.to_string()))
         })
     }
 
@@ -88,11 +86,6 @@ impl Link {
         deps: LinkDeps,
         connect: impl Fn() -> Result<Channel, LinkError>,
     ) -> Result<(Self, LinkHandle), LinkError> {
-        let events = |channel| {
-            EventServiceClient::new(channel)
-                .max_decoding_message_size(MESSAGE_BYTES)
-                .max_encoding_message_size(MESSAGE_BYTES)
-        };
         let (commands, commands_arriving) = mpsc::channel(COMMANDS_WAITING);
         let board = Arc::new(Board::new(commands));
         let (reports, exchange) = (Arc::new(Reports::default()), Arc::default());
@@ -103,9 +96,9 @@ impl Link {
             exchange: Arc::clone(&exchange),
         };
         let link = Self {
-            control: SessionServiceClient::new(connect()?),
-            realtime: events(connect()?),
-            scan: events(connect()?),
+            control: SessionsClient::on(connect()?, hook()),
+            realtime: EventsClient::on(connect()?, hook()),
+            scan: EventsClient::on(connect()?, hook()),
             config,
             deps,
             board,
@@ -187,12 +180,7 @@ impl Link {
         }
     }
 
-    fn lane<S>(
-        &self,
-        session: SessionId,
-        client: &EventServiceClient<Channel>,
-        source: S,
-    ) -> LaneTask<S> {
+    fn lane<S>(&self, session: SessionId, client: &EventsClient, source: S) -> LaneTask<S> {
         LaneTask {
             session,
             client: client.clone(),
@@ -230,11 +218,10 @@ impl Link {
 
     /// Ends the session, if there is still somebody to tell.
     async fn goodbye(&mut self, session: SessionId) {
-        let request = pb::EndSessionRequest::from(&EndSession { session, allow_missing: true });
-        let call = self.control.end_session(request);
-        match tokio::time::timeout(GOODBYE_LIMIT, call).await {
-            Ok(Ok(_)) => tracing::info!(%session, "session ended"),
-            Ok(Err(status)) => tracing::info!(%session, "session not ended: {}", status.message()),
+        let asked = EndSession { session, allow_missing: true };
+        match tokio::time::timeout(GOODBYE_LIMIT, self.control.end(&asked)).await {
+            Ok(Ok(())) => tracing::info!(%session, "session ended"),
+            Ok(Err(error)) => tracing::info!(%session, "session not ended: {error}"),
             Err(_) => tracing::info!(%session, "session not ended: no answer"),
         }
     }

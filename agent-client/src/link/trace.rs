@@ -1,14 +1,16 @@
 //! Trace context in the metadata of calls.
 
+use fusion_proto::client::CallHook;
 use fusion_proto::limits::TRACEPARENT_KEY;
 use tracing::Span;
 
 use crate::ops::telemetry::traceparent;
 
-/// A call that carries the trace context of a span, if traces are exported.
-pub(crate) fn with_trace<T>(mut request: tonic::Request<T>, span: &Span) -> tonic::Request<T> {
-    if let Some(value) = traceparent(span).and_then(|text| text.parse().ok()) {
-        request.metadata_mut().insert(TRACEPARENT_KEY, value);
-    }
-    request
+/// Writes the trace context of the span in which a call is made onto it, if traces are exported.
+pub(crate) fn hook() -> CallHook {
+    CallHook::new(|metadata| {
+        if let Some(value) = traceparent(&Span::current()) {
+            metadata.set(TRACEPARENT_KEY, &value);
+        }
+    })
 }

@@ -1,12 +1,16 @@
 //! Sessions that are over: remembered for a while, so that the server can say why.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::id::SessionId;
 use crate::time::{Monotonic, ServerTime};
 
 use super::{EndedSession, ObsoleteCause, Session, SessionSettings, SessionState};
+
+/// Sessions that the server never knew, counted within a second at most: who makes ids up cannot
+/// make the server's memory or anybody's wait grow without bound.
+const STRANGERS_MOST: usize = 10_000;
 
 /// Ended sessions, bounded in number and age.
 #[derive(Debug)]
@@ -16,8 +20,10 @@ pub(super) struct EndedSessions {
     by_id: HashMap<SessionId, EndedSession>,
     /// Oldest first.
     order: VecDeque<(Monotonic, SessionId)>,
-    /// When sessions became obsolete, within the last second.
-    recent: VecDeque<Monotonic>,
+    /// Which sessions became obsolete within the last second, and when.
+    recent: VecDeque<(Monotonic, SessionId)>,
+    /// Those of them that the server never knew.
+    strangers: HashSet<SessionId>,
 }
 
 impl EndedSessions {
@@ -28,6 +34,7 @@ impl EndedSessions {
             by_id: HashMap::new(),
             order: VecDeque::new(),
             recent: VecDeque::new(),
+            strangers: HashSet::new(),
         }
     }
 
@@ -43,7 +50,7 @@ impl EndedSessions {
         ended_at: ServerTime,
     ) {
         if state != SessionState::Ended {
-            self.recent.push_back(now);
+            self.recent.push_back((now, session.id));
         }
         self.remember_old(session, state, now, ended_at);
     }
@@ -70,8 +77,21 @@ impl EndedSessions {
             self.order.pop_front();
             self.by_id.remove(&id);
         }
-        while self.recent.front().is_some_and(|&at| now.since(at) > Duration::from_secs(1)) {
+        while let Some(&(at, id)) = self.recent.front() {
+            if now.since(at) <= Duration::from_secs(1) {
+                break;
+            }
             self.recent.pop_front();
+            self.strangers.remove(&id);
+        }
+    }
+
+    /// A session was told of that this server never knew: it became obsolete when the server lost its
+    /// memory, of which this is the first that is heard. Told of again, it is not counted again.
+    pub(super) fn told_stranger(&mut self, id: SessionId, now: Monotonic) {
+        self.forget(now);
+        if self.strangers.len() < STRANGERS_MOST && self.strangers.insert(id) {
+            self.recent.push_back((now, id));
         }
     }
 

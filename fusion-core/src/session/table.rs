@@ -234,10 +234,14 @@ impl SessionTable {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
-    /// How long a client that was told of an obsolete session may be asked to wait at most, so that
+    /// How long a client that is told of an obsolete session may be asked to wait at most, so that
     /// many do not come back in the same moment: zero unless more than 10 sessions became obsolete
-    /// in the last second, then n / 200 s. The caller draws uniformly from it.
-    pub fn recovery_spread(&mut self, now: Monotonic) -> Duration {
+    /// in the last second, then n / 200 s. The caller draws uniformly from it. A session that this
+    /// table never had counts from when it is first told of: after a restart without data all do.
+    pub fn recovery_spread(&mut self, told: &Obsolete, now: Monotonic) -> Duration {
+        if told.view.is_none() {
+            self.ended.told_stranger(told.session, now);
+        }
         match self.ended.num_recent(now) {
             0..=10 => Duration::ZERO,
             many => Duration::from_millis(many as u64 * 5),

@@ -1,7 +1,7 @@
-use std::collections::HashMap;
+mod random;
+
 use std::time::Duration;
 
-use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
@@ -32,10 +32,19 @@ impl World {
     }
 
     fn join(&mut self, agent: &str, spool: u128) -> Result<Session, JoinRefused> {
+        self.join_in(&view(), agent, spool)
+    }
+
+    fn join_in(
+        &mut self,
+        view: &ViewName,
+        agent: &str,
+        spool: u128,
+    ) -> Result<Session, JoinRefused> {
         self.drawn += 1;
         let join = Join {
             id: SessionId::new(Uuid::from_u128(self.drawn)),
-            view: view(),
+            view: view.clone(),
             principal: Principal::anonymous(),
             agent: AgentId::new(agent).unwrap(),
             instance: InstanceId::new(Uuid::from_u128(self.drawn)),
@@ -237,13 +246,15 @@ fn ended_sessions_are_forgotten_after_a_day_and_beyond_the_bound() {
 #[test]
 fn many_that_became_obsolete_at_once_are_spread() {
     let mut world = World::new(ViewRules::default());
-    let lose = |world: &mut World, many: usize| {
+    let mut last = None;
+    let mut lose = |world: &mut World, many: usize| {
         for number in 0..many {
             let id = world.join(&format!("a{number}"), 1).unwrap().id;
             world.evict(id).unwrap();
+            last = Some(id);
         }
-        let now = world.now;
-        world.table.recovery_spread(now)
+        let told = world.beat(last.unwrap()).unwrap_err();
+        world.table.recovery_spread(&told, world.now)
     };
     assert_eq!(lose(&mut world, 10), Duration::ZERO);
     assert_eq!(lose(&mut world, 990), Duration::from_secs(5));
@@ -251,92 +262,32 @@ fn many_that_became_obsolete_at_once_are_spread() {
     assert_eq!(lose(&mut world, 0), Duration::ZERO);
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Join { agent: u8, spool: u8 },
-    Beat(usize),
-    End(usize),
-    Evict(usize),
-    Reset,
-    Pass(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0..4u8, 0..2u8).prop_map(|(agent, spool)| Step::Join { agent, spool }),
-        6 => any::<usize>().prop_map(Step::Beat),
-        2 => any::<usize>().prop_map(Step::End),
-        1 => any::<usize>().prop_map(Step::Evict),
-        1 => Just(Step::Reset),
-        4 => (0..20u64).prop_map(Step::Pass),
-    ]
-}
-
-fn take(world: &mut World, ids: &mut Vec<SessionId>, step: Step) {
-    let pick = |number: usize| ids.get(number % ids.len().max(1)).copied();
-    match step {
-        Step::Join { agent, spool } => {
-            let joined = world.join(&format!("agent{agent}"), u128::from(spool));
-            ids.extend(joined.ok().map(|session| session.id));
-        }
-        Step::Beat(number) => drop(pick(number).map(|id| world.beat(id))),
-        Step::End(number) => drop(pick(number).map(|id| world.end(id))),
-        Step::Evict(number) => drop(pick(number).map(|id| world.evict(id))),
-        Step::Reset => {
-            let wall = world.wall();
-            world.table.reset_view(&view(), world.now, wall, &mut world.effects);
-        }
-        Step::Pass(seconds) => world.pass(Duration::from_secs(seconds)),
+/// After a restart without data nobody is known; each agent asks on three connections.
+#[test]
+fn sessions_that_were_never_known_count_once_when_they_are_told() {
+    let mut world = World::new(ViewRules::default());
+    let mut tell = |world: &mut World, number: u128| {
+        let told = world.beat(SessionId::new(Uuid::from_u128(number))).unwrap_err();
+        assert_eq!(told.cause, ObsoleteCause::Unknown);
+        world.table.recovery_spread(&told, world.now)
+    };
+    for number in 1..=1_000 {
+        let spreads = [0; 3].map(|_| tell(&mut world, number));
+        let expected = if number <= 10 { 0 } else { 5 * number as u64 };
+        assert_eq!(spreads, [Duration::from_millis(expected); 3]);
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
-    /// At most one leader per view and epoch, epochs only grow, a session never leaves an end
-    /// state, and every obsolete answer has the true cause: all read off the effects alone.
-    #[test]
-    fn any_interleaving_keeps_the_promises(steps in prop::collection::vec(step(), 1..120)) {
-        let mut world = World::new(ViewRules::default());
-        let mut ids = Vec::new();
-        let mut over: HashMap<SessionId, SessionState> = HashMap::new();
-        let mut leader: Option<SessionId> = None;
-        let mut last_epoch = 0;
-        for step in steps {
-            take(&mut world, &mut ids, step);
-            // What expires now is ended here, so that asking below changes nothing.
-            let wall = world.wall();
-            world.table.expire(world.now, wall, &mut world.effects);
-            for effect in std::mem::take(&mut world.effects) {
-                match effect {
-                    SessionEffect::Over { session, state } => {
-                        prop_assert!(state != SessionState::Active);
-                        prop_assert!(over.insert(session.id, state).is_none(), "ended twice");
-                        if leader == Some(session.id) {
-                            leader = None;
-                        }
-                    }
-                    SessionEffect::Leads { session, epoch, .. } => {
-                        prop_assert_eq!(leader, None, "two lead");
-                        prop_assert!(epoch.0 > last_epoch);
-                        prop_assert!(!over.contains_key(&session));
-                        last_epoch = epoch.0;
-                        leader = Some(session);
-                    }
-                    SessionEffect::Leaderless { .. } => prop_assert_eq!(leader, None),
-                }
-            }
-            prop_assert_eq!(world.leader(), leader);
-            for id in &ids {
-                let live = world.table.get(*id).is_some();
-                prop_assert_eq!(live, !over.contains_key(id));
-                if let Some(state) = over.get(id) {
-                    prop_assert_eq!(world.table.get_ended(*id).unwrap().state, *state);
-                    let told = world.beat(*id).unwrap_err().cause;
-                    prop_assert_eq!(told, super::ended::cause(*state));
-                }
-            }
-        }
+    for number in 1_001..20_000 {
+        tell(&mut world, number);
+    }
+    assert_eq!(tell(&mut world, 20_000), Duration::from_secs(50), "bounded");
+    world.pass(2 * SECOND);
+    assert_eq!(tell(&mut world, 1), Duration::ZERO);
+    // Who ended its session itself is known to have.
+    let ended = world.join("a", 1).unwrap().id;
+    world.end(ended).unwrap();
+    for _ in 0..20 {
+        let told = world.beat(ended).unwrap_err();
+        assert_eq!(world.table.recovery_spread(&told, world.now), Duration::ZERO);
     }
 }
 

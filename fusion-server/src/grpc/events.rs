@@ -4,8 +4,7 @@
 //! Whichever ends first ends the stream; the reader ends it through the queue between them, so that
 //! what was applied is acknowledged before a refusal.
 
-mod convert;
-
+use fusion_proto::convert::push::{FromAgent, PushBatch, ToAgent};
 use fusion_proto::convert::session::session_id;
 use fusion_proto::pb;
 use fusion_proto::pb::event_service_server::EventService;
@@ -14,9 +13,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use self::convert::{Incoming, acknowledgement_to_pb, incoming, push_batch, told_to_pb};
 use super::{Services, about};
-use crate::service::ingest::{LaneIn, LaneOut};
+use crate::service::ingest::{LaneIn, LaneOut, Told};
 
 /// Messages of a stream that wait for the client.
 const TOLD_QUEUE: usize = 16;
@@ -50,8 +48,8 @@ impl EventService for Handler {
         let request = request.into_inner();
         let session = self.0.sessions.check(session_id(&request.session_id)?)?;
         about(Some(&session.view), Some(session.id));
-        let told = self.0.ingest.push_one(push_batch(request)?).await?;
-        let acknowledgement = Some(acknowledgement_to_pb(told));
+        let told = self.0.ingest.push_one(PushBatch::try_from(request)?).await?;
+        let acknowledgement = Some(told.into());
         Ok(Response::new(pb::PushEventBatchResponse { acknowledgement }))
     }
 }
@@ -69,15 +67,15 @@ async fn stream(
         () = services.draining.cancelled() => return Err(super::draining().into()),
     };
     let Some(first) = first else { return Ok(()) };
-    let opening = match incoming(first)? {
-        Incoming::Opening(opening) => opening,
-        Incoming::Batch(_) => {
+    let opening = match FromAgent::try_from(first)? {
+        FromAgent::Opening(opening) => opening,
+        FromAgent::Batch(_) => {
             return Err(Refusal::invalid("opening", "must be the first message of a stream").into());
         }
     };
     about(None, Some(opening.session));
     let (resume_after, lane_in, mut lane_out) = services.ingest.open(&opening).await?;
-    if out.send(Ok(convert::opened_to_pb(resume_after))).await.is_err() {
+    if out.send(Ok(ToAgent::Opened { resume_after }.into())).await.is_err() {
         return Ok(());
     }
     let mut tell = std::pin::pin!(tell(&mut lane_out, out));
@@ -97,9 +95,9 @@ async fn read(lane: LaneIn, from: &mut Streaming<pb::PushEventsRequest>) {
             Ok(None) => return,
             Err(status) => return lane.refuse_broken(&status).await,
         };
-        let batch = match incoming(message) {
-            Ok(Incoming::Batch(batch)) => batch,
-            Ok(Incoming::Opening(_)) => {
+        let batch = match FromAgent::try_from(message) {
+            Ok(FromAgent::Batch(batch)) => batch,
+            Ok(FromAgent::Opening(_)) => {
                 return lane.refuse(Refusal::invalid("opening", "the lane is open already")).await;
             }
             Err(error) => return lane.refuse(error.into()).await,
@@ -125,7 +123,7 @@ impl LaneIn {
 /// itself: while it is waited for, the stream can still be replaced or drained.
 async fn tell(lane: &mut LaneOut, out: &Out) -> Result<(), Refusal> {
     while let Some(told) = lane.next().await {
-        let message = told_to_pb(told?);
+        let message = to_agent(told?).into();
         let (replaced, draining) = lane.interrupted();
         tokio::select! {
             sent = out.send(Ok(message)) => if sent.is_err() { return Ok(()) },
@@ -137,4 +135,13 @@ async fn tell(lane: &mut LaneOut, out: &Out) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+fn to_agent(told: Told) -> ToAgent {
+    match told {
+        Told::Acknowledged(acknowledgement) => ToAgent::Acknowledgement(acknowledgement),
+        Told::Notice(standing, commands) => {
+            ToAgent::Notice { role: standing.role, leader_epoch: standing.epoch, commands }
+        }
+    }
 }

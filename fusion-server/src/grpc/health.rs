@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewState;
 use fusion_proto::limits::HEALTH_VIEW_PREFIX;
+use fusion_proto::pb::admin_service_server::SERVICE_NAME as ADMIN;
 use fusion_proto::pb::event_service_server::SERVICE_NAME as EVENTS;
 use fusion_proto::pb::session_service_server::SERVICE_NAME as SESSIONS;
 use fusion_proto::pb::view_service_server::SERVICE_NAME as VIEWS;
@@ -21,7 +22,7 @@ use tonic_health::server::HealthReporter;
 use crate::service::views::Views;
 
 /// The services that are told of by name; the empty name is the server.
-const SERVICES: [&str; 4] = ["", SESSIONS, EVENTS, VIEWS];
+const SERVICES: [&str; 5] = ["", SESSIONS, EVENTS, VIEWS, ADMIN];
 
 /// Tells of the server's health; a cheap handle.
 #[derive(Clone, Debug, Default)]

@@ -28,7 +28,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
 /// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: [&str; 17] = [
+const METHODS: [&str; 18] = [
     "fusion.v1.SessionService/CreateSession",
     "fusion.v1.SessionService/Heartbeat",
     "fusion.v1.SessionService/EndSession",
@@ -42,6 +42,7 @@ const METHODS: [&str; 17] = [
     "fusion.v1.ViewService/ListEntries",
     "fusion.v1.ViewService/GetStats",
     "fusion.v1.ViewService/FindEntries",
+    "fusion.v1.AdminService/EvictSession",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",

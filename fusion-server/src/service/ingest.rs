@@ -10,11 +10,12 @@ mod out;
 use std::sync::Arc;
 
 use fusion_core::evidence::Witness;
-use fusion_core::id::{LeaderEpoch, SessionId, SpoolId};
+use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::session::Session;
 use fusion_core::time::{Clock, Monotonic};
 use fusion_core::view::Reject;
-use fusion_proto::convert::evidence::{BatchHeader, RejectedRow, WireBatch};
+use fusion_proto::convert::evidence::WireBatch;
+use fusion_proto::convert::push::{Acknowledgement, Lane, Opening, PushBatch};
 use fusion_proto::status::Refusal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -46,39 +47,6 @@ pub(crate) struct Ingest {
     draining: CancellationToken,
 }
 
-/// The lane as a message names it; realtime evidence comes from a spool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LaneOf {
-    Realtime { spool: SpoolId },
-    Scan,
-}
-
-/// Opens a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Opening {
-    pub(crate) session: SessionId,
-    pub(crate) lane: LaneOf,
-    /// Sequence of the oldest batch that the agent still holds.
-    pub(crate) first_held: u64,
-    /// Sequence that its next new batch will get.
-    pub(crate) next: u64,
-}
-
-/// A batch as it arrived: what stands on it, and what is in it, which the view will look into.
-#[derive(Debug)]
-pub(crate) struct Arrived {
-    pub(crate) header: BatchHeader,
-    pub(crate) batch: WireBatch,
-}
-
-/// One batch, unary.
-#[derive(Debug)]
-pub(crate) struct PushBatch {
-    pub(crate) session: SessionId,
-    pub(crate) lane: LaneOf,
-    pub(crate) batch: Arrived,
-}
-
 /// A batch under way: its outcome, or why the stream ends with it.
 type UnderWay = Result<Waiting, Refusal>;
 
@@ -88,16 +56,6 @@ struct Waiting {
     arrived: Monotonic,
     traceparent: String,
     outcome: oneshot::Receiver<PushOutcome>,
-}
-
-/// An acknowledgement.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Acknowledged {
-    pub(crate) through: u64,
-    pub(crate) revision: fusion_core::id::Revision,
-    /// Refused rows with the batch that they are of.
-    pub(crate) rejected: Vec<(u64, RejectedRow)>,
-    pub(crate) traceparent: String,
 }
 
 /// The half of a lane that takes batches.
@@ -146,11 +104,11 @@ impl Ingest {
     }
 
     /// Takes one batch and waits until it is part of the view.
-    pub(crate) async fn push_one(&self, request: PushBatch) -> Result<Acknowledged, Refusal> {
+    pub(crate) async fn push_one(&self, request: PushBatch) -> Result<Acknowledgement, Refusal> {
         let session = self.sessions.check(request.session)?;
         let view = self.views.get(&session.view)?;
         let key = key(&session, request.lane);
-        let (sequence, claimed) = (request.batch.header.sequence, request.batch.header.epoch);
+        let (through_sequence, claimed) = (request.batch.sequence(), request.batch.epoch());
         let waiting = self.send(&session, &view, &key, request.batch).await?;
         let traceparent = waiting.traceparent;
         let gone = |_| self.gone(session.id, &ViewGone);
@@ -162,13 +120,15 @@ impl Ingest {
                         Err(self.not_leading(&session, reject, claimed))
                     }
                     _ => {
-                        let rejected = rejected.into_iter().map(|row| (sequence, row)).collect();
-                        Ok(Acknowledged { through: sequence, revision, rejected, traceparent })
+                        let rejected =
+                            rejected.into_iter().map(|row| (through_sequence, row)).collect();
+                        Ok(Acknowledgement { through_sequence, revision, rejected, traceparent })
                     }
                 }
             }
             PushOutcome::Repeated { revision } => {
-                Ok(Acknowledged { through: sequence, revision, traceparent, ..Default::default() })
+                let rejected = Vec::new();
+                Ok(Acknowledgement { through_sequence, revision, rejected, traceparent })
             }
             PushOutcome::Gap { expected } => Err(Refusal::SequenceGap { expected }),
             PushOutcome::Over => Err(self.over(&session)),
@@ -180,9 +140,9 @@ impl Ingest {
         session: &Session,
         view: &ViewHandle,
         key: &LaneKey,
-        batch: Arrived,
+        batch: WireBatch,
     ) -> Result<Waiting, Refusal> {
-        let Arrived { header, batch } = batch;
+        let header = batch.header();
         let span = telemetry::apply_span(session, key.label(), &header, batch.rows());
         let (sequence, arrived) = (header.sequence, self.clock.monotonic());
         let traceparent = telemetry::traceparent(&span);
@@ -230,7 +190,7 @@ impl Ingest {
 
 impl LaneIn {
     /// Takes a batch, waiting while there is no room for it. `false` if the stream is over.
-    pub(crate) async fn push(&self, batch: Arrived) -> bool {
+    pub(crate) async fn push(&self, batch: WireBatch) -> bool {
         let sent = self.ingest.send(&self.session, &self.view, &self.key, batch).await;
         let go_on = sent.is_ok();
         self.under_way.send(sent).await.is_ok() && go_on
@@ -242,22 +202,18 @@ impl LaneIn {
     }
 }
 
-fn lane_name(lane: LaneOf) -> LaneName {
+fn lane_name(lane: Lane) -> LaneName {
     match lane {
-        LaneOf::Realtime { .. } => LaneName::Realtime,
-        LaneOf::Scan => LaneName::Scan,
+        Lane::Realtime { .. } => LaneName::Realtime,
+        Lane::Scan => LaneName::Scan,
     }
 }
 
-fn key(session: &Session, lane: LaneOf) -> LaneKey {
+fn key(session: &Session, lane: Lane) -> LaneKey {
     match lane {
-        LaneOf::Realtime { spool } => realtime(session, spool),
-        LaneOf::Scan => LaneKey::Scan(session.id),
+        Lane::Realtime { spool } => LaneKey::Realtime(session.agent.clone(), spool),
+        Lane::Scan => LaneKey::Scan(session.id),
     }
-}
-
-fn realtime(session: &Session, spool: SpoolId) -> LaneKey {
-    LaneKey::Realtime(session.agent.clone(), spool)
 }
 
 fn rolled_back(key: &LaneKey, applied: u64, next: u64) -> Refusal {

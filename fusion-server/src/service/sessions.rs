@@ -23,14 +23,14 @@ use fusion_core::evidence::RootState;
 use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{
     Join, JoinRefused, Obsolete, Principal, Role, Session, SessionEffect, SessionNotFound,
-    SessionSettings, SessionTable, ViewRules,
+    SessionSettings, SessionState, SessionTable, ViewRules,
 };
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_core::view::AgentReport;
 use fusion_proto::convert::session::agent::AgentStatus;
 use fusion_proto::convert::session::command::{Command, CommandReport};
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
-use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession};
+use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession, SessionInfo};
 use fusion_proto::limits;
 use fusion_proto::status::{ObsoleteCause, Refusal};
 use tokio::sync::Notify;
@@ -310,6 +310,29 @@ impl Sessions {
         }
     }
 
+    /// Ends a session at an administrator's wish; what it was, or `None` if it is missing and may be.
+    pub(crate) fn evict(
+        &self,
+        id: SessionId,
+        allow_missing: bool,
+    ) -> Result<Option<SessionInfo>, Refusal> {
+        let now = self.now();
+        let mut state = self.lock();
+        let State { table, effects, .. } = &mut *state;
+        // Looked at before: what its agent said of itself goes with it.
+        table.expire(now.monotonic, now.server, effects);
+        self.carry_out(&mut state);
+        let live = state.table.get(id).map(|live| list::live_info(live, state.live.get(&id)));
+        let State { table, effects, .. } = &mut *state;
+        let evicted = table.evict(id, now.monotonic, now.server, effects);
+        self.carry_out(&mut state);
+        match (evicted, live) {
+            (Ok(()), Some(live)) => Ok(Some(SessionInfo { state: SessionState::Evicted, ..live })),
+            _ if allow_missing => Ok(None),
+            _ => Err(Refusal::SessionNotFound { session: id }),
+        }
+    }
+
     /// Expires sessions for as long as the server lives: sleeps until the table's next expiry.
     pub(crate) async fn run_timer(self) {
         loop {
@@ -353,7 +376,7 @@ impl Sessions {
 
     /// The answer to a session that is not honoured. Many at once are told to come back spread.
     fn obsolete(&self, state: &mut State, obsolete: Obsolete, now: Now) -> Refusal {
-        let spread = state.table.recovery_spread(now.monotonic);
+        let spread = state.table.recovery_spread(&obsolete, now.monotonic);
         let drawn = self.shared.ids.draw().as_u128() as u32;
         let retry_after = spread.mul_f64(f64::from(drawn) / f64::from(u32::MAX));
         let Obsolete { session, view, cause } = obsolete;

@@ -203,12 +203,12 @@ async fn malformed_openings_are_refused_with_their_field() {
     let session = server.join("a").await.session_id;
     let good = opening(pb::Lane::Realtime, &session, "a");
     let cases: [(&str, pb::PushOpening); 6] = [
-        ("session_id", pb::PushOpening { session_id: "x".into(), ..good.clone() }),
-        ("lane", pb::PushOpening { lane: 0, ..good.clone() }),
-        ("spool_id", pb::PushOpening { spool_id: String::new(), ..good.clone() }),
-        ("spool_id", pb::PushOpening { lane: pb::Lane::Scan.into(), ..good.clone() }),
-        ("first_held", pb::PushOpening { first_held: 0, ..good.clone() }),
-        ("next", pb::PushOpening { first_held: 5, next: 4, ..good.clone() }),
+        ("opening.session_id", pb::PushOpening { session_id: "x".into(), ..good.clone() }),
+        ("opening.lane", pb::PushOpening { lane: 0, ..good.clone() }),
+        ("opening.spool_id", pb::PushOpening { spool_id: String::new(), ..good.clone() }),
+        ("opening.spool_id", pb::PushOpening { lane: pb::Lane::Scan.into(), ..good.clone() }),
+        ("opening.first_held", pb::PushOpening { first_held: 0, ..good.clone() }),
+        ("opening.next", pb::PushOpening { first_held: 5, next: 4, ..good.clone() }),
     ];
     for (field, opening) in cases {
         match refusal(Lane::open(&mut server, opening).await.map(|_| ())) {

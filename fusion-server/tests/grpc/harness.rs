@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fusion_core::time::Clock;
 use fusion_proto::pb;
+use fusion_proto::pb::admin_service_client::AdminServiceClient;
 use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::pb::view_service_client::ViewServiceClient;
@@ -28,6 +29,7 @@ pub(crate) struct TestServer {
     pub(crate) sessions: SessionServiceClient<Channel>,
     pub(crate) events: EventServiceClient<Channel>,
     pub(crate) views: ViewServiceClient<Channel>,
+    pub(crate) admin: AdminServiceClient<Channel>,
     pub(crate) channel: Channel,
     pub(crate) http: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -74,6 +76,7 @@ pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stor
         sessions: SessionServiceClient::new(channel.clone()),
         events: EventServiceClient::new(channel.clone()),
         views: ViewServiceClient::new(channel.clone()),
+        admin: AdminServiceClient::new(channel.clone()),
         channel,
         http,
         stop: Some(stop),

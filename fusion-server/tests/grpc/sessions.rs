@@ -109,6 +109,37 @@ async fn ending_is_never_obsolete_and_promotes_at_once() {
 }
 
 #[tokio::test]
+async fn an_evicted_session_is_obsolete_and_a_follower_leads_at_once() {
+    let mut server = start().await;
+    let leader = server.join("a").await.session_id;
+    let follower = server.join("b").await.session_id;
+    let scan = opening(pb::Lane::Scan, &follower, "");
+    let (mut lane, _) = Lane::open(&mut server, scan).await.unwrap();
+    assert_eq!(lane.notice().await.unwrap().role, FOLLOWER);
+    let stream = opening(pb::Lane::Realtime, &leader, "a");
+    let (mut doomed, _) = Lane::open(&mut server, stream).await.unwrap();
+
+    let evict = |session: &str, allow_missing| pb::EvictSessionRequest {
+        session_id: session.to_owned(),
+        allow_missing,
+    };
+    let evicted = server.admin.evict_session(evict(&leader, false)).await.unwrap().into_inner();
+    let evicted = evicted.session.unwrap();
+    assert_eq!((evicted.state(), &evicted.session_id), (pb::SessionState::Evicted, &leader));
+    let notice = lane.notice().await.unwrap();
+    assert_eq!((notice.role, notice.leader_epoch), (LEADER, 2));
+    assert_eq!(obsolete_cause(refusal(Err::<(), _>(doomed.end().await))), ObsoleteCause::Evicted);
+    assert_eq!(obsolete_cause(refusal(server.beat(&leader).await)), ObsoleteCause::Evicted);
+
+    let again = refusal(server.admin.evict_session(evict(&leader, false)).await);
+    assert!(matches!(again, Refusal::SessionNotFound { .. }), "{again:?}");
+    let missing = server.admin.evict_session(evict(&leader, true)).await.unwrap().into_inner();
+    assert_eq!(missing.session, None);
+    let malformed = server.admin.evict_session(evict("x", true)).await.unwrap_err();
+    assert_eq!(malformed.code(), tonic::Code::InvalidArgument);
+}
+
+#[tokio::test]
 async fn an_exclusive_view_takes_one() {
     let mut config = config();
     config.view_defaults.exclusive = true;

@@ -125,6 +125,36 @@ impl WireBatch {
         decode::count(&self.0)
     }
 
+    /// What stands on it. Ids of a chain that are none, and a trace context of no sensible length, are
+    /// left out here; that an id is none rejects the batch in [`WireBatch::decode`].
+    #[must_use]
+    pub fn header(&self) -> BatchHeader {
+        let pb::EvidenceBatch { sequence, leader_epoch, traceparent, .. } = &self.0;
+        let traceparent = if traceparent.len() <= crate::limits::TRACEPARENT_MAX {
+            traceparent.clone()
+        } else {
+            String::new()
+        };
+        BatchHeader {
+            sequence: *sequence,
+            epoch: LeaderEpoch(*leader_epoch),
+            correlation: CorrelationId::new(&self.0.correlation_id).ok(),
+            causation: CorrelationId::new(&self.0.causation_id).ok(),
+            traceparent,
+        }
+    }
+
+    /// The leadership under which the agent looked; 0 if it did not lead.
+    #[must_use]
+    pub const fn epoch(&self) -> LeaderEpoch {
+        LeaderEpoch(self.0.leader_epoch)
+    }
+
+    /// Writes the trace context of the push; empty if there is none.
+    pub fn set_traceparent(&mut self, traceparent: String) {
+        self.0.traceparent = traceparent;
+    }
+
     /// Writes the header; whatever stood there before goes.
     pub fn set_header(&mut self, header: &BatchHeader) {
         let BatchHeader { sequence, epoch, correlation, causation, traceparent } = header;

@@ -15,11 +15,14 @@ use crate::pb::push_events_request::Message as PbFromAgent;
 use crate::pb::push_events_response::Message as PbToAgent;
 use crate::status::Reason;
 
-/// Two independent streams of a session; order holds within one only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// One of the two independent streams of a session; order holds within one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// What kernel events told; numbered per (view, agent, spool), over restarts.
-    Realtime,
+    Realtime {
+        /// Where the batches come from.
+        spool: SpoolId,
+    },
     /// What scans found; numbered per session.
     Scan,
 }
@@ -29,7 +32,7 @@ pub enum Lane {
 pub enum FromAgent {
     /// The first message.
     Opening(Opening),
-    /// Evidence; not yet checked.
+    /// Evidence; not yet checked save that it has a number.
     Batch(WireBatch),
 }
 
@@ -40,8 +43,6 @@ pub struct Opening {
     pub session: SessionId,
     /// The lane.
     pub lane: Lane,
-    /// The spool that realtime batches come from; `Some` exactly in [`Lane::Realtime`].
-    pub spool: Option<SpoolId>,
     /// Sequence of the oldest batch that the agent still holds; `next` if it holds none. At least 1.
     pub first_held: u64,
     /// Sequence that the next new batch will get; not below `first_held`.
@@ -136,57 +137,48 @@ pub struct PushBatch {
     pub session: SessionId,
     /// The lane.
     pub lane: Lane,
-    /// The spool that a realtime batch comes from; `Some` exactly in [`Lane::Realtime`].
-    pub spool: Option<SpoolId>,
-    /// The evidence; not yet checked.
+    /// The evidence; not yet checked save that it has a number.
     pub batch: WireBatch,
 }
 
-/// A lane on the wire.
-#[must_use]
-pub const fn lane_to_pb(lane: Lane) -> pb::Lane {
+/// A lane on the wire: its number and its spool.
+fn lane_to_pb(lane: Lane) -> (i32, String) {
     match lane {
-        Lane::Realtime => pb::Lane::Realtime,
-        Lane::Scan => pb::Lane::Scan,
+        Lane::Realtime { spool } => (pb::Lane::Realtime.into(), spool.to_string()),
+        Lane::Scan => (pb::Lane::Scan.into(), String::new()),
     }
 }
 
-/// A lane from the wire.
-///
-/// # Errors
-/// A number that is no lane, 0 included.
-pub fn lane_from_pb(number: i32) -> Result<Lane, ConvertError> {
+/// A lane from the wire: a realtime lane has a spool, a scan lane has none.
+fn lane_from_pb(number: i32, spool: &str) -> Result<Lane, ConvertError> {
     match pb::Lane::try_from(number) {
-        Ok(pb::Lane::Realtime) => Ok(Lane::Realtime),
-        Ok(pb::Lane::Scan) => Ok(Lane::Scan),
+        Ok(pb::Lane::Realtime) => {
+            Ok(Lane::Realtime { spool: SpoolId::parse(spool).in_field("spool_id")? })
+        }
+        Ok(pb::Lane::Scan) if spool.is_empty() => Ok(Lane::Scan),
+        Ok(pb::Lane::Scan) => {
+            Err(ConvertError::invalid("spool_id", "must be empty in the SCAN lane"))
+        }
         Ok(pb::Lane::Unspecified) | Err(_) => Err(ConvertError::unknown("lane", number)),
     }
 }
 
-/// A realtime lane has a spool, a scan lane has none.
-fn spool_of(lane: Lane, spool: &str) -> Result<Option<SpoolId>, ConvertError> {
-    match lane {
-        Lane::Realtime => SpoolId::parse(spool).map(Some).in_field("spool_id"),
-        Lane::Scan if spool.is_empty() => Ok(None),
-        Lane::Scan => Err(ConvertError::invalid("spool_id", "must be empty in the SCAN lane")),
+/// What is in a batch is looked at later, by whom it cannot stop; without a number it has no place.
+fn numbered(batch: pb::EvidenceBatch) -> Result<WireBatch, ConvertError> {
+    if batch.sequence == 0 {
+        return Err(ConvertError::invalid("batch.sequence", "sequences count from 1"));
     }
-}
-
-fn spool_text(spool: Option<SpoolId>) -> String {
-    spool.map(|spool| spool.to_string()).unwrap_or_default()
+    Ok(WireBatch::from_message(batch))
 }
 
 impl From<FromAgent> for pb::PushEventsRequest {
     fn from(sent: FromAgent) -> Self {
         let message = match sent {
-            FromAgent::Opening(Opening { session, lane, spool, first_held, next }) => {
-                PbFromAgent::Opening(pb::PushOpening {
-                    session_id: session.to_string(),
-                    lane: lane_to_pb(lane).into(),
-                    spool_id: spool_text(spool),
-                    first_held,
-                    next,
-                })
+            FromAgent::Opening(Opening { session, lane, first_held, next }) => {
+                let (lane, spool_id) = lane_to_pb(lane);
+                let session_id = session.to_string();
+                let opening = pb::PushOpening { session_id, lane, spool_id, first_held, next };
+                PbFromAgent::Opening(opening)
             }
             FromAgent::Batch(batch) => PbFromAgent::Batch(batch.into_message()),
         };
@@ -200,7 +192,7 @@ impl TryFrom<pb::PushEventsRequest> for FromAgent {
     fn try_from(request: pb::PushEventsRequest) -> Result<Self, ConvertError> {
         let pb::PushEventsRequest { message } = request;
         match message.ok_or(ConvertError::missing("message"))? {
-            PbFromAgent::Batch(batch) => Ok(Self::Batch(WireBatch::from_message(batch))),
+            PbFromAgent::Batch(batch) => numbered(batch).map(Self::Batch),
             PbFromAgent::Opening(opening) => opening
                 .try_into()
                 .map(Self::Opening)
@@ -215,14 +207,14 @@ impl TryFrom<pb::PushOpening> for Opening {
     fn try_from(opening: pb::PushOpening) -> Result<Self, ConvertError> {
         let pb::PushOpening { session_id: session, lane, spool_id, first_held, next } = opening;
         let session = session_id(&session)?;
-        let lane = lane_from_pb(lane)?;
+        let lane = lane_from_pb(lane, &spool_id)?;
         if first_held == 0 {
             return Err(ConvertError::invalid("first_held", "sequences count from 1"));
         }
         if next < first_held {
             return Err(ConvertError::invalid("next", "must not be below `first_held`"));
         }
-        Ok(Self { session, lane, spool: spool_of(lane, &spool_id)?, first_held, next })
+        Ok(Self { session, lane, first_held, next })
     }
 }
 
@@ -298,13 +290,10 @@ impl From<pb::PushAcknowledgement> for HeardAcknowledgement {
 
 impl From<PushBatch> for pb::PushEventBatchRequest {
     fn from(pushed: PushBatch) -> Self {
-        let PushBatch { session, lane, spool, batch } = pushed;
-        Self {
-            session_id: session.to_string(),
-            lane: lane_to_pb(lane).into(),
-            spool_id: spool_text(spool),
-            batch: Some(batch.into_message()),
-        }
+        let PushBatch { session, lane, batch } = pushed;
+        let (lane, spool_id) = lane_to_pb(lane);
+        let (session_id, batch) = (session.to_string(), Some(batch.into_message()));
+        Self { session_id, lane, spool_id, batch }
     }
 }
 
@@ -314,13 +303,8 @@ impl TryFrom<pb::PushEventBatchRequest> for PushBatch {
     fn try_from(request: pb::PushEventBatchRequest) -> Result<Self, ConvertError> {
         let pb::PushEventBatchRequest { session_id: session, lane, spool_id, batch } = request;
         let session = session_id(&session)?;
-        let lane = lane_from_pb(lane)?;
-        let batch = batch.ok_or(ConvertError::missing("batch"))?;
-        Ok(Self {
-            session,
-            lane,
-            spool: spool_of(lane, &spool_id)?,
-            batch: WireBatch::from_message(batch),
-        })
+        let lane = lane_from_pb(lane, &spool_id)?;
+        let batch = numbered(batch.ok_or(ConvertError::missing("batch"))?)?;
+        Ok(Self { session, lane, batch })
     }
 }

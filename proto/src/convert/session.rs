@@ -139,6 +139,15 @@ pub struct EndSession {
     pub allow_missing: bool,
 }
 
+/// Evicts a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvictSession {
+    /// The session.
+    pub session: SessionId,
+    /// A session that is gone already is no error.
+    pub allow_missing: bool,
+}
+
 /// What `ListSessions` asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListSessions {
@@ -313,6 +322,22 @@ impl TryFrom<pb::EndSessionRequest> for EndSession {
 
     fn try_from(request: pb::EndSessionRequest) -> Result<Self, ConvertError> {
         let pb::EndSessionRequest { session_id: session, allow_missing } = request;
+        Ok(Self { session: session_id(&session)?, allow_missing })
+    }
+}
+
+impl From<&EvictSession> for pb::EvictSessionRequest {
+    fn from(asked: &EvictSession) -> Self {
+        let EvictSession { session, allow_missing } = *asked;
+        Self { session_id: session.to_string(), allow_missing }
+    }
+}
+
+impl TryFrom<pb::EvictSessionRequest> for EvictSession {
+    type Error = ConvertError;
+
+    fn try_from(request: pb::EvictSessionRequest) -> Result<Self, ConvertError> {
+        let pb::EvictSessionRequest { session_id: session, allow_missing } = request;
         Ok(Self { session: session_id(&session)?, allow_missing })
     }
 }

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{ObsoleteCause, Other, Reason, Refusal, Violation, cause_from_text};
+use crate::convert::time::server_time_from_pb;
 use crate::convert::view::state_from_text;
 use crate::limits;
 
@@ -77,7 +78,7 @@ fn refusal(reason: Reason, told: &Told<'_>) -> Option<Refusal> {
         },
         Reason::AgentIdConflict => Refusal::AgentIdConflict {
             host: told.text("host")?,
-            since: ServerTime::from_nanos(told.number("since_time_ns")?),
+            since: told.time("since")?,
             retry_after,
         },
         Reason::RootMismatch => {
@@ -166,6 +167,10 @@ impl Told<'_> {
 
     fn number<N: FromStr>(&self, key: &str) -> Option<N> {
         self.raw(key)?.parse().ok()
+    }
+
+    fn time(&self, key: &str) -> Option<ServerTime> {
+        server_time_from_pb(&self.raw(key)?.parse().ok()?).ok()
     }
 
     fn text(&self, key: &str) -> Option<String> {

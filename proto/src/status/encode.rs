@@ -7,7 +7,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::{Refusal, Violation, cause_to_text};
+use super::{Refusal, Violation, cause_to_text, when};
 use crate::convert::view::state_to_text;
 use crate::limits;
 use crate::text::shorten;
@@ -96,7 +96,7 @@ fn facts(refusal: &Refusal) -> Facts {
             facts
         }
         Refusal::AgentIdConflict { host, since, retry_after: _ } => {
-            vec![("host", text(host)), ("since_time_ns", since.as_nanos().to_string())]
+            vec![("host", text(host)), ("since", when(*since))]
         }
         Refusal::RootMismatch { known, found } => {
             vec![("known", text(known)), ("found", text(found))]

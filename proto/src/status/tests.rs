@@ -371,6 +371,7 @@ fn the_details_are_described() {
         "fusion/v1/session_service.proto",
         "fusion/v1/event_service.proto",
         "fusion/v1/view_service.proto",
+        "fusion/v1/admin_service.proto",
         "google/rpc/error_details.proto",
         "google/rpc/status.proto",
         "google/protobuf/timestamp.proto",

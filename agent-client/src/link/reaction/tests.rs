@@ -61,7 +61,7 @@ fn table() -> Vec<(Refusal, Reaction)> {
 #[test]
 fn each_refusal_has_the_reaction_of_the_table_over_the_wire() {
     for (refusal, reaction) in table() {
-        let trouble = Trouble::of(&refusal.clone().into_status());
+        let trouble = Trouble::of(refusal.clone().into_status().into());
         assert_eq!(trouble.reaction, reaction, "{refusal:?}");
         assert!(trouble.from_server, "{refusal:?}");
     }
@@ -77,12 +77,12 @@ fn a_status_of_somebody_else_is_no_refusal_of_the_servers() {
         (Code::InvalidArgument, Reaction::Report),
     ];
     for (code, reaction) in cases {
-        let trouble = Trouble::of(&Status::new(code, "a proxy says so"));
+        let trouble = Trouble::of(tonic::Status::new(code, "a proxy says so").into());
         assert_eq!(trouble.reaction, reaction, "{code:?}");
         assert!(!trouble.from_server && trouble.text.contains("a proxy says so"), "{trouble:?}");
     }
     // The code alone is enough to act on.
-    let aborted = Trouble::of(&Status::aborted("gone"));
+    let aborted = Trouble::of(tonic::Status::aborted("gone").into());
     let cause = ObsoleteCause::Unknown;
     assert_eq!(aborted.reaction, Reaction::NewSession { cause, after: Duration::ZERO });
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::session::{Role, Session};
+use fusion_proto::convert::push::Acknowledgement;
 use fusion_proto::convert::session::command::Command;
 use fusion_proto::status::Refusal;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Acknowledged, Ingest, UnderWay, Waiting};
+use super::{Ingest, UnderWay, Waiting};
 use crate::ops::metrics::seconds;
 use crate::service::sessions::{DRAINING_RETRY, LaneName, Standing, StreamSeat};
 use crate::task::view::{CommandDesk, PushOutcome, ViewGone};
@@ -23,7 +24,7 @@ const COALESCED_ROWS: usize = 1_000;
 /// Something to tell the agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Told {
-    Acknowledged(Acknowledged),
+    Acknowledged(Acknowledgement),
     /// Its role or the epoch changed, or there is something to do.
     Notice(Standing, Vec<Command>),
 }
@@ -127,7 +128,7 @@ impl LaneOut {
     }
 
     fn outcome(&mut self, first: Settled) -> Option<Result<Told, Refusal>> {
-        let mut told = Acknowledged::default();
+        let mut told = Acknowledgement::default();
         if let Err(refusal) = self.merge(&mut told, first) {
             return Some(Err(refusal));
         }
@@ -163,7 +164,7 @@ impl LaneOut {
         }
     }
 
-    fn merge(&self, told: &mut Acknowledged, settled: Settled) -> Result<(), Refusal> {
+    fn merge(&self, told: &mut Acknowledgement, settled: Settled) -> Result<(), Refusal> {
         let (waiting, outcome) = match settled {
             Settled::Done(waiting, outcome) => (waiting, outcome),
             Settled::Refused(refusal) => return Err(refusal),
@@ -179,7 +180,7 @@ impl LaneOut {
             PushOutcome::Gap { expected } => return Err(Refusal::SequenceGap { expected }),
             PushOutcome::Over => return Err(self.ingest.over(&self.view_session)),
         }
-        told.through = told.through.max(sequence);
+        told.through_sequence = told.through_sequence.max(sequence);
         told.traceparent = waiting.traceparent;
         let took: Duration = self.ingest.clock.monotonic().since(waiting.arrived);
         let metric = &self.ingest.metrics.ack_duration;

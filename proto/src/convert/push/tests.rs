@@ -10,11 +10,12 @@ fn batch(sequence: u64) -> WireBatch {
     WireBatch::from_message(pb::EvidenceBatch { sequence, ..Default::default() })
 }
 
-fn opening(lane: Lane, ids: (Uuid, Uuid), held: (u64, u64)) -> Opening {
-    let spool = (lane == Lane::Realtime).then(|| SpoolId::new(ids.1));
+fn opening(realtime: bool, ids: (Uuid, Uuid), held: (u64, u64)) -> Opening {
+    let spool = SpoolId::new(ids.1);
+    let lane = if realtime { Lane::Realtime { spool } } else { Lane::Scan };
     let first_held = held.0.max(1);
     let next = first_held.saturating_add(held.1);
-    Opening { session: SessionId::new(ids.0), lane, spool, first_held, next }
+    Opening { session: SessionId::new(ids.0), lane, first_held, next }
 }
 
 proptest! {
@@ -23,16 +24,15 @@ proptest! {
         realtime: bool,
         ids in (any_of::uuid(), any_of::uuid()),
         held: (u64, u64),
-        sequence: u64,
+        sequence in 1..=u64::MAX,
     ) {
-        let lane = if realtime { Lane::Realtime } else { Lane::Scan };
-        let opening = opening(lane, ids, held);
+        let opening = opening(realtime, ids, held);
         for sent in [FromAgent::Opening(opening), FromAgent::Batch(batch(sequence))] {
             let message = pb::PushEventsRequest::from(sent.clone());
             prop_assert_eq!(FromAgent::try_from(message), Ok(sent));
         }
-        let Opening { session, lane, spool, .. } = opening;
-        let sent = PushBatch { session, lane, spool, batch: batch(sequence) };
+        let Opening { session, lane, .. } = opening;
+        let sent = PushBatch { session, lane, batch: batch(sequence) };
         let message = pb::PushEventBatchRequest::from(sent.clone());
         prop_assert_eq!(PushBatch::try_from(message), Ok(sent));
     }
