@@ -134,14 +134,23 @@ impl Bytes<'_> {
 
 /// A view under arbitrary evidence.
 pub(crate) struct Script {
-    view: View,
-    changes: Vec<Change>,
+    pub(crate) view: View,
+    pub(crate) changes: Vec<Change>,
     now: i64,
     epoch: u64,
 }
 
 /// Runs the bytes; says what does not hold.
+#[allow(dead_code, reason = "some users look on after every step")]
 pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
+    run_beside(bytes, |_| Ok(()))
+}
+
+/// Runs the bytes, and calls `beside` after every step.
+pub(crate) fn run_beside(
+    bytes: &[u8],
+    mut beside: impl FnMut(&mut Script) -> Result<(), String>,
+) -> Result<(), String> {
     let settings = ViewSettings {
         held_max: 4,
         accept_root: bytes.len().is_multiple_of(2),
@@ -154,6 +163,7 @@ pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
     while !bytes.0.is_empty() {
         script.step(&mut bytes);
         script.view.check_invariants().map_err(|broken| broken.to_string())?;
+        beside(&mut script)?;
     }
     let mut replayed = View::new(script.view.settings().clone());
     script.changes.iter().for_each(|change| replayed.replay(change));
@@ -175,7 +185,7 @@ fn agent(number: u8) -> AgentId {
 }
 
 impl Script {
-    fn lead(&mut self, leader: Option<u8>) {
+    pub(crate) fn lead(&mut self, leader: Option<u8>) {
         self.epoch += 1;
         let epoch = LeaderEpoch(self.epoch);
         let leadership = leader.map(|agent| Leadership { session: session(agent), epoch });
