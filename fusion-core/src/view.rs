@@ -14,6 +14,7 @@
 mod agenda;
 mod arbitrate;
 pub mod audit;
+pub mod checkpoint;
 mod confirm;
 mod dump;
 mod held;
@@ -27,6 +28,7 @@ mod root;
 mod scans;
 mod schedule;
 mod settings;
+mod shared;
 mod state;
 mod status;
 mod suspects;
@@ -112,6 +114,7 @@ pub struct View {
     audit_ask: AuditAsk,
     /// Directories that became known while evidence waited for them.
     ripe: VecDeque<TreePath>,
+    tables: checkpoint::Tables,
 }
 
 impl View {
@@ -128,6 +131,7 @@ impl View {
             keep_changes: true,
             audit_ask: AuditAsk::default(),
             ripe: VecDeque::new(),
+            tables: checkpoint::Tables::default(),
         }
     }
 

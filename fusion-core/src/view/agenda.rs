@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Waits};
+use super::shared::Shared;
 
 /// An order that is not answered is repeated after this time, then after twice that, and so on.
 const REPEAT: Duration = Duration::from_secs(15);
@@ -48,8 +49,8 @@ struct Asked {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Item {
-    waiting: Waiting,
+pub(super) struct Item {
+    pub(super) waiting: Waiting,
     asked: Option<Asked>,
 }
 
@@ -60,6 +61,11 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
+    /// All items by path, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<Waits<Item>> {
+        self.items.shared()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }

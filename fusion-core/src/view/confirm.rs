@@ -12,6 +12,8 @@ use std::time::Duration;
 use crate::id::AgentId;
 use crate::time::ServerTime;
 
+use super::shared::Shared;
+
 /// The last realtime evidence of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Confirmation {
@@ -23,7 +25,7 @@ pub(super) struct Confirmation {
 
 /// The key of an entry: its directory and its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct EntryKey(u64, u64);
+pub(super) struct EntryKey(pub(super) u64, pub(super) u64);
 
 impl EntryKey {
     /// The key of a name in a directory that the tree knows by this number.
@@ -61,6 +63,11 @@ impl AgentNumbers {
         number
     }
 
+    /// All agents, in order of their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &AgentId> {
+        self.agents.iter()
+    }
+
     /// The agent with a number.
     pub(super) fn agent(&self, number: u16) -> Option<&AgentId> {
         self.agents.get(usize::from(number))
@@ -86,13 +93,13 @@ impl Hasher for KeyHasher {
     }
 }
 
-type Generation = HashMap<EntryKey, Confirmation, BuildHasherDefault<KeyHasher>>;
+pub(super) type Generation = HashMap<EntryKey, Confirmation, BuildHasherDefault<KeyHasher>>;
 
 /// The table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Confirmations {
-    young: Generation,
-    old: Generation,
+    young: Shared<Generation>,
+    old: Shared<Generation>,
     /// When the generations change next; absent while nothing is known.
     turn_at: Option<ServerTime>,
 }
@@ -110,22 +117,41 @@ impl Confirmations {
         now: ServerTime,
         keep: Duration,
     ) {
-        if let Some(known) = self.young.get_mut(&key) {
+        if let Some(known) = self.young.edit().get_mut(&key) {
             if known.at <= new.at {
                 *known = new;
             }
             return;
         }
         if self.old.get(&key).is_none_or(|known| known.at <= new.at) {
-            self.young.insert(key, new);
+            self.young.edit().insert(key, new);
             self.turn_at.get_or_insert(now.plus(keep));
         }
     }
 
+    /// The younger and the older generation, to be held while they change.
+    pub(super) fn shared(&self) -> [&Shared<Generation>; 2] {
+        [&self.young, &self.old]
+    }
+
+    /// Puts in what an image has.
+    pub(super) fn load(&mut self, key: EntryKey, confirmation: Confirmation, young: bool) {
+        let generation = if young { &mut self.young } else { &mut self.old };
+        generation.edit().insert(key, confirmation);
+    }
+
+    /// Sets when [`Confirmations::turn`] is due, as an image has it.
+    pub(super) fn set_turn(&mut self, turn_at: Option<ServerTime>) {
+        self.turn_at = turn_at;
+    }
+
     /// Forgets an entry that went.
     pub(super) fn forget(&mut self, key: EntryKey) {
-        self.young.remove(&key);
-        self.old.remove(&key);
+        for generation in [&mut self.young, &mut self.old] {
+            if generation.contains_key(&key) {
+                generation.edit().remove(&key);
+            }
+        }
     }
 
     /// When [`Confirmations::turn`] is due.
@@ -135,7 +161,7 @@ impl Confirmations {
 
     /// Drops the older generation.
     pub(super) fn turn(&mut self, now: ServerTime, keep: Duration) {
-        self.old = std::mem::take(&mut self.young);
+        self.old = self.young.take();
         self.turn_at = (!self.old.is_empty()).then(|| now.plus(keep));
     }
 }

@@ -133,6 +133,16 @@ impl View {
             ledger.audits,
             opt(ledger.reset_at)
         );
+        let [young, old] = ledger.confirmations.shared().map(|generation| generation.len());
+        let _ = writeln!(
+            out,
+            "due time={} sweep={} turn={} expiry={} held={} confirmed={young}+{old}",
+            time(self.state.time),
+            opt(ledger.tombstones.next_sweep()),
+            opt(ledger.confirmations.next_turn()),
+            opt(ledger.trash.first_expiry()),
+            ledger.held.next_number(),
+        );
     }
 
     /// One entry as text, as [`View::dump`] tells it, without its totals.

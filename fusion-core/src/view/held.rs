@@ -12,6 +12,7 @@ use crate::stat::Stat;
 use crate::time::ServerTime;
 
 use super::path_map::PathMap;
+use super::shared::Shared;
 
 /// A realtime upsert that waits for its directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ pub struct HeldUpsert {
 /// Held evidence by number.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Held {
-    rows: BTreeMap<u64, HeldUpsert>,
+    rows: Shared<BTreeMap<u64, HeldUpsert>>,
     by_dir: PathMap<BTreeSet<u64>>,
     /// What is held, to know a row that is delivered twice.
     looks: BTreeSet<(TreePath, ServerTime, bool)>,
@@ -43,6 +44,16 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// All rows, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<u64, HeldUpsert>> {
+        &self.rows
+    }
+
+    /// No number below this one is given again.
+    pub(super) fn set_next(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -64,11 +75,12 @@ impl Held {
         }
         self.looks.insert(look_of(&row));
         self.next = self.next.max(number.saturating_add(1));
-        self.rows.insert(number, row);
+        self.rows.edit().insert(number, row);
     }
 
     pub(super) fn take(&mut self, number: u64) -> Option<HeldUpsert> {
-        let row = self.rows.remove(&number)?;
+        self.rows.get(&number)?;
+        let row = self.rows.edit().remove(&number)?;
         self.looks.remove(&look_of(&row));
         let dir = dir_of(&row);
         if let Some(numbers) = self.by_dir.get_mut(dir) {

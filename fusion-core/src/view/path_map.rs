@@ -8,19 +8,63 @@ use std::ops::Bound;
 
 use crate::path::PathRef;
 
+use super::shared::Shared;
+
 /// Values by path, sorted by path bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PathMap<V> {
-    values: BTreeMap<Box<[u8]>, V>,
+    values: Shared<BTreeMap<Box<[u8]>, V>>,
 }
 
 impl<V> Default for PathMap<V> {
     fn default() -> Self {
-        Self { values: BTreeMap::new() }
+        Self { values: Shared::default() }
+    }
+}
+
+impl<V: Clone> PathMap<V> {
+    pub(super) fn get_mut(&mut self, path: PathRef<'_>) -> Option<&mut V> {
+        self.get(path)?;
+        self.values.edit().get_mut(path.as_bytes())
+    }
+
+    pub(super) fn insert(&mut self, path: PathRef<'_>, value: V) -> Option<V> {
+        self.values.edit().insert(path.as_bytes().into(), value)
+    }
+
+    pub(super) fn remove(&mut self, path: PathRef<'_>) -> Option<V> {
+        self.get(path)?;
+        self.values.edit().remove(path.as_bytes())
+    }
+
+    /// Takes out what is at a path and below it.
+    pub(super) fn take_within(&mut self, path: PathRef<'_>) -> Vec<(Box<[u8]>, V)> {
+        if self.values.is_empty() {
+            return Vec::new();
+        }
+        let mut keys: Vec<Box<[u8]>> = self.below(path).map(|(key, _)| key.into()).collect();
+        keys.extend(self.get(path).map(|_| Box::<[u8]>::from(path.as_bytes())));
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let values = self.values.edit();
+        keys.into_iter().filter_map(|key| values.remove(&key).map(|value| (key, value))).collect()
+    }
+
+    /// Moves what is at a path and below it.
+    pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
+        for (key, value) in self.take_within(from) {
+            self.values.edit().insert(moved(&key, from, to), value);
+        }
     }
 }
 
 impl<V> PathMap<V> {
+    /// All values, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<Box<[u8]>, V>> {
+        &self.values
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
@@ -30,21 +74,6 @@ impl<V> PathMap<V> {
             return None;
         }
         self.values.get(path.as_bytes())
-    }
-
-    pub(super) fn get_mut(&mut self, path: PathRef<'_>) -> Option<&mut V> {
-        self.values.get_mut(path.as_bytes())
-    }
-
-    pub(super) fn insert(&mut self, path: PathRef<'_>, value: V) -> Option<V> {
-        self.values.insert(path.as_bytes().into(), value)
-    }
-
-    pub(super) fn remove(&mut self, path: PathRef<'_>) -> Option<V> {
-        if self.values.is_empty() {
-            return None;
-        }
-        self.values.remove(path.as_bytes())
     }
 
     /// All, by path bytes.
@@ -69,25 +98,6 @@ impl<V> PathMap<V> {
         let (from, to) = range_below(path);
         let bounds = (Bound::Excluded(&*from), Bound::Excluded(&*to));
         self.values.range::<[u8], _>(bounds).map(|(path, value)| (&**path, value))
-    }
-
-    /// Takes out what is at a path and below it.
-    pub(super) fn take_within(&mut self, path: PathRef<'_>) -> Vec<(Box<[u8]>, V)> {
-        if self.values.is_empty() {
-            return Vec::new();
-        }
-        let mut keys: Vec<Box<[u8]>> = self.below(path).map(|(key, _)| key.into()).collect();
-        keys.push(path.as_bytes().into());
-        keys.into_iter()
-            .filter_map(|key| self.values.remove(&key).map(|value| (key, value)))
-            .collect()
-    }
-
-    /// Moves what is at a path and below it.
-    pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
-        for (key, value) in self.take_within(from) {
-            self.values.insert(moved(&key, from, to), value);
-        }
     }
 }
 

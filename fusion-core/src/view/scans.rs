@@ -13,6 +13,7 @@ use crate::path::{PathRef, TreePath};
 use crate::time::ServerTime;
 
 use super::path_map::PathMap;
+use super::shared::Shared;
 
 /// Scans at a time; the one that began first gives way.
 const RUNNING_MAX: usize = 64;
@@ -163,6 +164,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// All by directory, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<Box<[u8]>, PartsSoFar>> {
+        self.by_dir.shared()
+    }
+
     pub(super) fn get(&self, dir: PathRef<'_>) -> Option<&PartsSoFar> {
         self.by_dir.get(dir)
     }

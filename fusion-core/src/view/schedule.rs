@@ -3,12 +3,16 @@
 //! Used by the agendas (relists, probes) and by suspects. Must never: let an index entry stand
 //! without its value. Tested through its users.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
 use super::path_map::{PathMap, moved};
+use super::shared::Shared;
+
+/// Values by path, with their times.
+pub(super) type Waits<V> = BTreeMap<Box<[u8]>, (ServerTime, V)>;
 
 /// Values by path, each with a time at which something is to be done about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +27,12 @@ impl<V> Default for Schedule<V> {
     }
 }
 
-impl<V> Schedule<V> {
+impl<V: Clone> Schedule<V> {
+    /// The values by path, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<Waits<V>> {
+        self.values.shared()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }

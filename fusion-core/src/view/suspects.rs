@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Waits};
+use super::shared::Shared;
 
 /// The suspects.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,6 +28,11 @@ fn ahead(threshold: Duration) -> Duration {
 }
 
 impl Suspects {
+    /// The ends by path, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<Waits<()>> {
+        self.ends.shared()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }

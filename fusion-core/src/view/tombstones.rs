@@ -12,6 +12,7 @@ use crate::path::PathRef;
 use crate::time::ServerTime;
 
 use super::path_map::PathMap;
+use super::shared::Shared;
 use super::tree::Version;
 use super::version::{DirOrder, dir_order};
 
@@ -26,10 +27,15 @@ pub struct Tombstone {
     pub since: ServerTime,
 }
 
+/// Tombstones by name.
+type ByName = BTreeMap<Box<[u8]>, Tombstone>;
+/// Tombstones by directory and name.
+pub(super) type TombstonesByDir = BTreeMap<Box<[u8]>, ByName>;
+
 /// All tombstones, by directory and name.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Tombstones {
-    by_dir: PathMap<BTreeMap<Box<[u8]>, Tombstone>>,
+    by_dir: PathMap<ByName>,
     count: usize,
     sweep_at: Option<ServerTime>,
 }
@@ -50,6 +56,16 @@ fn passes_any(tomb: &Tombstone, at: ServerTime, horizon: Duration) -> bool {
 }
 
 impl Tombstones {
+    /// All tombstones, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<TombstonesByDir> {
+        self.by_dir.shared()
+    }
+
+    /// Sets when [`Tombstones::sweep`] is due, as an image has it.
+    pub(super) fn set_sweep(&mut self, sweep_at: Option<ServerTime>) {
+        self.sweep_at = sweep_at;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count
     }
@@ -71,7 +87,7 @@ impl Tombstones {
     }
 
     /// The tombstones in a directory, if there are any.
-    pub(super) fn in_dir(&self, dir: PathRef<'_>) -> Option<&BTreeMap<Box<[u8]>, Tombstone>> {
+    pub(super) fn in_dir(&self, dir: PathRef<'_>) -> Option<&ByName> {
         self.by_dir.get(dir)
     }
 

@@ -16,6 +16,7 @@ use crate::time::ServerTime;
 
 use super::path_map::PathMap;
 use super::read::Totals;
+use super::shared::Shared;
 use super::tree::Detached;
 
 /// What the trash tells of a record.
@@ -41,10 +42,13 @@ pub struct TrashRecord {
     pub weight: Totals,
 }
 
+/// Records with what stood there, the oldest first.
+pub(super) type TrashRecords = BTreeMap<TrashId, (TrashRecord, Detached)>;
+
 /// All records, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Trash {
-    records: BTreeMap<TrashId, (TrashRecord, Detached)>,
+    records: Shared<TrashRecords>,
     /// Blind deletions by path: the last one of each.
     blind: PathMap<TrashId>,
     /// When the oldest record expires.
@@ -52,6 +56,11 @@ pub(super) struct Trash {
 }
 
 impl Trash {
+    /// All records, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<TrashRecords> {
+        &self.records
+    }
+
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -88,11 +97,12 @@ impl Trash {
             self.blind.insert(record.path.as_ref(), record.id);
         }
         self.expires.get_or_insert(record.at.plus(ttl));
-        self.records.insert(record.id, (record, subtree));
+        self.records.edit().insert(record.id, (record, subtree));
     }
 
     pub(super) fn take(&mut self, id: TrashId, ttl: Duration) -> Option<Detached> {
-        let (record, subtree) = self.records.remove(&id)?;
+        self.records.get(&id)?;
+        let (record, subtree) = self.records.edit().remove(&id)?;
         if self.blind.get(record.path.as_ref()) == Some(&id) {
             self.blind.remove(record.path.as_ref());
         }
@@ -104,7 +114,7 @@ impl Trash {
     /// blind any longer.
     pub(super) fn seen(&mut self, path: PathRef<'_>) {
         let Some(id) = self.blind.remove(path) else { return };
-        if let Some((record, _)) = self.records.get_mut(&id) {
+        if let Some((record, _)) = self.records.edit().get_mut(&id) {
             record.blind = false;
         }
     }
@@ -128,6 +138,6 @@ impl Trash {
     pub(super) fn take_all(&mut self) -> Vec<Detached> {
         self.blind = PathMap::default();
         self.expires = None;
-        std::mem::take(&mut self.records).into_values().map(|(_, subtree)| subtree).collect()
+        std::mem::take(self.records.edit()).into_values().map(|(_, subtree)| subtree).collect()
     }
 }

@@ -13,14 +13,19 @@
 //! the empty name of [`BlockId::ANCHOR`], so it is an entry like any other.
 //!
 //! *Locks.* Each block has a `RwLock` (in [`blocks`]); its justification stands there.
+//!
+//! *Checkpoints.* Whoever changes a block gets it from [`blocks`] by `write` (rows and all) or
+//! `write_head` (anything but rows): so no change is missed by the next checkpoint ([`dirt`]).
 
 mod account;
 mod block;
 mod blocks;
 mod body;
+mod dirt;
 mod edit;
 mod index;
 mod lay;
+mod load;
 mod look;
 mod memory;
 mod merge;
@@ -48,12 +53,17 @@ use blocks::Blocks;
 use index::PathIndex;
 use owners::{OwnerBook, Owners};
 
+pub use block::{BlockImage, HeadImage, ImageContent};
+pub use dirt::{Overrun, Stored, TreeCheckpoint};
 pub use edit::{EditError, Entry, Put};
+pub use load::{TreeError, TreeFrame, TreeLoader};
 pub use look::Nearest;
 pub use memory::TreeMemory;
 pub use merge::{MergeAction, MergeCase, Merged, NameRange, TakenOut};
 pub use needle::Needle;
-pub use row::Flags;
+pub use owners::Owner;
+pub use page::PageImage;
+pub use row::{Flags, Row};
 pub use subtree::{Detached, Purge, Refused};
 pub use walk::Walk;
 
@@ -70,6 +80,18 @@ impl BlockId {
     pub const ANCHOR: Self = Self { index: 0, generation: 0 };
     /// No block.
     const NONE: Self = Self { index: u32::MAX, generation: u32::MAX };
+
+    /// The number of its slot.
+    #[must_use]
+    pub const fn slot(self) -> u32 {
+        self.index
+    }
+
+    /// What [`BlockId::as_u64`] made a number of.
+    #[must_use]
+    pub const fn from_u64(number: u64) -> Self {
+        Self { index: number as u32, generation: (number >> 32) as u32 }
+    }
 
     /// As one number, for tables of the rules.
     #[must_use]
@@ -152,6 +174,9 @@ pub struct TreeWriter {
     free: Vec<u32>,
     /// Slots that were ever used.
     used: u32,
+    /// No block that is made from now on has a lesser generation: those of slots that were freed
+    /// before a restart are forgotten.
+    floor: u32,
     book: OwnerBook,
     index: PathIndex,
     scratch: plan::Plan,
@@ -184,6 +209,7 @@ impl TreeWriter {
             tree,
             free: Vec::new(),
             used: 1,
+            floor: 0,
             book: OwnerBook::default(),
             index: PathIndex::new(),
             scratch: plan::Plan::default(),

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use crate::time::{ServerTime, StorageTime};
 
+use super::shared::Shared;
+
 /// Samples that the mode is taken over.
 const WINDOW: usize = 10_000;
 /// Samples without which the clock is uncalibrated.
@@ -24,7 +26,7 @@ const SECOND: i64 = 1_000_000_000;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Watermark {
     /// The last samples, oldest first: whole seconds that the storage is behind.
-    samples: VecDeque<i64>,
+    samples: Shared<VecDeque<i64>>,
     /// How often each bucket stands in `samples`.
     buckets: BTreeMap<i64, u32>,
     /// The same, by frequency: the last one is the mode (of several the least bucket).
@@ -43,8 +45,19 @@ impl Watermark {
     /// Takes a sample: a realtime upsert that arrived within [`FRESH`].
     pub(super) fn sample(&mut self, observed_at: ServerTime, ctime: StorageTime) {
         let behind = observed_at.as_nanos().saturating_sub(ctime.as_nanos()).div_euclid(SECOND);
-        self.samples.push_back(behind);
-        let old = if self.samples.len() > WINDOW { self.samples.pop_front() } else { None };
+        self.push(behind);
+    }
+
+    /// The last samples, to be held while they change.
+    pub(super) fn shared(&self) -> &Shared<VecDeque<i64>> {
+        &self.samples
+    }
+
+    /// Takes a sample: by how many whole seconds the storage is behind.
+    pub(super) fn push(&mut self, behind: i64) {
+        let samples = self.samples.edit();
+        samples.push_back(behind);
+        let old = if samples.len() > WINDOW { samples.pop_front() } else { None };
         if old == Some(behind) {
             return;
         }

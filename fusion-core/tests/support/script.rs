@@ -134,20 +134,29 @@ impl Bytes<'_> {
 
 /// A view under arbitrary evidence.
 pub(crate) struct Script {
-    view: View,
-    changes: Vec<Change>,
+    pub(crate) view: View,
+    pub(crate) changes: Vec<Change>,
     now: i64,
     epoch: u64,
 }
 
 /// Runs the bytes; says what does not hold.
-#[allow(dead_code, reason = "who wants the changes plays the bytes")]
+#[allow(dead_code, reason = "not every user runs it")]
 pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
     play(bytes).map(drop)
 }
 
 /// Runs the bytes, and hands out the changes; says what does not hold.
+#[allow(dead_code, reason = "not every user wants the changes")]
 pub(crate) fn play(bytes: &[u8]) -> Result<Vec<Change>, String> {
+    run_beside(bytes, |_| Ok(()))
+}
+
+/// Runs the bytes, calls `beside` after every step, and hands out the changes.
+pub(crate) fn run_beside(
+    bytes: &[u8],
+    mut beside: impl FnMut(&mut Script) -> Result<(), String>,
+) -> Result<Vec<Change>, String> {
     let settings = ViewSettings {
         held_max: 4,
         accept_root: bytes.len().is_multiple_of(2),
@@ -160,6 +169,7 @@ pub(crate) fn play(bytes: &[u8]) -> Result<Vec<Change>, String> {
     while !bytes.0.is_empty() {
         script.step(&mut bytes);
         script.view.check_invariants().map_err(|broken| broken.to_string())?;
+        beside(&mut script)?;
     }
     let mut replayed = View::new(script.view.settings().clone());
     script.changes.iter().for_each(|change| replayed.replay(change));
@@ -185,7 +195,7 @@ fn agent(number: u8) -> AgentId {
 }
 
 impl Script {
-    fn lead(&mut self, leader: Option<u8>) {
+    pub(crate) fn lead(&mut self, leader: Option<u8>) {
         self.epoch += 1;
         let epoch = LeaderEpoch(self.epoch);
         let leadership = leader.map(|agent| Leadership { session: session(agent), epoch });

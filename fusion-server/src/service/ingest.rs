@@ -14,7 +14,7 @@ use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::session::Session;
 use fusion_core::time::{Clock, Monotonic};
 use fusion_core::view::Reject;
-use fusion_proto::convert::evidence::WireBatch;
+use fusion_proto::convert::evidence::{BatchHeader, WireBatch};
 use fusion_proto::convert::push::{Acknowledgement, Lane, Opening, PushBatch};
 use fusion_proto::status::Refusal;
 use tokio::sync::{mpsc, oneshot};

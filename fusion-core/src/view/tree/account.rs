@@ -39,7 +39,7 @@ impl Tree {
             return;
         }
         let mut at = from;
-        while let Some(mut block) = self.blocks.write(at) {
+        while let Some(mut block) = self.blocks.write_head(at) {
             block.account(delta);
             at = block.parent;
         }
@@ -67,7 +67,7 @@ impl Tree {
                 continue;
             }
             let done = stack.pop()?;
-            if let Some(mut block) = self.blocks.write(done.dir)
+            if let Some(mut block) = self.blocks.mend(done.dir)
                 && block.edits == done.edits
                 && let Some(best) = done.best
             {

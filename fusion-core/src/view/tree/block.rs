@@ -4,15 +4,20 @@
 //! the writer only, under the block's own lock. Must never: know of any block but its parent's id
 //! and its children's. Tested with the tree, by recounts.
 
+mod image;
+
 use crate::time::{ServerTime, StorageTime};
 
 use super::body::Body;
+use super::dirt::Marks;
 use super::page::{NEVER, Page};
 use super::row::{Flags, Row};
 use super::small::SmallName;
 use super::{BlockId, DirMeta, Version};
 use crate::stat::Kind;
 use crate::view::read::Totals;
+
+pub use image::{BlockImage, HeadImage, ImageContent};
 
 /// What can be added up, the entry itself or all below it. Wraps, so that a difference taken away
 /// is the same as never added, whatever sizes the storage claims.
@@ -132,6 +137,8 @@ pub(super) struct Block {
     listed_in: Version,
     /// Counts every change of the block, its aggregates included.
     pub(super) edits: u32,
+    /// What of it is not in the last checkpoint.
+    pub(super) marks: Marks,
 }
 
 const NO_TIME: i64 = i64::MIN;
@@ -154,6 +161,7 @@ impl Default for Block {
             complete: false,
             settled: false,
             live: false,
+            marks: Marks::default(),
         }
     }
 }

@@ -16,18 +16,20 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::BlockId;
 use super::block::Block;
+use super::dirt::{Dirt, Part};
 use super::segments::Segments;
 
 /// Blocks by number.
 #[derive(Debug)]
 pub(super) struct Blocks {
     table: Segments<RwLock<Block>>,
+    pub(super) dirt: Dirt,
 }
 
 impl Blocks {
     /// A table with the anchor in it.
     pub(super) fn new() -> Self {
-        let blocks = Self { table: Segments::new() };
+        let blocks = Self { table: Segments::new(), dirt: Dirt::new() };
         blocks.grow(BlockId::ANCHOR.index);
         if let Some(mut anchor) = blocks.write_slot(BlockId::ANCHOR.index) {
             anchor.live = true;
@@ -45,8 +47,17 @@ impl Blocks {
         Some(self.table.get(index)?.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The block in a slot, to make it another one.
     #[inline]
     pub(super) fn write_slot(&self, index: u32) -> Option<RwLockWriteGuard<'_, Block>> {
+        let mut block = self.lock_slot(index)?;
+        self.dirt.note(index, &mut block, Part::Whole);
+        Some(block)
+    }
+
+    /// The block in a slot, to change what no checkpoint needs to know; and to load one.
+    #[inline]
+    pub(super) fn lock_slot(&self, index: u32) -> Option<RwLockWriteGuard<'_, Block>> {
         Some(self.table.get(index)?.write().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -59,7 +70,25 @@ impl Blocks {
     /// This very block to change it, if it still lives.
     #[inline]
     pub(super) fn write(&self, id: BlockId) -> Option<RwLockWriteGuard<'_, Block>> {
-        self.write_slot(id.index).filter(|block| block.is(id))
+        let mut block = self.mend(id)?;
+        self.dirt.note(id.index, &mut block, Part::Whole);
+        Some(block)
+    }
+
+    /// This very block to change anything of it but its rows, if it still lives: a checkpoint then
+    /// has to write a hundred bytes and not its rows.
+    #[inline]
+    pub(super) fn write_head(&self, id: BlockId) -> Option<RwLockWriteGuard<'_, Block>> {
+        let mut block = self.mend(id)?;
+        self.dirt.note(id.index, &mut block, Part::Head);
+        Some(block)
+    }
+
+    /// This very block, if it still lives, to write down what was found out by looking at it: no
+    /// checkpoint needs to know. The only lock for change that a reader may take.
+    #[inline]
+    pub(super) fn mend(&self, id: BlockId) -> Option<RwLockWriteGuard<'_, Block>> {
+        self.lock_slot(id.index).filter(|block| block.is(id))
     }
 
     /// Brings the head of a block near, without its lock: a load, nothing more.
@@ -77,6 +106,6 @@ impl Blocks {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.table.bytes()
+        self.table.bytes() + self.dirt.bytes()
     }
 }

@@ -154,7 +154,7 @@ impl TreeWriter {
 
     /// Sets what is remembered of a directory. Whether it is known.
     pub fn set_meta(&mut self, dir: BlockId, meta: &DirMeta) -> bool {
-        let Some(mut block) = self.tree.blocks.write(dir) else { return false };
+        let Some(mut block) = self.tree.blocks.write_head(dir) else { return false };
         block.set_meta(meta);
         true
     }
@@ -204,6 +204,7 @@ impl TreeWriter {
         });
         self.tree.blocks.grow(index);
         let Some(mut block) = self.tree.blocks.write_slot(index) else { return BlockId::NONE };
+        block.generation = block.generation.max(self.floor);
         (block.parent, block.name, block.inode) = (parent, name.into(), inode);
         block.live = true;
         BlockId { index, generation: block.generation }
@@ -212,7 +213,7 @@ impl TreeWriter {
     /// Keeps the inode in a directory's block true to its entry.
     pub(super) fn set_inode(&self, block: Option<BlockId>, before: &Stat, inode: u64) {
         if before.inode != inode
-            && let Some(mut block) = block.and_then(|id| self.tree.blocks.write(id))
+            && let Some(mut block) = block.and_then(|id| self.tree.blocks.write_head(id))
         {
             block.inode = inode;
         }

@@ -61,7 +61,7 @@ impl TreeWriter {
         drop(old);
         self.tree.propagate(parent, &delta);
         for (id, inode) in inodes {
-            if let Some(mut block) = self.tree.blocks.write(id) {
+            if let Some(mut block) = self.tree.blocks.write_head(id) {
                 block.inode = inode;
             }
         }

@@ -13,12 +13,15 @@ use super::segments::Segments;
 
 /// What the rows of one owner share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Owner {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// The bits of nlink that do not fit a row (see `page::NLINK_BITS`); hardly ever not 0.
-    pub(super) nlink_high: u32,
+pub struct Owner {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The bits of nlink that do not fit a row (see `NLINK_BITS`); hardly ever not 0.
+    pub nlink_high: u32,
 }
 
 /// Owners by number; grows only.
@@ -79,6 +82,11 @@ impl OwnerBook {
         }
         self.last = Some((owner, number));
         number
+    }
+
+    /// The last number that was given.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.numbers.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -5,6 +5,8 @@
 //! place to insert by halving. Must never: hold more than `u16` can count, or keep much room that it
 //! does not need. Tested below and with the tree.
 
+mod image;
+
 use std::cmp::Ordering;
 
 use crate::time::StorageTime;
@@ -12,6 +14,8 @@ use crate::time::StorageTime;
 use super::row::Row;
 use super::sparse::Sparse;
 use super::{BlockId, Version};
+
+pub use image::PageImage;
 
 /// Rows of a page at most.
 pub(super) const ROWS_MAX: usize = 512;

@@ -54,16 +54,21 @@ const NLINK_MASK: u32 = (1 << NLINK_BITS) - 1;
 const KIND_SHIFT: u32 = NLINK_BITS;
 const FLAG_SHIFT: u32 = NLINK_BITS + 3;
 
-/// Stat and flags of an entry, packed.
+/// Stat and flags of an entry, packed. Public for the codec of images alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Row {
-    size: u64,
-    mtime: i64,
-    ctime: i64,
-    inode: u64,
-    owner: u32,
+pub struct Row {
+    /// Size in bytes.
+    pub size: u64,
+    /// Nanoseconds.
+    pub mtime: i64,
+    /// Nanoseconds.
+    pub ctime: i64,
+    /// Inode number.
+    pub inode: u64,
+    /// The number of mode, owner and group in the dictionary.
+    pub owner: u32,
     /// From below: 24 bits nlink, 3 bits kind, 5 bits flags.
-    bits: u32,
+    pub bits: u32,
 }
 
 impl Row {
@@ -100,6 +105,12 @@ impl Row {
             gid: owner.gid,
             nlink: (self.bits & NLINK_MASK) | owner.nlink_high << NLINK_BITS,
         }
+    }
+
+    /// Whether its kind is one that there is.
+    #[inline]
+    pub(super) fn is_sound(&self) -> bool {
+        Kind::from_u8((self.bits >> KIND_SHIFT & 7) as u8).is_some()
     }
 
     #[inline]

@@ -16,6 +16,16 @@ impl<T> Default for Sparse<T> {
 }
 
 impl<T: Copy> Sparse<T> {
+    /// All rows with their values, as they are kept.
+    pub(super) fn cells(&self) -> &[(u16, T)] {
+        &self.cells
+    }
+
+    /// Takes cells that are sorted by row.
+    pub(super) fn from_cells(cells: Vec<(u16, T)>) -> Self {
+        Self { cells }
+    }
+
     fn position(&self, row: usize) -> usize {
         self.cells.partition_point(|cell| usize::from(cell.0) < row)
     }

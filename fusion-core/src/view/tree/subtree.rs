@@ -15,8 +15,9 @@ use super::{BlockId, TreeWriter, Version};
 use crate::view::read::Totals;
 
 /// An entry that was taken out, with all below it. It is not freed by being dropped: hand it to
-/// [`TreeWriter::attach`] or to [`TreeWriter::purge`].
-#[derive(Debug)]
+/// [`TreeWriter::attach`] or to [`TreeWriter::purge`]. A copy is for an image alone: only one of both
+/// may be handed over.
+#[derive(Debug, Clone)]
 #[must_use = "what is below stays in memory until it is attached or purged"]
 pub struct Detached {
     /// Its last stat.
@@ -36,6 +37,16 @@ impl Detached {
         self.block
     }
 
+    /// What an image says of an entry that was taken out.
+    pub fn from_image(
+        stat: Stat,
+        flags: Flags,
+        seen_in: Option<Version>,
+        block: Option<BlockId>,
+    ) -> Self {
+        Self { stat, flags, seen_in, block }
+    }
+
     /// Hands it over to be freed.
     #[must_use]
     pub fn into_purge(self) -> Purge {
@@ -53,6 +64,16 @@ impl Purge {
     /// Adds another.
     pub fn add(&mut self, detached: Detached) {
         self.todo.extend(detached.block);
+    }
+
+    /// The blocks, for an image.
+    pub(in crate::view) fn blocks(&self) -> &[BlockId] {
+        &self.todo
+    }
+
+    /// From the blocks of an image.
+    pub(in crate::view) fn from_blocks(todo: Vec<BlockId>) -> Self {
+        Self { todo }
     }
 
     /// Whether nothing is left to free.
@@ -100,7 +121,7 @@ impl TreeWriter {
 
     /// Cuts a block off from its parent, which is about to lose the entry.
     pub(super) fn cut(&self, id: BlockId, delta: &mut Delta) {
-        if let Some(mut block) = self.tree.blocks.write(id) {
+        if let Some(mut block) = self.tree.blocks.write_head(id) {
             block.parent = BlockId::NONE;
             delta.below_went(&block.sums, block.newest());
         }
@@ -153,7 +174,7 @@ impl TreeWriter {
         if self.tree.blocks.read(id).is_some_and(|block| block.newest_stale) {
             let _ = self.tree.newest(id);
         }
-        if let Some(mut block) = self.tree.blocks.write(id) {
+        if let Some(mut block) = self.tree.blocks.write_head(id) {
             (block.parent, block.inode) = (dir, inode);
             if *block.name != *name {
                 block.name = name.into();
@@ -180,8 +201,10 @@ impl TreeWriter {
 
     fn release(&mut self, id: BlockId) -> Option<Block> {
         let mut block = self.tree.blocks.write(id)?;
+        let marks = std::mem::take(&mut block.marks);
         let freed = std::mem::take(&mut *block);
-        block.generation = id.generation.wrapping_add(1);
+        (block.generation, block.marks) = (id.generation.wrapping_add(1), marks);
+        self.floor = self.floor.max(block.generation);
         self.free.push(id.index);
         Some(freed)
     }
