@@ -73,6 +73,16 @@ impl Watermark {
         self.least = Some(self.least.map_or(behind, |least| least.min(behind)));
     }
 
+    /// The least that the storage's clock was behind the look at a directory, in nanoseconds.
+    pub(super) fn least(&self) -> Option<i64> {
+        self.least
+    }
+
+    /// Takes it back.
+    pub(super) fn set_least(&mut self, least: Option<i64>) {
+        self.least = least;
+    }
+
     /// R4.4: whether a directory may have changed again in the tick of this ctime, or behind a cache,
     /// after it was looked at; `age` is how old the ctime must be. While uncalibrated only that is
     /// certain: what is `age` older than the newest that was ever listed is older than that.

@@ -122,6 +122,8 @@ pub struct Frame {
     pub sweep_at: Option<ServerTime>,
     /// When the generations of confirmations change next.
     pub turn_at: Option<ServerTime>,
+    /// The least nanoseconds that the storage's clock was behind the look at a directory.
+    pub least_behind: Option<i64>,
 }
 
 /// A confirmation: the last realtime evidence of an entry.
@@ -292,5 +294,6 @@ fn frame(state: &State, number: u32) -> Frame {
         held_next: ledger.held.next_number(),
         sweep_at: ledger.tombstones.next_sweep(),
         turn_at: ledger.confirmations.next_turn(),
+        least_behind: ledger.clock.least(),
     }
 }

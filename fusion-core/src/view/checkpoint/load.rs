@@ -68,6 +68,7 @@ impl Loading {
         ledger.last_audit = frame.last_audit;
         ledger.audits = frame.audits;
         ledger.reset_at = frame.reset_at;
+        ledger.clock.set_least(frame.least_behind);
         ledger.held.set_next(frame.held_next);
         Ok(Self { settings, frame, ledger, tree })
     }
