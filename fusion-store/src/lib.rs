@@ -6,6 +6,10 @@
 //! a batch, skip over what is damaged, or name a wire type.
 
 pub mod codec;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+pub mod disk;
+pub mod embedded;
 mod error;
 pub mod memory;
 pub mod ports;

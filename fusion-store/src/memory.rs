@@ -5,6 +5,8 @@
 mod blocks;
 mod log;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use blocks::MemoryBlocks;
 pub use log::MemoryLog;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 pub(crate) use blocks::check_name;
 pub use blocks::{BlockId, Blocks, BlocksFigures, CheckpointWriter, Loaded};
+pub(crate) use change_log::Skip;
 pub use change_log::{ChangeLog, Health, LogStatus, OpenedLog, ReadFrom, Records, Retention};
 pub use record::{Actor, Applied, Lane, Origin, RecordHead, StoredRecord};
 pub(crate) use state::check;

@@ -1,0 +1,43 @@
+//! The conformance suite: what every adapter of a port must do, as functions that assert it.
+//!
+//! An adapter's tests hand in a way to make a store and to open it again. Must never: know which
+//! adapter it is.
+
+#![allow(clippy::unwrap_used, reason = "a suite of tests: what fails is told by the panic")]
+
+mod blocks;
+mod log;
+mod state;
+
+pub use blocks::blocks;
+pub use log::change_log;
+pub use state::state;
+
+/// A store under test that can be opened again.
+pub trait Reopen<Port: ?Sized> {
+    /// The port.
+    fn port(&self) -> &Port;
+
+    /// Closes it and opens it again. What is durable is there after it.
+    fn reopen(&mut self);
+}
+
+/// A store that keeps nothing but in memory: opening it again is nothing.
+#[derive(Debug, Default)]
+pub struct Kept<T>(pub T);
+
+macro_rules! kept {
+    ($port:path, $adapter:ty) => {
+        impl Reopen<dyn $port> for Kept<$adapter> {
+            fn port(&self) -> &(dyn $port + 'static) {
+                &self.0
+            }
+
+            fn reopen(&mut self) {}
+        }
+    };
+}
+
+kept!(crate::ports::ChangeLog, crate::memory::MemoryLog);
+kept!(crate::ports::Blocks, crate::memory::MemoryBlocks);
+kept!(crate::ports::State, crate::memory::MemoryState);

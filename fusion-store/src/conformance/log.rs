@@ -1,0 +1,182 @@
+//! What a log must do.
+
+use std::time::Duration;
+
+use fusion_core::id::Revision;
+use fusion_core::time::ServerTime;
+
+use super::Reopen;
+use crate::error::StoreError;
+use crate::ports::{ChangeLog, LogPoint, ReadFrom, Retention, StoredRecord, ViewRef};
+use crate::sample;
+
+type Log = dyn ChangeLog;
+
+/// Everything that is asked of a log. `make` makes an empty store.
+///
+/// # Panics
+/// It does not conform.
+pub fn change_log(make: &mut dyn FnMut() -> Box<dyn Reopen<Log>>) {
+    what_is_appended_is_read(&mut *make());
+    revisions_are_never_given_twice(&mut *make());
+    a_second_writer_is_found_out(&mut *make());
+    reading_begins_anywhere(&mut *make());
+    views_do_not_touch_each_other(&mut *make());
+    trimming_keeps_what_is_to_be_kept(&mut *make());
+}
+
+/// Appends batches of these sizes and waits; the records as they must be read.
+fn fill(log: &Log, view: &ViewRef, sizes: &[u64]) -> Vec<StoredRecord> {
+    let mut after = log.open(view).unwrap().end;
+    let mut records = Vec::new();
+    let mut last = None;
+    for size in sizes {
+        let head = sample::heads()[(*size % 11) as usize].clone();
+        let changes = sample::batch(after, *size);
+        let ticket = log.append(view.id, after, &head, &changes).unwrap();
+        after = ticket.point();
+        records.push(StoredRecord { point: after, head, changes });
+        last = Some(ticket);
+    }
+    assert_eq!(last.unwrap().wait().unwrap(), after);
+    records
+}
+
+fn all(log: &Log, view: &ViewRef, from: ReadFrom) -> Vec<StoredRecord> {
+    log.read(view.id, from).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn what_is_appended_is_read(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let opened = store.port().open(&view).unwrap();
+    assert_eq!((opened.start, opened.end, opened.cut), Default::default());
+    assert!(all(store.port(), &view, ReadFrom::Start).is_empty());
+    let after = LogPoint::default();
+    let changes = sample::numbered(after, sample::kinds());
+    let ticket = store.port().append(view.id, after, &sample::full_head(), &changes).unwrap();
+    assert_eq!(ticket.wait().unwrap(), ticket.point());
+    assert!(ticket.is_durable());
+    let status = store.port().status(view.id).unwrap();
+    assert_eq!((status.end, status.durable), (ticket.point(), ticket.point()));
+    assert!(status.health.is_well());
+    store.reopen();
+    let opened = store.port().open(&view).unwrap();
+    assert_eq!((opened.start, opened.end), (after, ticket.point()));
+    let records = all(store.port(), &view, ReadFrom::Start);
+    let head = sample::full_head();
+    assert_eq!(records, [StoredRecord { point: ticket.point(), head, changes }]);
+}
+
+fn revisions_are_never_given_twice(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let mut records = Vec::new();
+    for sizes in [[3, 0, 1].as_slice(), &[0], &[5, 5, 0, 40]] {
+        records.extend(fill(store.port(), &view, sizes));
+        store.reopen();
+        let opened = store.port().open(&view).unwrap();
+        assert_eq!(opened.end, records.last().unwrap().point);
+        assert_eq!(opened.cut, None, "a store that was closed was not torn");
+    }
+    assert_eq!(all(store.port(), &view, ReadFrom::Start), records);
+    let mut next = 1;
+    for record in &records {
+        assert_eq!(record.first(), Revision(next));
+        next += record.width();
+    }
+}
+
+fn a_second_writer_is_found_out(store: &mut dyn Reopen<Log>) {
+    let (view, log) = (sample::view(1), store.port());
+    let start = LogPoint::default();
+    fill(log, &view, &[0]);
+    let head = sample::full_head();
+    let refused = log.append(view.id, start, &head, &sample::batch(start, 1));
+    assert!(matches!(refused, Err(StoreError::NotNext { .. })), "{refused:?}");
+    let end = log.status(view.id).unwrap().end;
+    let refused = log.append(view.id, end, &head, &sample::batch(end, 3)[1..]);
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+    assert_eq!(log.status(view.id).unwrap().end, end, "what is refused leaves nothing");
+    fill(log, &view, &[2]);
+    let nobody = sample::view(9).id;
+    assert!(matches!(log.status(nobody), Err(StoreError::NoView { .. })));
+}
+
+fn reading_begins_anywhere(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let records = fill(store.port(), &view, &[4, 0, 1, 30, 0, 7]);
+    for _ in 0..2 {
+        let log = store.port();
+        log.open(&view).unwrap();
+        for (number, record) in records.iter().enumerate() {
+            assert_eq!(all(log, &view, ReadFrom::After(record.point)), records[number + 1..]);
+        }
+        for revision in 1..=43 {
+            let read = all(log, &view, ReadFrom::Revision(Revision(revision)));
+            let ends = |record: &&StoredRecord| record.point.revision.0 >= revision;
+            let first = records.iter().find(ends).map(|record| record.point);
+            assert_eq!(read.first().map(|record| record.point), first, "revision {revision}");
+        }
+        let beyond = log.read(view.id, ReadFrom::Revision(Revision(44))).err();
+        assert!(matches!(beyond, Some(StoreError::Unknown { .. })), "{beyond:?}");
+        let beyond = LogPoint { record: 7, revision: Revision(42) };
+        let beyond = log.read(view.id, ReadFrom::After(beyond)).err();
+        assert!(matches!(beyond, Some(StoreError::Unknown { .. })), "{beyond:?}");
+        store.reopen();
+    }
+}
+
+fn views_do_not_touch_each_other(store: &mut dyn Reopen<Log>) {
+    let views = [sample::view(1), sample::view(2), sample::view(3)];
+    let mut records = [Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..4 {
+        for (view, records) in views.iter().zip(&mut records) {
+            records.extend(fill(store.port(), view, &[round, 2]));
+        }
+    }
+    store.port().remove(views[1].id).unwrap();
+    store.port().remove(views[1].id).unwrap();
+    store.reopen();
+    let mut known = store.port().views().unwrap();
+    known.sort_by_key(|view| view.id);
+    for number in [0, 2] {
+        store.port().open(&views[number]).unwrap();
+        assert_eq!(all(store.port(), &views[number], ReadFrom::Start), records[number]);
+    }
+    assert_eq!(known, [views[0].clone(), views[2].clone()]);
+    assert_eq!(store.port().open(&views[1]).unwrap().end, LogPoint::default());
+}
+
+fn trimming_keeps_what_is_to_be_kept(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let records = fill(store.port(), &view, &[50; 40]);
+    let (now, end) = (ServerTime::MAX, records[39].point);
+    let trim = |log: &Log, through, age, changes, bytes| {
+        let keep = Retention { age: Duration::from_secs(age), changes, bytes };
+        log.trim(view.id, through, &keep, now).unwrap()
+    };
+    let (all_changes, much) = (u64::MAX, u64::MAX);
+    let log = store.port();
+    for (through, age, changes) in
+        [(LogPoint::default(), 0, 0), (end, u64::MAX, 0), (end, 0, all_changes)]
+    {
+        assert_eq!(trim(log, through, age, changes, much), LogPoint::default());
+    }
+    let start = trim(log, records[19].point, 0, 100, much);
+    assert!(start <= records[19].point, "{start}");
+    let start = trim(log, end, 0, 100, much);
+    assert!(start <= records[37].point, "{start}");
+    store.reopen();
+    let log = store.port();
+    assert_eq!(log.open(&view).unwrap().start, start);
+    let kept: Vec<_> = records.iter().filter(|record| record.point > start).cloned().collect();
+    assert_eq!(all(log, &view, ReadFrom::Start), kept);
+    assert_eq!(all(log, &view, ReadFrom::After(start)), kept);
+    if start > LogPoint::default() {
+        let gone = log.read(view.id, ReadFrom::Revision(start.revision)).err();
+        assert!(matches!(gone, Some(StoreError::Trimmed { .. })), "{gone:?}");
+        let gone = log.read(view.id, ReadFrom::After(LogPoint::default())).err();
+        assert!(matches!(gone, Some(StoreError::Trimmed { .. })), "{gone:?}");
+    }
+    let more = fill(log, &view, &[1]);
+    assert_eq!(more[0].point.record, 41);
+}

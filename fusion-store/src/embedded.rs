@@ -1,0 +1,9 @@
+//! The embedded adapter: one data directory on a local disk.
+
+mod log;
+mod state;
+mod store;
+
+pub use log::{EmbeddedLog, LogSettings};
+pub use state::EmbeddedState;
+pub use store::{STORE_VERSION, Store, StoreOptions};

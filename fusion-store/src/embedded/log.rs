@@ -1,0 +1,169 @@
+//! The log in segment files of its own: appended in order, synced in groups, one directory a view.
+//!
+//! Measured on the disk of this project, an own file that is recycled syncs in a tenth of the time of
+//! one that grows, and nothing is written twice; an engine for keys and values can have neither.
+//!
+//! `log/ID/NUMBER.log` are segments, `spare-NUMBER` files of segments that were trimmed,
+//! `end` is how far the log went when it was closed last.
+
+mod frame;
+mod mark;
+mod queue;
+mod reader;
+mod segment;
+mod tail;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use fusion_core::change::Change;
+use fusion_core::time::ServerTime;
+
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::ports::{
+    ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
+    ViewId, ViewRef,
+};
+use segment::Segment;
+use view::ViewLog;
+
+/// What can be set about the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Bytes of a segment; what is trimmed is trimmed by whole segments.
+    pub segment_bytes: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20 }
+    }
+}
+
+/// The log of all views in a directory.
+#[derive(Debug)]
+pub struct EmbeddedLog {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    settings: LogSettings,
+    views: RwLock<BTreeMap<ViewId, ViewLog>>,
+}
+
+impl EmbeddedLog {
+    /// Takes a directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        settings: LogSettings,
+    ) -> Result<Self, StoreError> {
+        disk.make_dir(&dir).map_err(StoreError::io("make the directory", &dir))?;
+        Ok(Self { disk, dir, settings, views: RwLock::default() })
+    }
+
+    fn with<T>(
+        &self,
+        view: ViewId,
+        act: impl FnOnce(&ViewLog) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
+        views.get(&view).ok_or(StoreError::NoView { view }).and_then(act)
+    }
+
+    fn dir_of(&self, view: ViewId) -> PathBuf {
+        self.dir.join(view.to_string())
+    }
+
+    /// The view whose log a directory has; `None` if it has none.
+    fn view_in(&self, name: &str) -> Result<Option<ViewRef>, StoreError> {
+        let dir = self.dir.join(name);
+        let names = self.disk.list(&dir).map_err(StoreError::io("read", &dir))?;
+        for name in names.iter().rev() {
+            if let Some(segment) = Segment::open(&*self.disk, &dir, name)? {
+                return Ok(Some(segment.head.view));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl ChangeLog for EmbeddedLog {
+    fn views(&self) -> Result<Vec<ViewRef>, StoreError> {
+        let names = self.disk.list(&self.dir).map_err(StoreError::io("read", &self.dir))?;
+        let found = names.iter().map(|name| self.view_in(name));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = views.get(&view.id) {
+            return Ok(log.opened());
+        }
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir_of(view.id));
+        let log = ViewLog::open(disk, dir, view, self.settings)?;
+        let opened = log.opened();
+        views.insert(view.id, log);
+        Ok(opened)
+    }
+
+    fn append(
+        &self,
+        view: ViewId,
+        after: LogPoint,
+        head: &RecordHead,
+        changes: &[Change],
+    ) -> Result<Ticket, StoreError> {
+        self.with(view, |log| {
+            let point = log.queue().append(view, after, head, changes)?;
+            Ok(log.progress().ticket(point))
+        })
+    }
+
+    fn read(&self, view: ViewId, from: ReadFrom) -> Result<Records, StoreError> {
+        self.with(view, |log| Ok(Box::new(log.read(from)?) as Records))
+    }
+
+    fn trim(
+        &self,
+        view: ViewId,
+        through: LogPoint,
+        keep: &Retention,
+        now: ServerTime,
+    ) -> Result<LogPoint, StoreError> {
+        self.with(view, |log| log.trim(through, keep, now))
+    }
+
+    fn status(&self, view: ViewId) -> Result<LogStatus, StoreError> {
+        self.with(view, |log| Ok(log.status()))
+    }
+
+    fn remove(&self, view: ViewId) -> Result<(), StoreError> {
+        let log = self.views.write().unwrap_or_else(PoisonError::into_inner).remove(&view);
+        if let Some(mut log) = log {
+            log.close();
+        }
+        let dir = self.dir_of(view);
+        let remove = || {
+            // The newest first: a log whose front is missing would be corrupt.
+            for name in self.disk.list(&dir)?.iter().rev() {
+                self.disk.remove(&dir.join(name))?;
+            }
+            self.disk.remove_dir(&dir)?;
+            self.disk.sync_dir(&self.dir)
+        };
+        match remove() {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &dir)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Values under keys in one file: redb, an engine of one crate that takes any disk.
+//!
+//! Writers that come at the same time share one transaction and one sync: whoever gets the turn
+//! writes for all who wait. After an error of the disk the engine refuses, so the file is opened anew
+//! before the next call. A value is stored with its version, expiry and checksum.
+//!
+//! Tables: `values` (space and key → value), `expiry` (time, space and key), `meta` (numbers).
+
+mod backend;
+mod transaction;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use fusion_core::time::ServerTime;
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::{Malformed, StoreError};
+use crate::ports::{Expect, Item, Page, Space, State, Swap, Version, check};
+use backend::Backend;
+use transaction::{Done, Write, run};
+
+/// The version of the file's tables and values.
+const STATE_VERSION: u64 = 1;
+/// Memory for pages of the file.
+const CACHE: usize = 32 << 20;
+
+const VALUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("values");
+const EXPIRY: TableDefinition<'_, (i64, &[u8]), ()> = TableDefinition::new("expiry");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const FORMAT: &str = "format";
+const LAST_VERSION: &str = "last-version";
+
+/// State in a file.
+#[derive(Debug)]
+pub struct EmbeddedState {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    database: RwLock<Option<Database>>,
+    waiting: Mutex<Vec<(Write, Arc<Slot>)>>,
+    turn: Mutex<()>,
+}
+
+/// Where who waits for a write finds what came of it.
+#[derive(Debug, Default)]
+struct Slot(Mutex<Option<Result<Done, StoreError>>>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EmbeddedState {
+    /// Opens the file, makes it if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be read or made, is corrupt, or is from the future.
+    pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, StoreError> {
+        let state = Self {
+            disk,
+            path,
+            database: RwLock::new(None),
+            waiting: Mutex::default(),
+            turn: Mutex::default(),
+        };
+        state.reopen()?;
+        Ok(state)
+    }
+
+    /// Opens the file if it is not open.
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            *database = Some(self.begin()?);
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Database, StoreError> {
+        match self.disk.open(&self.path, Access::Write) {
+            Ok(file) => self.begin_with(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.create(),
+            Err(error) => Err(StoreError::io("open", &self.path)(error)),
+        }
+    }
+
+    fn begin_with(&self, file: Arc<dyn DiskFile>) -> Result<Database, StoreError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        let database = builder.create_with_backend(Backend::new(file));
+        let database = database.map_err(|error| self.error(error.into()))?;
+        self.set_up(&database)?;
+        Ok(database)
+    }
+
+    /// A file that is not whole never has the name of one.
+    fn create(&self) -> Result<Database, StoreError> {
+        let new = self.path.with_extension("new");
+        let file = self.disk.open(&new, Access::Create).map_err(StoreError::io("make", &new))?;
+        drop(self.begin_with(file)?);
+        let rename = || {
+            self.disk.rename(&new, &self.path)?;
+            self.path.parent().map_or(Ok(()), |dir| self.disk.sync_dir(dir))?;
+            self.disk.open(&self.path, Access::Write)
+        };
+        self.begin_with(rename().map_err(StoreError::io("make", &self.path))?)
+    }
+
+    /// Makes the tables, or finds out of which version they are.
+    fn set_up(&self, database: &Database) -> Result<(), StoreError> {
+        let write = || -> Result<Option<u64>, redb::Error> {
+            let transaction = database.begin_write()?;
+            let found = {
+                transaction.open_table(VALUES)?;
+                transaction.open_table(EXPIRY)?;
+                let mut meta = transaction.open_table(META)?;
+                let found = meta.get(FORMAT)?.map(|format| format.value());
+                if found.is_none() {
+                    meta.insert(FORMAT, STATE_VERSION)?;
+                }
+                found
+            };
+            match found {
+                Some(_) => transaction.abort()?,
+                None => transaction.commit()?,
+            }
+            Ok(found)
+        };
+        match write().map_err(|error| self.error(error))? {
+            Some(found) if found > STATE_VERSION => Err(StoreError::FutureFormat {
+                what: "the state",
+                place: self.path.display().to_string(),
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+                known: STATE_VERSION as u32,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn error(&self, error: redb::Error) -> StoreError {
+        let place = self.path.display().to_string();
+        match error {
+            redb::Error::Io(error) => StoreError::io("read or write", &self.path)(error),
+            redb::Error::UpgradeRequired(found) => StoreError::FutureFormat {
+                what: "the file of the state",
+                place,
+                found: u32::from(found),
+                known: STATE_VERSION as u32,
+            },
+            error => StoreError::Corrupt { place, at: 0, why: error.to_string() },
+        }
+    }
+
+    fn corrupt(&self, malformed: Malformed) -> StoreError {
+        StoreError::corrupt(self.path.display(), 0)(malformed)
+    }
+
+    /// Reads with an open file; an error of the disk closes it, so that the next call opens it anew.
+    fn with<T>(
+        &self,
+        act: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        self.reopen()?;
+        let outcome = {
+            let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            act(database.as_ref().ok_or(StoreError::Closed)?)
+        };
+        outcome.map_err(|error| {
+            *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.error(error)
+        })
+    }
+
+    /// Writes together with all who wait.
+    fn write(&self, write: Write) -> Result<Done, StoreError> {
+        let slot = Arc::new(Slot::default());
+        lock(&self.waiting).push((write, Arc::clone(&slot)));
+        let turn = lock(&self.turn);
+        if let Some(done) = lock(&slot.0).take() {
+            return done;
+        }
+        let all = std::mem::take(&mut *lock(&self.waiting));
+        let (writes, slots): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+        let outcome = self.with(|database| run(database, &writes));
+        for (number, slot) in slots.iter().enumerate() {
+            let done = match &outcome {
+                Ok(Ok(done)) => done.get(number).cloned().ok_or(StoreError::Closed),
+                Ok(Err(malformed)) => Err(self.corrupt(*malformed)),
+                Err(error) => Err(error.clone()),
+            };
+            *lock(&slot.0) = Some(done);
+        }
+        drop(turn);
+        lock(&slot.0).take().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Gives back what the file does not need.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.reopen()?;
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(open) = database.as_mut() else { return Ok(()) };
+        let compacted = open.compact().map(drop).map_err(|error| self.error(error.into()));
+        if compacted.is_err() {
+            *database = None;
+        }
+        compacted
+    }
+}
+
+/// Where a value is.
+fn place(space: Space, key: &[u8]) -> Vec<u8> {
+    [&[space as u8], key].concat()
+}
+
+impl State for EmbeddedState {
+    fn get(&self, space: Space, key: &[u8], now: ServerTime) -> Result<Option<Item>, StoreError> {
+        let place = place(space, key);
+        let found = self.with(|database| {
+            let values = database.begin_read()?.open_table(VALUES)?;
+            Ok(values.get(&*place)?.map(|value| value::decode(&place, value.value())))
+        })?;
+        let item = found.transpose().map_err(|malformed| self.corrupt(malformed))?;
+        Ok(item.filter(|item| item.is_there(now)))
+    }
+
+    fn put(
+        &self,
+        space: Space,
+        key: &[u8],
+        value: &[u8],
+        expires_at: Option<ServerTime>,
+    ) -> Result<Version, StoreError> {
+        check(key, value)?;
+        let (place, value) = (place(space, key), value.to_vec());
+        match self.write(Write::Put { place, value, expires_at })? {
+            Done::Swapped(Swap::Done(version)) => Ok(version),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    fn compare_and_swap(
+        &self,
+        space: Space,
+        key: &[u8],
+        expect: Expect,
+        value: &[u8],
+        expires_at: Option<ServerTime>,
+        now: ServerTime,
+    ) -> Result<Swap, StoreError> {
+        check(key, value)?;
+        let (place, value) = (place(space, key), value.to_vec());
+        match self.write(Write::Swap { place, expect, value, expires_at, now })? {
+            Done::Swapped(swap) => Ok(swap),
+            _ => Err(StoreError::Closed),
+        }
+    }
+
+    fn delete(&self, space: Space, key: &[u8]) -> Result<bool, StoreError> {
+        match self.write(Write::Delete { place: place(space, key) })? {
+            Done::Count(count) => Ok(count > 0),
+            Done::Swapped(_) => Err(StoreError::Closed),
+        }
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        now: ServerTime,
+    ) -> Result<Page, StoreError> {
+        let (prefix, limit) = (place(space, prefix), limit.max(1));
+        let after = after.map(|after| place(space, after)).filter(|after| *after >= prefix);
+        let page = self.with(|database| {
+            let values = database.begin_read()?.open_table(VALUES)?;
+            let mut page = Page::default();
+            for entry in values.range(after.as_deref().unwrap_or(&prefix)..)? {
+                let (place, value) = entry?;
+                let place = place.value();
+                if !place.starts_with(&prefix) {
+                    break;
+                }
+                if after.as_deref() == Some(place) {
+                    continue;
+                }
+                match value::decode(place, value.value()) {
+                    Err(malformed) => return Ok(Err(malformed)),
+                    Ok(item) if !item.is_there(now) => {}
+                    Ok(_) if page.items.len() == limit => {
+                        page.more = true;
+                        break;
+                    }
+                    Ok(item) => page.items.push(item),
+                }
+            }
+            Ok(Ok(page))
+        })?;
+        page.map_err(|malformed| self.corrupt(malformed))
+    }
+
+    fn expire(&self, now: ServerTime, limit: usize) -> Result<usize, StoreError> {
+        match self.write(Write::Expire { now, limit })? {
+            Done::Count(count) => Ok(count),
+            Done::Swapped(_) => Err(StoreError::Closed),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+use std::path::Path;
+
+use super::*;
+use crate::conformance::{self, Reopen};
+use crate::disk::simulated::{Faults, SimulatedDisk};
+
+const PATH: &str = "/data/state";
+
+struct Subject {
+    disk: SimulatedDisk,
+    state: Option<EmbeddedState>,
+}
+
+fn disk() -> SimulatedDisk {
+    let disk = SimulatedDisk::default();
+    disk.make_dir(Path::new("/data")).unwrap();
+    disk
+}
+
+fn open(disk: &SimulatedDisk) -> Result<EmbeddedState, StoreError> {
+    EmbeddedState::open(Arc::new(disk.clone()), PathBuf::from(PATH))
+}
+
+impl Reopen<dyn State> for Subject {
+    fn port(&self) -> &(dyn State + 'static) {
+        self.state.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.state = None;
+        self.state = Some(open(&self.disk).unwrap());
+    }
+}
+
+#[test]
+fn it_conforms() {
+    conformance::state(&mut || {
+        let disk = disk();
+        let state = Some(open(&disk).unwrap());
+        Box::new(Subject { disk, state })
+    });
+}
+
+const NOW: ServerTime = ServerTime::from_nanos(0);
+
+/// Puts numbers under three keys in turn; what was the last one that was acknowledged.
+fn script(disk: &SimulatedDisk) -> u64 {
+    let mut acknowledged = 0;
+    let mut play = || -> Result<(), StoreError> {
+        for _ in 0..2 {
+            let state = open(disk)?;
+            for _ in 0..6 {
+                let number = acknowledged + 1;
+                let value = vec![number as u8; 300];
+                state.put(Space::Job, &[(number % 3) as u8], &value, None)?;
+                acknowledged = number;
+            }
+        }
+        Ok(())
+    };
+    drop(play());
+    acknowledged
+}
+
+/// Of each key the last number, or the one that was being put.
+fn check(disk: &SimulatedDisk, acknowledged: u64, what: &str) {
+    let state = open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+    for key in 0..3_u64 {
+        let found = state.get(Space::Job, &[key as u8], NOW).unwrap();
+        let found = found.map_or(0, |item| {
+            assert_eq!(item.value, [item.value[0]; 300], "{what}: half a value");
+            u64::from(item.value[0])
+        });
+        let last = (1..=acknowledged).rev().find(|number| number % 3 == key).unwrap_or(0);
+        let put_next = found == acknowledged + 1 && found % 3 == key;
+        assert!(found == last || put_next, "{what}: {found} instead of {last}");
+    }
+    state.put(Space::Job, b"more", b"", None).unwrap();
+}
+
+#[test]
+fn a_crash_at_any_write_loses_nothing_that_was_acknowledged() {
+    let whole = disk();
+    assert_eq!(script(&whole), 12);
+    check(&whole, 12, "no crash");
+    for stop in 1..=whole.operations() {
+        let disk = disk();
+        disk.set_faults(Faults { stop_at: Some(stop), ..Faults::default() });
+        let acknowledged = script(&disk);
+        for seed in 0..3 {
+            let restarted = disk.restart(seed * 1000 + stop);
+            check(&restarted, acknowledged, &format!("stop {stop}, seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn it_recovers_when_the_disk_does() {
+    let full = Faults { capacity: Some(0), ..Faults::default() };
+    let failing = Faults { syncs_fail: true, ..Faults::default() };
+    for faults in [full, failing] {
+        let disk = disk();
+        let state = open(&disk).unwrap();
+        state.put(Space::Job, b"a", b"1", None).unwrap();
+        disk.set_faults(faults);
+        for _ in 0..3 {
+            let refused = state.put(Space::Job, b"a", &[2; 100_000], None).unwrap_err();
+            assert!(refused.is_of_the_disk(), "{refused}");
+        }
+        disk.set_faults(Faults::default());
+        assert_eq!(state.get(Space::Job, b"a", NOW).unwrap().unwrap().value, b"1");
+        state.put(Space::Job, b"a", b"3", None).unwrap();
+        let restarted = open(&disk.restart(1)).unwrap();
+        assert_eq!(restarted.get(Space::Job, b"a", NOW).unwrap().unwrap().value, b"3");
+    }
+}
+
+#[test]
+fn a_file_of_the_future_is_refused() {
+    let disk = disk();
+    let state = open(&disk).unwrap();
+    state
+        .with(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?.insert(FORMAT, STATE_VERSION + 1)?;
+            Ok(transaction.commit()?)
+        })
+        .unwrap();
+    drop(state);
+    let refused = open(&disk);
+    assert!(matches!(refused, Err(StoreError::FutureFormat { found: 2, known: 1, .. })));
+}
+
+#[test]
+fn compacting_changes_nothing() {
+    let disk = disk();
+    let state = open(&disk).unwrap();
+    for number in 0..100_u8 {
+        state.put(Space::Audit, &[number], &[number; 50_000], None).unwrap();
+    }
+    for number in 1..100_u8 {
+        state.delete(Space::Audit, &[number]).unwrap();
+    }
+    let before = disk.files()[0].1;
+    state.compact().unwrap();
+    assert!(disk.files()[0].1 < before / 2, "{before} {}", disk.files()[0].1);
+    assert_eq!(state.get(Space::Audit, &[0], NOW).unwrap().unwrap().value, [0; 50_000]);
+}

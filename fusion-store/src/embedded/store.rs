@@ -1,0 +1,204 @@
+//! The data directory: one server has it, and all that survives is in it.
+//!
+//! | name | is |
+//! |---|---|
+//! | `fusion-store` | the version of the directory and the server that it belongs to, as text |
+//! | `lock`, `owner` | who has it: an advisory lock, and a line for people |
+//! | `log/`, `blocks/` | a directory for each view |
+//! | `state` | sessions, idempotency results, jobs, audit records |
+//!
+//! Called once when the server starts. Must never: touch a directory that is not a store, or that
+//! another server has.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{EmbeddedLog, EmbeddedState, LogSettings};
+use crate::disk::{Access, Disk, RealDisk};
+use crate::error::StoreError;
+
+/// The version of the data directory.
+pub const STORE_VERSION: u32 = 1;
+const IDENTITY: &str = "fusion-store";
+const LOCK: &str = "lock";
+const OWNER: &str = "owner";
+/// Longest text that is read of a file that should have a line or two.
+const TEXT_MAX: usize = 4096;
+
+/// How a data directory is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The id of the server if the directory is new; drawn by the caller.
+    pub new_server: Uuid,
+    /// The id that the directory must have, if that is known.
+    pub server: Option<Uuid>,
+    /// Who opens it, for the one who finds it locked: process, host, since when.
+    pub owner: String,
+    /// What can be set about the log.
+    pub log: LogSettings,
+}
+
+/// An open data directory. Dropping it writes what waits and lets the directory go.
+#[derive(Debug)]
+pub struct Store {
+    log: Arc<EmbeddedLog>,
+    state: Arc<EmbeddedState>,
+    server: Uuid,
+    dir: PathBuf,
+    /// Last, so that it is let go when all else is closed.
+    _lock: Lock,
+}
+
+struct Lock(#[allow(dead_code, reason = "held, not used")] Box<dyn Send + Sync>);
+
+impl std::fmt::Debug for Lock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lock")
+    }
+}
+
+impl Store {
+    /// Opens a data directory of this machine, makes it if it is not there.
+    ///
+    /// # Errors
+    /// `Locked`, `NotAStore`, `OtherServer`, `FutureFormat`, `Corrupt`, or the disk refuses.
+    pub fn open(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(RealDisk), dir, options)
+    }
+
+    /// The same on any disk.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let make = StoreError::io("make the data directory", dir);
+        disk.make_dir(dir).map_err(make)?;
+        let found = identity(&*disk, dir)?;
+        if found.is_none() {
+            must_be_empty(&*disk, dir)?;
+        }
+        let lock = lock(&*disk, dir, &options.owner)?;
+        // Another may have made it meanwhile.
+        let server = match identity(&*disk, dir)? {
+            Some(server) => server,
+            None => begin(&*disk, dir, options)?,
+        };
+        if let Some(wanted) = options.server.filter(|wanted| *wanted != server) {
+            let (found, wanted) = (server.to_string(), wanted.to_string());
+            return Err(StoreError::OtherServer { path: dir.to_path_buf(), found, wanted });
+        }
+        let log = EmbeddedLog::new(Arc::clone(&disk), dir.join("log"), options.log)?;
+        let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
+        let (log, state) = (Arc::new(log), Arc::new(state));
+        Ok(Self { log, state, server, dir: dir.to_path_buf(), _lock: lock })
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> &Arc<EmbeddedLog> {
+        &self.log
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn state(&self) -> &Arc<EmbeddedState> {
+        &self.state
+    }
+
+    /// The server that the directory belongs to.
+    #[must_use]
+    pub fn server(&self) -> Uuid {
+        self.server
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
+    let file = match disk.open(path, Access::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = vec![0; TEXT_MAX];
+    let count = file.read_at(&mut bytes, 0)?;
+    Ok(Some(String::from_utf8_lossy(&bytes[..count]).into_owned()))
+}
+
+fn write_text(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let file = disk.open(&new, Access::Create)?;
+    file.write_at(text.as_bytes(), 0)?;
+    file.sync()?;
+    disk.rename(&new, path)?;
+    path.parent().map_or(Ok(()), |dir| disk.sync_dir(dir))
+}
+
+/// The server that a directory belongs to; `None` if it is not a store yet.
+fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
+    let path = dir.join(IDENTITY);
+    let text = read_text(disk, &path).map_err(StoreError::io("read", &path))?;
+    let Some(text) = text else { return Ok(None) };
+    let mut lines = text.lines();
+    let version = lines.next().and_then(|line| line.strip_prefix("fusion-store "));
+    let version = version.and_then(|version| version.parse::<u32>().ok());
+    if let Some(found) = version.filter(|found| *found > STORE_VERSION) {
+        let (what, place) = ("the data directory", dir.display().to_string());
+        return Err(StoreError::FutureFormat { what, place, found, known: STORE_VERSION });
+    }
+    let server = lines.next().and_then(|line| line.strip_prefix("server "));
+    match (version, server.and_then(|server| Uuid::try_parse(server).ok())) {
+        (Some(1..), Some(server)) => Ok(Some(server)),
+        _ => {
+            let why = "it does not name a version and a server".to_owned();
+            Err(StoreError::Corrupt { place: path.display().to_string(), at: 0, why })
+        }
+    }
+}
+
+/// A directory that is none of ours is left alone.
+fn must_be_empty(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let ours = [LOCK, OWNER, "owner.new", "fusion-store.new", "lost+found"];
+    let names = disk.list(dir).map_err(StoreError::io("read", dir))?;
+    match names.iter().find(|name| !ours.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!("there is `{name}` in it, and no `{IDENTITY}`");
+            Err(StoreError::NotAStore { path: dir.to_path_buf(), why })
+        }
+    }
+}
+
+fn begin(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Uuid, StoreError> {
+    let (path, server) = (dir.join(IDENTITY), options.new_server);
+    let text = format!("fusion-store {STORE_VERSION}\nserver {}\n", server.hyphenated());
+    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))?;
+    Ok(server)
+}
+
+fn lock(disk: &dyn Disk, dir: &Path, owner: &str) -> Result<Lock, StoreError> {
+    let (path, owner_path) = (dir.join(LOCK), dir.join(OWNER));
+    match disk.lock(&path).map_err(StoreError::io("lock", &path))? {
+        Some(lock) => {
+            let written = write_text(disk, &owner_path, owner);
+            written.map_err(StoreError::io("write", &owner_path))?;
+            Ok(Lock(lock))
+        }
+        None => {
+            let owner = read_text(disk, &owner_path).ok().flatten();
+            let owner = owner.filter(|owner| !owner.is_empty());
+            let owner = owner.unwrap_or_else(|| "another server".to_owned());
+            Err(StoreError::Locked { path: dir.to_path_buf(), owner: owner.trim().to_owned() })
+        }
+    }
+}
