@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::Clock;
+use fusion_store::StoreError;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,10 @@ use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
 
+/// Between two sweeps of the store.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Values swept at once at most.
+const SWEPT: usize = 10_000;
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -61,7 +66,10 @@ pub enum ServerError {
         /// Why; a port in use says so.
         source: std::io::Error,
     },
-    /// A directory or file that was asked for cannot be written.
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file that was asked for cannot be written.
     #[error("write {}: {source}", .path.display())]
     Write {
         /// Which.
@@ -78,17 +86,21 @@ pub enum ServerError {
 }
 
 impl Deps {
-    /// Listens on the configured addresses, with the real clock and random ids.
+    /// Listens on the configured addresses and opens the data directory, with the real clock and
+    /// random ids.
     ///
     /// # Errors
-    /// [`ServerError::Listen`], naming the address.
+    /// [`ServerError::Listen`], naming the address; [`ServerError::Store`], naming the directory.
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
         Ok(Self {
             grpc: listen("gRPC", config.grpc.address).await?,
             http: listen("HTTP", config.http.address).await?,
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
-            stores: Stores::memory(),
+            stores: match &config.data_dir {
+                Some(dir) => Stores::open(dir, RandomIds.draw())?,
+                None => Stores::memory(),
+            },
         })
     }
 }
@@ -110,6 +122,7 @@ pub struct Server {
     failures: mpsc::UnboundedReceiver<ViewFailed>,
     /// Ends the views' threads; they end last, after the calls that they serve.
     end_views: CancellationToken,
+    stores: Stores,
 }
 
 /// Puts a server together, in the order in which its parts need each other. Must be called within a
@@ -121,9 +134,6 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
     let Deps { grpc, http, clock, ids, stores } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
-    if let Some(dir) = &config.data_dir {
-        address_file::check_dir(dir)?;
-    }
 
     let metrics = Metrics::new().map_err(not_started)?;
     let draining = CancellationToken::new();
@@ -175,6 +185,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         health,
         failures,
         end_views,
+        stores,
     })
 }
 
@@ -217,13 +228,16 @@ impl Server {
             health,
             failures,
             end_views,
+            stores,
         } = self;
-        let Services { sessions, views, metrics, tasks, draining, busy, .. } = services.clone();
+        let Services { sessions, views, metrics, tasks, draining, busy, clock, .. } =
+            services.clone();
         if let Some(file) = &config.address_file {
             address_file::write(file, grpc_address, http_address)?;
         }
 
         begin_tasks(&services, &health, failures);
+        tasks.spawn("state sweep", sweep(stores, clock));
         let probed = Probed {
             metrics,
             sessions: sessions.clone(),
@@ -245,13 +259,7 @@ impl Server {
             health.set_not_serving(&views).await;
             draining.cancel();
             stop.cancel();
-            let mut calls = busy.subscribe();
-            let quiet = async {
-                let _ = calls.wait_for(|calls| *calls == 0).await;
-                // What was answered last is on its way. What stays open now (a health watch, an
-                // idle connection whose client does not go) would stay for ever.
-                tokio::time::sleep(LINGER.min(config.shutdown_grace)).await;
-            };
+            let quiet = quiet(&busy, LINGER.min(config.shutdown_grace));
             if tokio::time::timeout(config.shutdown_grace, quiet).await.is_err() {
                 tracing::warn!(calls = *busy.borrow(), "the grace is over; open calls are cut");
             }
@@ -270,6 +278,13 @@ impl Server {
     }
 }
 
+/// Waits until no call runs, and a moment for what was answered last to go out. What stays open then
+/// (a health watch, an idle connection whose client does not go) would stay for ever.
+async fn quiet(busy: &watch::Sender<usize>, linger: Duration) {
+    let _ = busy.subscribe().wait_for(|calls| *calls == 0).await;
+    tokio::time::sleep(linger).await;
+}
+
 /// Begins what runs beside the calls.
 fn begin_tasks(
     services: &Services,
@@ -284,6 +299,18 @@ fn begin_tasks(
             sessions.restart_view(failed).await;
         }
     });
+}
+
+/// Takes what has expired out of the store, for as long as the server lives.
+async fn sweep(stores: Stores, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let (state, now) = (Arc::clone(&stores.state), clock.now());
+        let swept = tokio::task::spawn_blocking(move || state.expire(now, SWEPT)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(%error, "what has expired cannot be removed; it is tried again");
+        }
+    }
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

@@ -30,8 +30,8 @@ pub(crate) struct Cli {
     /// Where to listen for HTTP: /metrics, /livez, /readyz [default: 127.0.0.1:7701]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
-    /// Directory for data; created and checked. This version keeps all state in memory and stores
-    /// nothing in it: after a restart agents list their trees anew
+    /// Directory for data, made if it is not there; one server has it at a time [default:
+    /// $STATE_DIRECTORY, else $XDG_STATE_HOME/fusion/server, else ~/.local/state/fusion/server]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// File to write the chosen addresses to, once both listen: `grpc=HOST:PORT` and
@@ -48,10 +48,14 @@ pub(crate) struct Cli {
 
 impl Cli {
     pub(crate) fn run(self) -> ExitCode {
-        let config = match Config::load(&self.sources()) {
+        let mut config = match Config::load(&self.sources()) {
             Ok(config) => config,
             Err(faults) => return fail(USAGE, &faults),
         };
+        config.data_dir = config.data_dir.or_else(usual_data_dir);
+        if config.data_dir.is_none() {
+            return fail(USAGE, &"there is no place for data: give --data-dir DIR, or set HOME");
+        }
         if self.print_config {
             return print(&config.to_toml());
         }
@@ -100,18 +104,24 @@ async fn serve(config: Config) -> ExitCode {
 
 async fn serve_until_told(config: Config) -> anyhow::Result<()> {
     let told = crate::signals::told_to_end()?;
-    if let Some(dir) = &config.data_dir {
-        tracing::info!(
-            data_dir = %dir.display(),
-            "state is kept in memory only; nothing is stored in the data directory yet"
-        );
-    }
     let deps = Deps::bind(&config).await?;
     let server = app::build(config, deps)?;
     let (grpc, http) = (server.grpc_address(), server.http_address());
     print(&format!("grpc={grpc}\nhttp={http}\n"));
     server.run(told).await?;
     Ok(())
+}
+
+/// Where data goes unless told otherwise: where systemd says, else the user's place for state.
+fn usual_data_dir() -> Option<PathBuf> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(listed) = given("STATE_DIRECTORY") {
+        // systemd lists several with colons between them; the first is ours.
+        return std::env::split_paths(&listed).next();
+    }
+    let state = given("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| Some(PathBuf::from(given("HOME")?).join(".local/state")))?;
+    Some(state.join("fusion/server"))
 }
 
 /// Standard output may be closed; whoever closed it does not want to know.

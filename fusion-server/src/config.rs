@@ -28,7 +28,7 @@ pub struct Config {
     pub grpc: ListenerConfig,
     /// The listener for `/metrics`, `/livez` and `/readyz`.
     pub http: ListenerConfig,
-    /// Where state will be kept; created and checked, and not used yet.
+    /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
     /// Where the chosen addresses are written.
     pub address_file: Option<PathBuf>,

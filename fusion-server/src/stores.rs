@@ -5,13 +5,16 @@
 mod saver;
 mod view_record;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
+use fusion_store::embedded::{LogSettings, Store, StoreOptions};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError};
+use uuid::Uuid;
 
 use crate::task::view::BeginError;
 
@@ -32,9 +35,32 @@ pub struct Stores {
     pub blocks: Arc<dyn Blocks>,
     /// Sessions and all else.
     pub state: Arc<dyn State>,
+    /// Held as long as anything uses what is in it.
+    _directory: Option<Arc<Store>>,
 }
 
 impl Stores {
+    /// Opens a data directory, which is made if it is not there. `new_server` is the id of the
+    /// server if it is new.
+    ///
+    /// # Errors
+    /// Another server has it, it is none, it cannot be read or written.
+    pub fn open(dir: &Path, new_server: Uuid) -> Result<Self, StoreError> {
+        let options = StoreOptions {
+            new_server,
+            server: None,
+            owner: format!("process {} on host {}", std::process::id(), host()),
+            log: LogSettings::default(),
+        };
+        let store = Store::open(dir, &options)?;
+        Ok(Self {
+            log: Arc::clone(store.log()) as _,
+            blocks: Arc::new(MemoryBlocks::default()),
+            state: Arc::clone(store.state()) as _,
+            _directory: Some(Arc::new(store)),
+        })
+    }
+
     /// Stores that last as long as the process: for tests.
     #[must_use]
     pub fn memory() -> Self {
@@ -42,8 +68,13 @@ impl Stores {
             log: Arc::new(MemoryLog::default()),
             blocks: Arc::new(MemoryBlocks::default()),
             state: Arc::new(MemoryState::default()),
+            _directory: None,
         }
     }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Why a record of the store cannot be taken.

@@ -23,8 +23,10 @@ fn server(args: &[&str]) -> Command {
     command
 }
 
+/// Runs it with a place for data of its own.
 fn run(args: &[&str]) -> Output {
-    server(args).output().unwrap()
+    let state = tempfile::tempdir().unwrap();
+    server(args).env("XDG_STATE_HOME", state.path()).output().unwrap()
 }
 
 fn err(output: &Output) -> String {
@@ -70,6 +72,42 @@ fn a_data_directory_that_cannot_be_made_is_named() {
     let refused = run(&[&ports[..], &["--data-dir", "/dev/null/x"]].concat());
     assert_eq!(refused.status.code(), Some(1));
     assert!(err(&refused).contains("/dev/null/x"), "{}", err(&refused));
+}
+
+#[test]
+fn a_data_directory_that_is_in_use_names_its_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("addresses"), dir.path().join("data"));
+    let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let place = ["--data-dir", data.to_str().unwrap()];
+    let written = ["--address-file", file.to_str().unwrap()];
+    let mut first = server(&[&ports[..], &place, &written].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&file);
+    let refused = run(&[&ports[..], &place].concat());
+    let owner = format!("process {}", first.id());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(err(&refused).contains(&owner), "{}", err(&refused));
+    // The dead server's directory is free.
+    let mut second = server(&[&ports[..], &place, &written].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(
+        &mut std::io::BufReader::new(second.stdout.take().unwrap()),
+        &mut line,
+    )
+    .unwrap();
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(line.starts_with("grpc="), "{line}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The file that tells scripts where a server listens, and the check of its data directory.
+//! The file that tells scripts where a server listens.
 
 use std::fs;
 use std::io::Write as _;
@@ -21,12 +21,4 @@ pub(super) fn write(file: &Path, grpc: SocketAddr, http: SocketAddr) -> Result<(
         let _ = fs::remove_file(temporary);
         unwritten(source)
     })
-}
-
-/// Creates a directory, and makes sure that it can be written to.
-pub(super) fn check_dir(dir: &Path) -> Result<(), ServerError> {
-    let unwritten = |source| ServerError::Write { path: dir.to_owned(), source };
-    fs::create_dir_all(dir).map_err(unwritten)?;
-    let probe = dir.join(format!(".fusion-server-{}.tmp", std::process::id()));
-    fs::File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(unwritten)
 }
