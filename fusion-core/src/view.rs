@@ -135,6 +135,15 @@ impl View {
         }
     }
 
+    /// An empty view in the place of one that was lost: after `last`, the number of the last change
+    /// that anybody can have seen of it. So no number is ever given twice.
+    #[must_use]
+    pub fn begun_anew(settings: ViewSettings, last: Revision) -> Self {
+        let mut view = Self::new(settings);
+        view.state.begin_after(last);
+        view
+    }
+
     /// A handle for readers; cheap to clone, usable beside the writer.
     #[must_use]
     pub fn reader(&self) -> ViewReader {
@@ -164,10 +173,16 @@ impl View {
         self.keep_changes = keep;
     }
 
-    /// Says who leads from now on.
+    /// Says who leads from now on. A new leader is asked at once for all that is wanted, whatever the
+    /// one before was asked for.
     pub fn set_leadership(&mut self, leadership: Option<Leadership>) {
         let session = |leader: Option<Leadership>| leader.map(|leader| leader.session);
         self.leader_changed |= session(self.leadership) != session(leadership);
+        if leadership.is_some() && self.leadership != leadership {
+            self.state.ledger.relists.ask_anew();
+            self.state.ledger.probes.ask_anew();
+            self.audit_ask = AuditAsk::default();
+        }
         self.leadership = leadership;
     }
 

@@ -41,28 +41,18 @@ impl Waiting {
     }
 }
 
-/// That the leader was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Asked {
-    first: ServerTime,
-    times: u32,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Item {
-    pub(super) waiting: Waiting,
-    asked: Option<Asked>,
-}
-
 /// What is to be looked at again, by path.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Agenda {
-    items: Schedule<Item>,
+    /// What waits, by when the leader is asked next.
+    items: Schedule<Waiting>,
+    /// How often it was asked for, by when it was first. Not durable.
+    asked: Schedule<u32>,
 }
 
 impl Agenda {
-    /// All items by path, to be held while they change.
-    pub(super) fn shared(&self) -> &Shared<Waits<Item>> {
+    /// All that waits by path, to be held while it changes.
+    pub(super) fn shared(&self) -> &Shared<Waits<Waiting>> {
         self.items.shared()
     }
 
@@ -71,7 +61,7 @@ impl Agenda {
     }
 
     pub(super) fn get(&self, path: PathRef<'_>) -> Option<Waiting> {
-        self.items.get(path).map(|(_, item)| item.waiting)
+        self.items.get(path).map(|(_, waiting)| *waiting)
     }
 
     /// What waits there once it is also wanted at `due`; `None` if nothing changes.
@@ -99,10 +89,12 @@ impl Agenda {
 
     /// Puts it on, or changes what waits; whoever was asked before is asked anew.
     pub(super) fn set(&mut self, path: PathRef<'_>, waiting: Waiting) {
-        self.items.set(path, waiting.from(), Item { waiting, asked: None });
+        self.items.set(path, waiting.from(), waiting);
+        self.asked.remove(path);
     }
 
     pub(super) fn remove(&mut self, path: PathRef<'_>) -> bool {
+        self.asked.remove(path);
         self.items.remove(path).is_some()
     }
 
@@ -117,38 +109,53 @@ impl Agenda {
             self.items.due(now).take(limit).map(|(_, path)| path.into()).collect();
         for key in &due {
             let Ok(path) = PathRef::new(key) else { continue };
-            let Some((_, item)) = self.items.get(path).copied() else { continue };
-            let times = item.asked.map_or(0, |asked| asked.times);
-            let first = item.asked.map_or(now, |asked| asked.first);
-            let asked = Some(Asked { first, times: times.saturating_add(1) });
+            let Some(waiting) = self.get(path) else { continue };
+            let (first, times) = self.asked.get(path).copied().unwrap_or((now, 0));
             let pause = REPEAT.saturating_mul(1 << times.min(REPEAT_DOUBLINGS));
-            self.items.set(path, now.plus(pause), Item { asked, ..item });
+            self.items.set(path, now.plus(pause), waiting);
+            self.asked.set(path, first, times.saturating_add(1));
         }
         due
     }
 
+    /// Another leader is asked: it knows nothing of what the one before was asked for. That an order
+    /// stands unanswered is not forgotten.
+    pub(super) fn ask_anew(&mut self) {
+        let asked: Vec<(Box<[u8]>, ServerTime)> =
+            self.asked.iter().map(|(path, first, _)| (path.into(), first)).collect();
+        for (key, first) in asked {
+            let Ok(path) = PathRef::new(&key) else { continue };
+            let Some(waiting) = self.get(path) else { continue };
+            self.items.set(path, waiting.from(), waiting);
+            self.asked.set(path, first, 0);
+        }
+    }
+
     /// Whether an order stands unanswered for longer than `overdue`.
     pub(super) fn is_overdue(&self, now: ServerTime, overdue: Duration) -> bool {
-        self.items
-            .iter()
-            .any(|(_, _, item)| item.asked.is_some_and(|asked| now.since(asked.first) > overdue))
+        self.asked.first().is_some_and(|first| now.since(first) > overdue)
     }
 
     /// All, by path bytes.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
-        self.items.iter().map(|(path, _, item)| (path, item.waiting))
+        self.items.iter().map(|(path, _, waiting)| (path, *waiting))
     }
 
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         self.items.drop_within(path);
+        self.asked.drop_within(path);
     }
 
     pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
         self.items.move_within(from, to);
+        self.asked.move_within(from, to);
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.items.is_sound()
+        let known = |(path, _, _): (&[u8], _, _)| {
+            PathRef::new(path).is_ok_and(|path| self.items.get(path).is_some())
+        };
+        self.items.is_sound() && self.asked.is_sound() && self.asked.iter().all(known)
     }
 }
 
@@ -176,6 +183,23 @@ mod tests {
         assert_eq!(agenda.ask(at(145), 9).len(), 1);
         assert!(!agenda.is_overdue(at(700), Duration::from_secs(600)));
         assert!(agenda.is_overdue(at(701), Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn another_leader_is_asked_at_once_and_the_old_order_is_not_forgotten() {
+        let path = PathRef::new(b"/d").unwrap();
+        let mut agenda = Agenda::default();
+        agenda.set(path, agenda.wanted(path, at(100)).unwrap());
+        for time in [100, 115, 145, 205] {
+            assert_eq!(agenda.ask(at(time), 9).len(), 1);
+        }
+        agenda.ask_anew();
+        assert_eq!(agenda.ask(at(206), 9).len(), 1);
+        assert!(agenda.ask(at(220), 9).is_empty());
+        assert_eq!(agenda.ask(at(221), 9).len(), 1);
+        assert!(agenda.is_overdue(at(701), Duration::from_secs(600)));
+        agenda.remove(path);
+        assert!(!agenda.is_overdue(at(701), Duration::from_secs(600)) && agenda.is_sound());
     }
 
     #[test]

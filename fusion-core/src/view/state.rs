@@ -99,6 +99,12 @@ impl State {
         }
     }
 
+    /// The next change gets the number after this one.
+    pub(super) fn begin_after(&mut self, last: Revision) {
+        self.revision = last;
+        self.tree.set_revision(last);
+    }
+
     /// The entry at a path.
     pub(super) fn find(&mut self, path: PathRef<'_>) -> Option<Found> {
         let (dir, name) = self.tree.slot(path)?;

@@ -128,6 +128,8 @@ pub struct VerdictCounts {
     pieces: BTreeMap<(EvidenceKind, Verdict), u64>,
     /// Rows of listings that told of something known to be gone (R5).
     pub ghost_rows: u64,
+    /// Rows of listings that were dropped because their paths would be longer than a path can be.
+    pub too_long_rows: u64,
     /// Evidence that was clamped because it claimed to be from the future.
     pub clamped: u64,
 }

@@ -142,9 +142,11 @@ impl World {
                 self.view.lose(&agent, first == "leave", server(now));
                 self.view.tick(server(now), &mut self.changes);
             }
-            "restart" => {
+            "restart" | "hole" => {
                 let agent = agent(words.plain.first().copied().unwrap_or("a"));
-                self.view.lose_events(&agent, LossCause::NewInstance, server(now));
+                let hole = first == "hole";
+                let cause = if hole { LossCause::SequenceHole } else { LossCause::NewInstance };
+                self.view.lose_events(&agent, cause, server(now));
                 self.view.tick(server(now), &mut self.changes);
             }
             "give" => {
@@ -152,6 +154,15 @@ impl World {
                 self.view.assign_scan(session(words.plain[0]), path);
             }
             "restore" | "purge" => return self.trash(first, &words, now),
+            "join" => {
+                let root = words.root().ok_or("root=?")?;
+                let agrees = self.view.root_agrees(&root);
+                return Ok(if agrees { "ok" } else { "root_mismatch" }.to_owned());
+            }
+            "any-root" => {
+                let settings = self.view.settings().clone();
+                self.view.set_settings(ViewSettings { accept_root: true, ..settings });
+            }
             "accept" => self.view.accept_root(server(now), &mut self.changes),
             "reset" => self.view.reset(server(now), &mut self.changes),
             "orders" => return Ok(self.orders(now)),
@@ -299,6 +310,9 @@ impl World {
                     record.by.as_ref().is_some_and(|witness| witness.agent.as_str() == *by)
                 })
                 && (!words.has("blind") || record.blind)
+                && words.number("i").is_none_or(|inode| record.stat.inode == inode as u64)
+                && words.number("size").is_none_or(|size| record.stat.size == size as u64)
+                && words.number("gone").is_none_or(|at| record.deleted_at == server(at))
         }))
     }
 

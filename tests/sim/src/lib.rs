@@ -10,6 +10,7 @@ mod dice;
 mod faults;
 mod host;
 mod lane;
+pub mod mutants;
 mod name;
 mod operate;
 mod oracle;

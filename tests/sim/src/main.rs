@@ -3,12 +3,13 @@
 
 use std::process::ExitCode;
 
-use fusion_sim::{Report, Settings, replay, run, setting_of, shrink, storm};
+use fusion_sim::{Report, Settings, mutants, replay, run, setting_of, shrink, storm};
 
 const USAGE: &str = "\
 usage: fusion-sim run [--schedules N] [--from SEED] [--setting NAME] [--jobs N]
        fusion-sim run --seed SEED [--setting NAME] [--verbose] [--shrink]
        fusion-sim storm [--directories N] [--others] [--from SEED]
+       fusion-sim mutants [--only RULE] [--schedules N]
        fusion-sim settings";
 
 #[derive(Debug)]
@@ -22,6 +23,7 @@ struct Arguments {
     others: bool,
     verbose: bool,
     shrink: bool,
+    only: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,10 @@ fn main() -> ExitCode {
         },
         Some("storm") => match parse(&arguments[1..]) {
             Ok(arguments) => tell(&storm(arguments.directories, arguments.others, arguments.from)),
+            Err(why) => complain(&why),
+        },
+        Some("mutants") => match parse(&arguments[1..]) {
+            Ok(arguments) => mutate(&arguments),
             Err(why) => complain(&why),
         },
         _ => complain("a command is needed"),
@@ -61,6 +67,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
         others: false,
         verbose: false,
         shrink: false,
+        only: None,
     };
     let mut words = words.iter();
     while let Some(word) = words.next() {
@@ -79,6 +86,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
                 arguments.settings =
                     vec![settings.ok_or_else(|| format!("`{name}` is no setting"))?];
             }
+            "--only" => arguments.only = Some(value()?.clone()),
             "--others" => arguments.others = true,
             "--verbose" => arguments.verbose = true,
             "--shrink" => arguments.shrink = true,
@@ -94,6 +102,19 @@ fn work(arguments: &Arguments) -> ExitCode {
         None => many(arguments),
     };
     tell(&report)
+}
+
+/// Mutants of the rules; fails if one lives.
+fn mutate(arguments: &Arguments) -> ExitCode {
+    let told = |line: &str| println!("{line}");
+    match mutants::run(arguments.only.as_deref(), arguments.schedules, told) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(living) => {
+            println!("{living} live");
+            ExitCode::FAILURE
+        }
+        Err(error) => complain(&format!("{error:#}")),
+    }
 }
 
 fn tell(report: &Report) -> ExitCode {

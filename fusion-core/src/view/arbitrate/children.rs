@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::change::{Listed, ROW_BLIND, ROW_SUSPECT, Tombstone, Version};
+use crate::path::{PATH_MAX, PathRef};
 use crate::stat::{Kind, Stat};
 use crate::time::ServerTime;
 use crate::view::confirm::{Confirmation, Confirmations, EntryKey};
@@ -43,6 +44,8 @@ pub(super) struct Judge<'a> {
     pub(super) complete: bool,
     /// R4.2: nothing is added and nothing removed.
     pub(super) stale: bool,
+    /// The longest name of which the path would still be one.
+    pub(super) room: usize,
     /// Names that are listed as they are known were seen in the listed version.
     pub(super) sees: bool,
     pub(super) listed: Listed,
@@ -56,6 +59,8 @@ pub(super) struct Doubts {
     pub(super) again_at: Option<ServerTime>,
     /// Rows dropped by R5.
     pub(super) ghosts: u64,
+    /// Rows dropped because nothing could be asked of their paths.
+    pub(super) too_long: u64,
     /// Known names that are gone, with their stats.
     pub(super) gone: Vec<(Box<[u8]>, Child)>,
     /// Known names that another kind took: before and after.
@@ -98,6 +103,7 @@ impl<'a> Judge<'a> {
             alone: frame.alone,
             complete: lay.complete,
             stale: lay.stale,
+            room: room_in(frame.dir),
             sees: lay.sees,
             listed: Listed::of(frame.dir, version, at, end, &lay.range, lay.sees),
             doubts: Doubts::default(),
@@ -140,6 +146,10 @@ impl Judge<'_> {
 
     /// R4.3: "unknown: insert (BLIND if tier 3) … Hot (R7): SUSPECT".
     fn unknown(&mut self, name: &[u8], listed: &Stat) -> MergeAction {
+        if name.len() > self.room {
+            self.doubts.too_long += 1;
+            return MergeAction::Skip;
+        }
         if self.stale || self.is_ghost(name) {
             return MergeAction::Skip;
         }
@@ -275,4 +285,10 @@ impl Judge<'_> {
             }
         }
     }
+}
+
+/// How long a name in a directory can be: paths have a greatest length.
+fn room_in(dir: PathRef<'_>) -> usize {
+    let before = if dir.is_root() { 0 } else { dir.as_bytes().len() };
+    PATH_MAX.saturating_sub(before + 1)
 }

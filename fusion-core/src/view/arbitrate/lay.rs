@@ -49,6 +49,7 @@ impl View {
             tree.set_seen(block, name, *seen_in);
         }
         self.counts.ghost_rows += doubts.ghosts;
+        self.counts.too_long_rows += doubts.too_long;
         self.keep_listed_since(frame.started_at, &mut doubts);
         (listed, doubts)
     }

@@ -8,7 +8,7 @@ use std::sync::Weak;
 
 use crate::id::{AgentId, Revision};
 use crate::time::ServerTime;
-use crate::view::agenda::{Item, Waiting};
+use crate::view::agenda::Waiting;
 use crate::view::confirm::Generation;
 use crate::view::held::HeldUpsert;
 use crate::view::losses::Loss;
@@ -146,8 +146,8 @@ pub struct LedgerImage {
     changed: Vec<Table>,
     tombstones: Shared<TombstonesByDir>,
     trash: Shared<TrashRecords>,
-    relists: Shared<Waits<Item>>,
-    probes: Shared<Waits<Item>>,
+    relists: Shared<Waits<Waiting>>,
+    probes: Shared<Waits<Waiting>>,
     suspects: Shared<Waits<()>>,
     unreadable: Shared<BTreeMap<Box<[u8]>, i32>>,
     parts: Shared<BTreeMap<Box<[u8]>, PartsSoFar>>,
@@ -224,12 +224,12 @@ impl LedgerImage {
 
     /// Directories to be listed again, by path.
     pub fn relists(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
-        self.relists.iter().map(|(path, (_, item))| (&**path, item.waiting))
+        self.relists.iter().map(|(path, (_, waiting))| (&**path, *waiting))
     }
 
     /// Names to be looked at, by path.
     pub fn probes(&self) -> impl Iterator<Item = (&[u8], Waiting)> {
-        self.probes.iter().map(|(path, (_, item))| (&**path, item.waiting))
+        self.probes.iter().map(|(path, (_, waiting))| (&**path, *waiting))
     }
 
     /// Suspects and the ends of their quiet periods, by path.
