@@ -13,6 +13,8 @@ use fusion_core::time::{ServerTime, StorageTime};
 use fusion_core::view::{Leadership, View, ViewSettings};
 
 const ROWS: u64 = 250;
+/// Realtime rows that are brought near together, as the server does.
+const AT_ONCE: usize = 128;
 const SECOND: i64 = 1_000_000_000;
 
 fn stat(kind: Kind, inode: u64, ctime: i64) -> Stat {
@@ -41,7 +43,11 @@ fn main() {
         top(&mut view, &by, directories, now);
         list(&mut view, &by, directories, now, "listed rows, new");
         list(&mut view, &by, directories, now + SECOND, "listed rows, known");
-        upsert(&mut view, &by, directories, now + 2 * SECOND, "upserts at random paths");
+        let later = |seconds| now + seconds * SECOND;
+        upsert(&mut view, &by, directories, later(2), false, "upserts, random, one by one");
+        upsert(&mut view, &by, directories, later(3), true, "upserts, random, warmed");
+        upsert(&mut view, &by, directories, later(4), false, "again, one by one");
+        upsert(&mut view, &by, directories, later(5), true, "again, warmed");
         view.check_invariants().unwrap();
     }
 }
@@ -97,7 +103,7 @@ fn list(view: &mut View, by: &Witness, directories: u64, now: i64, what: &str) {
     tell(what, directories * ROWS, start);
 }
 
-fn upsert(view: &mut View, by: &Witness, directories: u64, now: i64, what: &str) {
+fn upsert(view: &mut View, by: &Witness, directories: u64, now: i64, warm: bool, what: &str) {
     let count = (directories * ROWS).min(1_000_000);
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut rows = Vec::new();
@@ -110,16 +116,27 @@ fn upsert(view: &mut View, by: &Witness, directories: u64, now: i64, what: &str)
     }
     let mut changes = Vec::new();
     let start = processor_time();
-    for (path, dir, file, number) in &rows {
-        let at = ServerTime::from_nanos(now + *number as i64);
-        let evidence = Evidence::Upsert {
-            path: path.as_ref(),
-            stat: stat(Kind::File, 1_000 + file, 8 + *number as i64),
-            parent: Some(stat(Kind::Directory, 10 + dir, 5)),
-            atomic: true,
-            observed_at: at,
-        };
-        let _ = view.apply(by, &evidence, at, &mut changes);
+    for rows in rows.chunks(AT_ONCE) {
+        let batch: Vec<(Evidence<'_>, ServerTime)> = rows
+            .iter()
+            .map(|(path, dir, file, number)| {
+                let at = ServerTime::from_nanos(now + *number as i64);
+                let evidence = Evidence::Upsert {
+                    path: path.as_ref(),
+                    stat: stat(Kind::File, 1_000 + file, 8 + *number as i64),
+                    parent: Some(stat(Kind::Directory, 10 + dir, 5)),
+                    atomic: true,
+                    observed_at: at,
+                };
+                (evidence, at)
+            })
+            .collect();
+        if warm {
+            view.warm(batch.iter().map(|(evidence, _)| evidence));
+        }
+        for (evidence, at) in &batch {
+            let _ = view.apply(by, evidence, *at, &mut changes);
+        }
         if changes.len() > 1000 {
             changes.clear();
         }

@@ -230,6 +230,19 @@ impl View {
         verdict
     }
 
+    /// Brings near what these pieces of evidence will need, so that waits for memory overlap: call
+    /// it with the next 64 to 256 of a batch, then [`View::apply`] each. Changes nothing; realtime
+    /// evidence at random paths of a large view is applied about twice as fast.
+    pub fn warm<'e, 'a: 'e>(&self, evidence: impl Iterator<Item = &'e Evidence<'a>>) {
+        self.state.warm(evidence.filter_map(|evidence| match *evidence {
+            Evidence::Upsert { path, .. }
+            | Evidence::Remove { path, .. }
+            | Evidence::Probe { path, .. }
+            | Evidence::Rename { from: path, .. } => Some(path),
+            _ => None,
+        }));
+    }
+
     /// Takes a change of another's making: of a log, or of the view that owns the log. Replaying all
     /// changes of a view gives the same view.
     pub fn replay(&mut self, change: &Change) {

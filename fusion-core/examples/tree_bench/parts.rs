@@ -166,7 +166,7 @@ pub(crate) fn random(entries: usize) {
 /// What realtime evidence does: find the directory, look, decide, put.
 fn upsert(tree: &mut TreeWriter, batch: &[(TreePath, Entry)], warm: bool, round: usize) {
     if warm {
-        tree.warm(batch.iter().map(|(path, _)| path.as_ref()));
+        tree.warm(batch.iter().map(|(path, _)| path.as_ref()), |_, _| {});
     }
     for (path, entry) in batch {
         let Some((dir, name)) = tree.slot(path.as_ref()) else { continue };

@@ -109,6 +109,11 @@ impl Confirmations {
         self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
+    /// Loads what a look at a key will need; nothing comes of it.
+    pub(super) fn touch(&self, key: EntryKey) {
+        std::hint::black_box(self.young.contains_key(&key));
+    }
+
     /// Remembers; `confirmed_at` never goes back.
     pub(super) fn put(
         &mut self,

@@ -105,6 +105,13 @@ impl State {
         self.tree.set_revision(last);
     }
 
+    /// Brings near what evidence of these paths will need.
+    pub(super) fn warm<'a>(&self, paths: impl Iterator<Item = PathRef<'a>>) {
+        let mut keys = Vec::new();
+        self.tree.warm(paths, |dir, name| keys.push(EntryKey::new(dir.as_u64(), name)));
+        keys.into_iter().for_each(|key| self.ledger.confirmations.touch(key));
+    }
+
     /// The entry at a path.
     pub(super) fn find(&mut self, path: PathRef<'_>) -> Option<Found> {
         let (dir, name) = self.tree.slot(path)?;

@@ -10,7 +10,7 @@ use crate::time::{ServerTime, StorageTime};
 
 use super::body::Body;
 use super::dirt::Marks;
-use super::page::{NEVER, Page};
+use super::page::NEVER;
 use super::row::{Flags, Row};
 use super::small::SmallName;
 use super::{BlockId, DirMeta, Version};
@@ -236,10 +236,10 @@ impl Block {
         self.settled = meta.settled;
     }
 
-    /// Loads a little of everything that a change of an entry needs, at once.
+    /// Loads a little of every cache line of the block itself.
     pub(super) fn touch(&self) -> u64 {
-        let tags = self.body.pages().first().map_or(0, Page::touch);
-        tags ^ self.sums.files ^ self.newest as u64 ^ self.edits as u64
+        let rows = self.body.pages().len() as u64;
+        rows ^ self.sums.files ^ self.newest as u64 ^ u64::from(self.edits)
     }
 
     /// Bytes that the block owns beside itself.

@@ -61,9 +61,15 @@ impl Body {
         Some(At { page, row })
     }
 
-    /// Loads what a look at this name will need; nothing comes of it.
-    pub(super) fn touch(&self, name: &[u8]) -> u64 {
-        self.pages().get(self.page_of(name)).map_or(0, |page| page.touch_entry(name))
+    /// Loads the tags that a look will pass over, of the first page: most directories have but one.
+    pub(super) fn touch_tags(&self) -> u64 {
+        self.pages().first().map_or(0, Page::touch)
+    }
+
+    /// Where a look at this name will look first; it may be another's row.
+    pub(super) fn guess(&self, name: &[u8]) -> Option<(&Page, usize)> {
+        let page = self.pages().get(self.page_of(name))?;
+        Some((page, page.guess(name)?))
     }
 
     /// The first entry after this name; the first of all for `None`.

@@ -9,11 +9,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::path::PathRef;
 
+use super::page::Page;
 use super::{BlockId, Tree, TreeWriter};
 
 const WAYS: usize = 8;
 /// Entries whose waits for memory are made to overlap: what they touch must fit the nearer caches.
-const WARMED: usize = 64;
+const WARMED: usize = 32;
 
 /// One cache line: the upper half of a cell is the hash, the lower the number of a block (0, the
 /// anchor, stands for none).
@@ -26,12 +27,29 @@ pub(super) struct PathIndex {
     buckets: Vec<Bucket>,
     filled: usize,
     seed: u64,
+    /// The directory found last, and its path: rules look it up several times for one entry. True
+    /// until a directory is taken out of its place ([`PathIndex::forget_last`]).
+    last: Vec<u8>,
+    last_dir: BlockId,
 }
 
 impl PathIndex {
     pub(super) fn new() -> Self {
         let seed = RandomState::new().hash_one(0_u64);
-        Self { buckets: vec![Bucket::default(); 16], filled: 0, seed }
+        let buckets = vec![Bucket::default(); 16];
+        Self { buckets, filled: 0, seed, last: Vec::new(), last_dir: BlockId::NONE }
+    }
+
+    /// A directory goes from its place: paths below it are others' from now on.
+    pub(super) fn forget_last(&mut self) {
+        self.last.clear();
+    }
+
+    fn keep_last(&mut self, path: PathRef<'_>, dir: BlockId) -> BlockId {
+        self.last.clear();
+        self.last.extend_from_slice(path.as_bytes());
+        self.last_dir = dir;
+        dir
     }
 
     fn hash(&self, path: &[u8]) -> u32 {
@@ -100,14 +118,20 @@ impl TreeWriter {
     /// The directory at a path, as [`Tree::dir`], by one hash where that is known.
     #[must_use]
     pub fn dir(&mut self, path: PathRef<'_>) -> Option<BlockId> {
+        if self.index.last == path.as_bytes() {
+            return Some(self.index.last_dir);
+        }
         let hash = self.index.hash(path.as_bytes());
         let known = self.index.candidates(hash).find_map(|slot| self.tree.stands_at(slot, path));
-        if known.is_some() {
-            return known;
-        }
-        let found = self.tree.dir(path)?;
-        self.index.fill(hash, found.index);
-        Some(found)
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let found = self.tree.dir(path)?;
+                self.index.fill(hash, found.index);
+                found
+            }
+        };
+        Some(self.index.keep_last(path, found))
     }
 
     /// The directory that an entry at this path is in, and its name; as [`Tree::slot`].
@@ -133,7 +157,14 @@ impl TreeWriter {
     /// Taking a lock is a fence: loads before and after it do not overlap. So a stage takes all its
     /// read locks first, then loads. No block is waited for (one that a reader is just marking is
     /// passed over), and none is changed, so no order of locks is needed.
-    pub fn warm<'a>(&self, paths: impl Iterator<Item = PathRef<'a>>) {
+    ///
+    /// `each` is called with every directory that was found and the name in it, under its lock, so
+    /// that the caller can bring near what it keeps by that key.
+    pub fn warm<'a>(
+        &self,
+        paths: impl Iterator<Item = PathRef<'a>>,
+        mut each: impl FnMut(BlockId, &[u8]),
+    ) {
         let mut slots = paths
             .filter_map(PathRef::split_last)
             .map(|(parent, name)| (self.index.hash(parent.as_bytes()), name));
@@ -150,15 +181,26 @@ impl TreeWriter {
             for &(slot, _) in &batch {
                 self.tree.blocks.touch(slot);
             }
-            let guards: Vec<_> = batch
-                .iter()
-                .filter_map(|&(slot, name)| Some((self.tree.blocks.try_read_slot(slot)?, name)))
-                .collect();
-            for (block, _) in &guards {
+            let blocks = batch.iter().filter_map(|&(slot, name)| {
+                Some((slot, self.tree.blocks.try_read_slot(slot)?, name))
+            });
+            // Stages that search and stages that load are apart: a branch that is guessed wrong ends
+            // the overlap of all loads behind it.
+            let guards: Vec<_> = blocks.collect();
+            for (slot, block, name) in &guards {
                 std::hint::black_box(block.touch());
+                each(BlockId { index: *slot, generation: block.generation }, name);
             }
-            for (block, name) in &guards {
-                std::hint::black_box(block.body.touch(name));
+            for (_, block, _) in &guards {
+                std::hint::black_box(block.body.touch_tags());
+            }
+            let found = guards.iter().filter_map(|(_, block, name)| block.body.guess(name));
+            let found: Vec<(&Page, usize)> = found.collect();
+            for (page, row) in &found {
+                std::hint::black_box(page.touch_row(*row));
+            }
+            for (page, row) in &found {
+                std::hint::black_box(page.touch_name(*row));
             }
         }
     }

@@ -86,7 +86,7 @@ impl TreeWriter {
     }
 
     /// Cuts off the blocks of all directories that go.
-    fn cut_directories(&self, dir: BlockId, plan: &Plan, delta: &mut Delta) {
+    fn cut_directories(&mut self, dir: BlockId, plan: &Plan, delta: &mut Delta) {
         let mut gone = Vec::new();
         if let Some(block) = self.tree.blocks.read(dir) {
             let pages = block.body.pages().iter().skip(plan.first_page);

@@ -150,11 +150,22 @@ impl Page {
         None
     }
 
-    /// Loads name and row of the first entry with the tag of this name.
-    pub(super) fn touch_entry(&self, name: &[u8]) -> u64 {
-        let Some(row) = self.find_tag(tag(name), |_| true) else { return 0 };
-        let byte = self.names.get(self.start(row)).copied().unwrap_or_default();
-        self.rows[row].touch() ^ u64::from(byte)
+    /// The first row with the tag of this name.
+    pub(super) fn guess(&self, name: &[u8]) -> Option<usize> {
+        self.find_tag(tag(name), |_| true)
+    }
+
+    /// Loads a row, and where its name stands.
+    #[inline]
+    pub(super) fn touch_row(&self, row: usize) -> u64 {
+        self.rows[row].touch() ^ self.end(row) as u64
+    }
+
+    /// Loads the name of a row.
+    #[inline]
+    pub(super) fn touch_name(&self, row: usize) -> u8 {
+        let name = self.name(row);
+        name.first().copied().unwrap_or(0) ^ name.last().copied().unwrap_or(0)
     }
 
     /// The first row from `from` on whose name is not less (`true`: not less or equal) than `name`.

@@ -120,7 +120,8 @@ impl TreeWriter {
     }
 
     /// Cuts a block off from its parent, which is about to lose the entry.
-    pub(super) fn cut(&self, id: BlockId, delta: &mut Delta) {
+    pub(super) fn cut(&mut self, id: BlockId, delta: &mut Delta) {
+        self.index.forget_last();
         if let Some(mut block) = self.tree.blocks.write_head(id) {
             block.parent = BlockId::NONE;
             delta.below_went(&block.sums, block.newest());

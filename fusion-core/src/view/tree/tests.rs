@@ -6,6 +6,7 @@ mod model;
 mod random;
 
 use super::*;
+use crate::evidence::ChildColumns;
 use crate::path::TreePath;
 use crate::stat::Kind;
 
@@ -114,6 +115,35 @@ fn the_index_is_checked_after_renames_and_removals() {
     assert!(!tree.is_known(new) && tree.is_known(c));
     put(&mut tree, "/z/y/b/c/d", D, 20);
     assert!(!tree.is_known(new), "the slot is used again, the id is not");
+}
+
+#[test]
+fn the_directory_looked_up_last_is_forgotten_when_one_above_it_goes() {
+    type Go = fn(&mut TreeWriter, BlockId);
+    let ways: [Go; 4] = [
+        |tree, root| drop(tree.detach(root, b"a", at(2)).unwrap().into_purge()),
+        |tree, root| drop(tree.rename((root, b"a"), (root, b"z"), &entry(D, 9), at(2)).unwrap()),
+        |tree, root| {
+            let put = tree.put(root, b"a", &entry(F, 9), at(2)).unwrap();
+            assert!(matches!(put, Put::Replaced(_)));
+        },
+        |tree, root| {
+            let nothing = ChildColumns::default();
+            let remove = |_: MergeCase<'_>| MergeAction::Remove;
+            let rows = nothing.as_children();
+            let merged =
+                tree.merge(root, &rows, NameRange::ALL, version(2), at(2), remove).unwrap();
+            assert_eq!(merged.taken_out.len(), 1);
+        },
+    ];
+    for go in ways {
+        let mut tree = tree_of(&[("/", D), ("/a", D), ("/a/b", D)]);
+        let root = tree.root().unwrap().block.unwrap();
+        let (deep, b) = (path("/a/b"), tree.dir(path("/a/b").as_ref()));
+        assert!(b.is_some() && tree.dir(deep.as_ref()) == b);
+        go(&mut tree, root);
+        assert_eq!(tree.dir(deep.as_ref()), None);
+    }
 }
 
 #[test]
