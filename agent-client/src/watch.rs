@@ -16,10 +16,10 @@
 //!
 //! *What it cannot see*: changes of a file through a hard link that it does not know of, writes
 //! through `mmap`, whatever other hosts do. Audits find these.
-//! *Not done here yet* (the next slice): fanotify, evicting the least recently used watches (a full
-//! table refuses), time limits on calls that hang in the storage.
+//! *Not done here yet* (the next slice): fanotify, time limits on calls that hang in the storage.
 
 mod anew;
+mod budget;
 mod counters;
 mod discover;
 mod gate;
@@ -170,7 +170,8 @@ pub struct WatchCounts {
     pub discovered: u64,
     /// Gauge: directories watched.
     pub watched: u64,
-    /// Gauge: directories that were refused a watch since the last placing walk began.
+    /// Gauge: directories that were refused a watch, or gave theirs to a hotter one, since the last
+    /// placing walk began. Audits see to them.
     pub unwatched: u64,
     /// Gauge: most directories that may be watched, as set or as learned from the kernel.
     pub limit: u64,

@@ -29,7 +29,7 @@ impl Interpreter {
         let mut held = shared.places.lock();
         let Some(node) = held.table.by_watch(event.watch) else { return };
         if event.mask.contains(EventMask::IGNORED) {
-            held.table.forget_watch(event.watch);
+            held.ended(event.watch);
             self.check_root |= node == ROOT;
             return;
         }
