@@ -5,34 +5,20 @@
 //! the storage (the directory is open already), or for two looks where a directory turns up at a
 //! second place. Taken by the workers of a scan, by the interpreter, and for counts.
 //!
-//! A watch is placed through `/proc/self/fd`, on exactly the directory that is open: by its path it
-//! could land on something else, or behind a symbolic link.
+//! A watch is placed on exactly the directory that is open.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
-use inotify::{WatchMask, Watches};
-use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::budget::Budget;
+use super::kernel::Placing;
 use super::table::{Content, NodeId, Table, WatchNumber};
 use crate::scan::{FileId, Root, parent_of};
-
-/// What the kernel is asked for, of each directory.
-const EVENTS: WatchMask = WatchMask::CREATE
-    .union(WatchMask::DELETE)
-    .union(WatchMask::MODIFY)
-    .union(WatchMask::CLOSE_WRITE)
-    .union(WatchMask::ATTRIB)
-    .union(WatchMask::MOVED_FROM)
-    .union(WatchMask::MOVED_TO)
-    .union(WatchMask::DELETE_SELF)
-    .union(WatchMask::MOVE_SELF)
-    .union(WatchMask::ONLYDIR)
-    .union(WatchMask::EXCL_UNLINK);
 
 /// What became of an attempt to watch a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +44,7 @@ pub(super) struct Places(Mutex<Held>);
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) table: Table,
-    watches: Watches,
-    /// A second descriptor of the instance, to remove watches by their numbers.
-    kernel: OwnedFd,
+    pub(super) kernel: Placing,
     budget: Budget,
     /// Watches that made room for others: their events that wait to be read still count. The kernel
     /// says when there are no more.
@@ -69,9 +53,9 @@ pub(super) struct Held {
 }
 
 impl Places {
-    pub(super) fn new(watches: Watches, kernel: OwnedFd, limit: usize) -> Self {
+    pub(super) fn new(kernel: Placing, limit: usize) -> Self {
         let (table, budget, leaving) = (Table::new(), Budget::new(limit), HashSet::new());
-        let held = Held { table, watches, kernel, budget, leaving, round: 1 };
+        let held = Held { table, kernel, budget, leaving, round: 1 };
         Self(Mutex::new(held))
     }
 
@@ -203,9 +187,8 @@ impl Held {
             if !has_room && !self.make_room(used_at) {
                 return Err(Errno::NOSPC);
             }
-            let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-            match self.watches.add(link, EVENTS) {
-                Ok(watch) => return Ok(watch.get_watch_descriptor_id()),
+            match self.kernel.add(directory) {
+                Ok(watch) => return Ok(watch),
                 Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
                     // It counts all processes of the user: what we have is what we get.
                     Errno::NOSPC | Errno::NOMEM => self.budget.learn(self.watched()),
@@ -233,8 +216,7 @@ impl Held {
 
     fn end(&mut self, watch: WatchNumber) {
         if !self.leaving.remove(&watch) {
-            // It may be gone already, with the directory.
-            let _ = rustix::fs::inotify::remove_watch(&self.kernel, watch);
+            self.kernel.end(watch);
         }
     }
 

@@ -15,3 +15,4 @@ mod watch_bursts;
 mod watch_edges;
 mod watch_moves;
 mod watch_random;
+mod watch_whole;
