@@ -1,4 +1,4 @@
-//! How soon and how fast a watcher tells: `watch_rate DIR [SECONDS]`, best on tmpfs.
+//! How soon and how fast a watcher tells: `watch_rate DIR [SECONDS [fanotify]]`, best on tmpfs.
 //!
 //! Latency: a file is closed, and its evidence arrives; 2,000 times, one after the other. Rate: files
 //! are made and closed as fast as one thread can for so many seconds, and counted until all are told.
@@ -15,7 +15,7 @@ use agent_client::clock::{AgentClock as _, HostClock};
 use agent_client::scan::{
     Cancel, Found, Root, RootOptions, Scan, ScanCounters, ScanOptions, Unlimited,
 };
-use agent_client::watch::{WatchEvidence, WatchOptions, Watcher};
+use agent_client::watch::{WatchEvidence, WatchMethod, WatchOptions, Watcher};
 use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
 
@@ -25,11 +25,16 @@ const DIRECTORIES: usize = 100;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some(directory) = arguments.first() else {
-        let _ = writeln!(io::stderr(), "usage: watch_rate DIR [SECONDS]");
+        let _ = writeln!(io::stderr(), "usage: watch_rate DIR [SECONDS [fanotify]]");
         return ExitCode::from(2);
     };
     let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(10);
-    match measure(&Path::new(directory).join("watch-rate"), Duration::from_secs(seconds)) {
+    let method = match arguments.get(2).map(String::as_str) {
+        Some("fanotify") => WatchMethod::Fanotify,
+        _ => WatchMethod::Inotify,
+    };
+    let tree = Path::new(directory).join("watch-rate");
+    match measure(&tree, method, Duration::from_secs(seconds)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error}");
@@ -41,7 +46,11 @@ fn main() -> ExitCode {
 /// Evidence, and when it came out.
 type Told = Receiver<(Monotonic, Vec<WatchEvidence>)>;
 
-fn measure(tree: &Path, span: Duration) -> Result<(), Box<dyn std::error::Error>> {
+fn measure(
+    tree: &Path,
+    method: WatchMethod,
+    span: Duration,
+) -> Result<(), Box<dyn std::error::Error>> {
     for number in 0..DIRECTORIES {
         std::fs::create_dir_all(tree.join(format!("{number}")))?;
     }
@@ -52,8 +61,8 @@ fn measure(tree: &Path, span: Duration) -> Result<(), Box<dyn std::error::Error>
         Err(_) => ControlFlow::Break(()),
     };
     let clock = Arc::new(HostClock);
-    let watcher =
-        Watcher::start(Arc::clone(&root), WatchOptions::default(), clock, Box::new(sink))?;
+    let options = WatchOptions { method: Some(method), ..WatchOptions::default() };
+    let watcher = Watcher::start(Arc::clone(&root), options, clock, Box::new(sink))?;
     let nothing = |_: Found| ControlFlow::Continue(());
     let scan = Scan {
         root: &root,
@@ -66,7 +75,8 @@ fn measure(tree: &Path, span: Duration) -> Result<(), Box<dyn std::error::Error>
     };
     let placed = scan.place_watches(PathRef::ROOT, &nothing);
     let mut out = io::stdout();
-    writeln!(out, "{} watches placed", placed.counts.directories)?;
+    let method = watcher.handle().counts().method;
+    writeln!(out, "{} directories placed, by {method:?}", placed.counts.directories)?;
     latency(tree, &told, &mut out)?;
     rate(tree, &watcher, told, span, &mut out)?;
     writeln!(out, "{:?}", watcher.handle().counts())?;

@@ -1,6 +1,6 @@
 //! Watching: turns what the kernel tells of this host's changes into evidence.
 //!
-//! Owns: the inotify instance, the table of watched directories, two threads (one only reads the
+//! Owns: the kernel's queue of events, the table of watched directories, two threads (one only reads the
 //! kernel's queue, one interprets) and a third while watches are placed anew after lost events.
 //! Called by the agent, which starts a [`Watcher`], lets a scan place the watches through its
 //! [`WatchHandle`] (a [`Placer`](crate::scan::Placer)), and takes the evidence from a [`WatchSink`].
@@ -16,14 +16,15 @@
 //!
 //! *What it cannot see*: changes of a file through a hard link that it does not know of, writes
 //! through `mmap`, whatever other hosts do. Audits find these.
-//! *Not done here yet* (the next slice): fanotify, evicting the least recently used watches (a full
-//! table refuses), time limits on calls that hang in the storage.
+//! *Not done here yet* (the next slice): time limits on calls that hang in the storage.
 
 mod anew;
+mod budget;
 mod counters;
 mod discover;
 mod gate;
 mod interpreter;
+mod kernel;
 mod moves;
 mod outlet;
 mod pending;
@@ -34,6 +35,7 @@ mod table;
 mod take_in;
 mod tell;
 mod watcher;
+mod whole;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
@@ -125,9 +127,23 @@ impl<F: FnMut(Vec<WatchEvidence>) -> ControlFlow<()> + Send> WatchSink for F {
     }
 }
 
+/// By what the kernel tells of changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WatchMethod {
+    /// inotify: a watch for each directory, within a budget. Sees what is done on this host through
+    /// this mount, and needs no right.
+    #[default]
+    Inotify,
+    /// fanotify: one mark for the whole file system. Needs CAP_SYS_ADMIN and a local file system.
+    Fanotify,
+}
+
 /// How to watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchOptions {
+    /// By what; absent: by fanotify where the root is the top of a mount and it is possible, and
+    /// `max_watches` is not set. Where fanotify is asked for and not possible it is inotify.
+    pub method: Option<WatchMethod>,
     /// Most directories to watch; absent: what the kernel allows.
     pub max_watches: Option<u64>,
     /// Most events in the watcher's own queue, about 32 bytes each; more are lost, and that is said.
@@ -147,6 +163,7 @@ pub struct WatchOptions {
 impl Default for WatchOptions {
     fn default() -> Self {
         Self {
+            method: None,
             max_watches: None,
             queue_events: NonZeroUsize::MIN.saturating_add((1 << 20) - 1),
             merge_window: Duration::from_millis(20),
@@ -161,6 +178,8 @@ impl Default for WatchOptions {
 /// What a watcher counts. Gauges say so; all else only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WatchCounts {
+    /// By what it watches.
+    pub method: WatchMethod,
     /// Kernel events read.
     pub events: u64,
     /// Entries whose stat was taken because of an own event, those of directories that appeared
@@ -170,9 +189,11 @@ pub struct WatchCounts {
     pub discovered: u64,
     /// Gauge: directories watched.
     pub watched: u64,
-    /// Gauge: directories that were refused a watch since the last placing walk began.
+    /// Gauge: directories that were refused a watch, or gave theirs to a hotter one, since the last
+    /// placing walk began. Audits see to them.
     pub unwatched: u64,
-    /// Gauge: most directories that may be watched, as set or as learned from the kernel.
+    /// Gauge: most directories that may be watched, as set or as learned from the kernel; `u64::MAX`
+    /// if there is no most.
     pub limit: u64,
     /// Times that events were lost.
     pub overflows: u64,

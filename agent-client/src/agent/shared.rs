@@ -184,7 +184,7 @@ impl Reporter for Shared {
         AgentStatus {
             realtime_ready: self.realtime_ready(),
             watched_directories: watch.watched,
-            watch_limit: self.watch.get().map(|_| watch.limit),
+            watch_limit: self.watch.get().map(|_| watch.limit).filter(|limit| *limit != u64::MAX),
             unwatched_directories: watch.unwatched,
             queue_depth: watch.queued,
             spool_bytes: spool.bytes,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, statx};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatxAttributes, openat, openat2, statx};
 use rustix::io::Errno;
 
 use super::stat;
@@ -120,6 +120,12 @@ impl Root {
     #[must_use]
     pub fn crosses_mounts(&self) -> bool {
         self.options.cross_mounts
+    }
+
+    /// Whether it is the top of a mount, and not a directory within one.
+    pub(crate) fn is_mount(&self) -> Result<bool, Errno> {
+        let looked = statx(&self.fd, "", stat::SELF, stat::MASK)?;
+        Ok(looked.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

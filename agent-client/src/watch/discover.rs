@@ -201,12 +201,20 @@ fn last(path: &TreePath) -> &[u8] {
 }
 
 impl Placer for Shared {
-    fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, _stat: &Stat) {
-        self.places.lock().place(&self.root, path, directory, id);
+    fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, stat: &Stat) {
+        let used_at = self.used_at(stat);
+        self.places.lock().place(&self.root, path, directory, id, used_at);
     }
 }
 
 impl Shared {
+    /// When a directory last changed: its mtime, by its age, on the clock that never goes back.
+    fn used_at(&self, stat: &Stat) -> Monotonic {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let age = wall.as_nanos().saturating_sub(stat.mtime.as_nanos()).max(0);
+        Monotonic::from_nanos(now.as_nanos().saturating_sub(age))
+    }
+
     /// Whether a directory is one of those above a path: only a bind mount makes that so. Asks the
     /// disk and not the table, which may be behind it.
     fn is_above(&self, path: &TreePath, file: FileId) -> bool {

@@ -5,31 +5,20 @@
 //! the storage (the directory is open already), or for two looks where a directory turns up at a
 //! second place. Taken by the workers of a scan, by the interpreter, and for counts.
 //!
-//! A watch is placed through `/proc/self/fd`, on exactly the directory that is open: by its path it
-//! could land on something else, or behind a symbolic link.
+//! A watch is placed on exactly the directory that is open.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fusion_core::path::PathRef;
-use inotify::{WatchMask, Watches};
-use rustix::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use fusion_core::time::Monotonic;
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
+use super::budget::Budget;
+use super::kernel::Placing;
 use super::table::{Content, NodeId, Table, WatchNumber};
 use crate::scan::{FileId, Root, parent_of};
-
-/// What the kernel is asked for, of each directory.
-const EVENTS: WatchMask = WatchMask::CREATE
-    .union(WatchMask::DELETE)
-    .union(WatchMask::MODIFY)
-    .union(WatchMask::CLOSE_WRITE)
-    .union(WatchMask::ATTRIB)
-    .union(WatchMask::MOVED_FROM)
-    .union(WatchMask::MOVED_TO)
-    .union(WatchMask::DELETE_SELF)
-    .union(WatchMask::MOVE_SELF)
-    .union(WatchMask::ONLYDIR)
-    .union(WatchMask::EXCL_UNLINK);
 
 /// What became of an attempt to watch a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +44,18 @@ pub(super) struct Places(Mutex<Held>);
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) table: Table,
-    watches: Watches,
-    /// A second descriptor of the instance, to remove watches by their numbers.
-    kernel: OwnedFd,
-    limit: usize,
-    refused: u64,
+    pub(super) kernel: Placing,
+    budget: Budget,
+    /// Watches that made room for others: their events that wait to be read still count. The kernel
+    /// says when there are no more.
+    leaving: HashSet<WatchNumber>,
     round: u32,
 }
 
 impl Places {
-    pub(super) fn new(watches: Watches, kernel: OwnedFd, limit: usize) -> Self {
-        let held = Held { table: Table::new(), watches, kernel, limit, refused: 0, round: 1 };
+    pub(super) fn new(kernel: Placing, limit: usize) -> Self {
+        let (table, budget, leaving) = (Table::new(), Budget::new(limit), HashSet::new());
+        let held = Held { table, kernel, budget, leaving, round: 1 };
         Self(Mutex::new(held))
     }
 
@@ -75,42 +65,43 @@ impl Places {
 }
 
 impl Held {
-    /// Most directories that may be watched.
-    pub(super) fn limit(&self) -> usize {
-        self.limit
+    /// Directories watched.
+    pub(super) fn watched(&self) -> usize {
+        self.table.watched() - self.leaving.len()
     }
 
-    /// Directories refused since the last placing walk began.
-    pub(super) fn refused(&self) -> u64 {
-        self.refused
+    /// How many may be, and how many are not.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// A walk over all directories begins; gives its number.
     pub(super) fn begin_round(&mut self) -> u32 {
         self.round = self.round.wrapping_add(1);
-        self.refused = 0;
+        self.budget.begin_walk();
         self.round
     }
 
-    /// Watches an open directory that stands at `path`.
+    /// Watches an open directory that stands at `path`, if there is room or a colder one makes some.
+    /// `used_at`: when it last changed, as far as is known.
     pub(super) fn place(
         &mut self,
         root: &Root,
         path: PathRef<'_>,
         directory: BorrowedFd<'_>,
         file: FileId,
+        used_at: Monotonic,
     ) -> Placed {
         let Some(place) = self.place_of(path, directory) else { return Placed::Early };
         let known = place.known(&self.table);
-        let is_watched = known.is_some_and(|node| self.table.watch_of(node).is_some());
-        if !is_watched && self.table.watched() >= self.limit {
-            self.refused += 1;
-            return Placed::Full;
-        }
-        let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let watch = match self.watches.add(link, EVENTS) {
-            Ok(watch) => watch.get_watch_descriptor_id(),
-            Err(error) => return self.refuse(&error),
+        let was_watched = known.filter(|node| self.is_watched(*node));
+        let watch = match self.add(directory, used_at, was_watched.is_some()) {
+            Ok(watch) => watch,
+            Err(errno) => {
+                self.budget.refuse();
+                let is_full = matches!(errno, Errno::NOSPC | Errno::NOMEM);
+                return if is_full { Placed::Full } else { Placed::Failed(errno) };
+            }
         };
         match self.table.by_watch(watch) {
             Some(same) if known == Some(same) => {}
@@ -119,7 +110,7 @@ impl Held {
             // what is below it is to be listed anew.
             Some(other) => {
                 self.table.set_content(other, Content::Due);
-                self.table.forget_watch(watch);
+                self.ended(watch);
             }
             None => {}
         }
@@ -130,6 +121,10 @@ impl Held {
         }
         if let Some(old) = self.table.set_watch(node, watch, file, self.round) {
             self.end(old);
+        }
+        self.table.use_at(node, used_at);
+        if was_watched != Some(node) {
+            self.budget.watched(node, used_at);
         }
         Placed::Here(node)
     }
@@ -164,25 +159,65 @@ impl Held {
     /// Ends the watch of one node and keeps what is below it.
     pub(super) fn drop_watch(&mut self, node: NodeId) {
         if let Some(watch) = self.table.watch_of(node) {
-            self.table.forget_watch(watch);
             self.end(watch);
+            self.table.forget_watch(watch);
         }
     }
 
-    fn end(&self, watch: WatchNumber) {
-        // It may be gone already, with the directory.
-        let _ = rustix::fs::inotify::remove_watch(&self.kernel, watch);
+    /// The kernel has ended a watch, and all its events were taken in.
+    pub(super) fn ended(&mut self, watch: WatchNumber) {
+        self.leaving.remove(&watch);
+        self.table.forget_watch(watch);
     }
 
-    fn refuse(&mut self, error: &std::io::Error) -> Placed {
-        self.refused += 1;
-        let errno = Errno::from_io_error(error).unwrap_or(Errno::IO);
-        if matches!(errno, Errno::NOSPC | Errno::NOMEM) {
-            // The kernel's limit is for all processes of the user: what we have is what we get.
-            self.limit = self.limit.min(self.table.watched());
-            return Placed::Full;
+    fn is_watched(&self, node: NodeId) -> bool {
+        self.table.watch_of(node).is_some_and(|watch| !self.leaving.contains(&watch))
+    }
+
+    /// A watch on a directory: its own, or a new one.
+    fn add(
+        &mut self,
+        directory: BorrowedFd<'_>,
+        used_at: Monotonic,
+        is_watched: bool,
+    ) -> Result<WatchNumber, Errno> {
+        let mut has_room = is_watched || self.watched() < self.budget.limit();
+        // Twice, because the kernel's limit is known only when it refuses.
+        for _ in 0..2 {
+            if !has_room && !self.make_room(used_at) {
+                return Err(Errno::NOSPC);
+            }
+            match self.kernel.add(directory) {
+                Ok(watch) => return Ok(watch),
+                Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                    // It counts all processes of the user: what we have is what we get.
+                    Errno::NOSPC | Errno::NOMEM => self.budget.learn(self.watched()),
+                    errno => return Err(errno),
+                },
+            }
+            has_room = false;
         }
-        Placed::Failed(errno)
+        Err(Errno::NOSPC)
+    }
+
+    /// Ends the watch of the coldest directory, if it is colder than this.
+    fn make_room(&mut self, used_at: Monotonic) -> bool {
+        while let Some(node) = self.budget.coldest(&self.table, used_at) {
+            let watch = self.table.watch_of(node).filter(|watch| !self.leaving.contains(watch));
+            if let Some(watch) = watch {
+                self.end(watch);
+                self.leaving.insert(watch);
+                self.budget.refuse();
+                return true;
+            }
+        }
+        false
+    }
+
+    fn end(&mut self, watch: WatchNumber) {
+        if !self.leaving.remove(&watch) {
+            self.kernel.end(watch);
+        }
     }
 
     fn leads_to(&self, root: &Root, node: NodeId, file: FileId) -> bool {

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use fusion_core::time::Monotonic;
-use inotify::{EventMask, Inotify};
+use inotify::EventMask;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::Shared;
 use super::gate::Gate;
+use super::kernel::Queue;
 use super::table::WatchNumber;
 
 /// Events of one reading, packed.
@@ -55,13 +56,16 @@ pub(super) enum Message {
 const BUFFER_BYTES: usize = 128 * 1024;
 /// While the interpreter is behind, events gather for this long: fewer, larger readings.
 const GATHER: Duration = Duration::from_micros(200);
+/// From so many events in the queue on it is behind; fewer are those of one file, whose close is not
+/// to wait for them.
+const BEHIND: usize = 64;
 /// How often it is asked whether there is room again after events were dropped.
 const ROOM_CHECK: Duration = Duration::from_millis(5);
 /// Most events in one batch, so that the interpreter begins while we read on.
 const BATCH_EVENTS: usize = 8_192;
 
 struct Reader {
-    inotify: AsyncFd<Inotify>,
+    kernel: AsyncFd<Queue>,
     shared: Arc<Shared>,
     out: Sender<Message>,
     buffer: Vec<u8>,
@@ -73,7 +77,7 @@ struct Reader {
 
 /// Runs until it is told to stop or nobody takes its events. Gives why it broke off, if it did.
 pub(super) fn run(
-    inotify: Inotify,
+    queue: Queue,
     shared: Arc<Shared>,
     out: Sender<Message>,
     runtime: &tokio::runtime::Runtime,
@@ -82,13 +86,13 @@ pub(super) fn run(
         #[expect(
             deprecated,
             reason = "its successor is `unsafe`, which this workspace forbids; what \
-            it asks for holds: the `Inotify` owns its descriptor and is owned by the `AsyncFd`"
+            it asks for holds: the `Queue` owns its descriptor and is owned by the `AsyncFd`"
         )]
-        let inotify = AsyncFd::with_interest(inotify, Interest::READABLE)?;
+        let kernel = AsyncFd::with_interest(queue, Interest::READABLE)?;
         let through = shared.clock.monotonic();
         let buffer = vec![0; BUFFER_BYTES];
         let lost_since = None;
-        Reader { inotify, shared, out, buffer, through, lost_since }.run().await
+        Reader { kernel, shared, out, buffer, through, lost_since }.run().await
     })
 }
 
@@ -100,9 +104,9 @@ impl Reader {
             tokio::select! {
                 () = stop.notified() => return Ok(()),
                 () = tokio::time::sleep(ROOM_CHECK), if wait_for_room => {}
-                ready = self.inotify.readable_mut() => ready?.clear_ready(),
+                ready = self.kernel.readable_mut() => ready?.clear_ready(),
             }
-            if self.shared.gate.queued() > 0 {
+            if self.shared.gate.queued() > BEHIND {
                 // This thread has nothing else to do, and the runtime's own timer counts in ms.
                 std::thread::sleep(GATHER);
             }
@@ -127,8 +131,8 @@ impl Reader {
                 lost_since: None,
             };
             let drained = loop {
-                match self.inotify.get_mut().read_events(&mut self.buffer) {
-                    Ok(events) => events.for_each(|event| batch.push(&event)),
+                match self.kernel.get_mut().read(&mut self.buffer, &mut batch) {
+                    Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break true,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(error) => return Err(error),
@@ -174,17 +178,17 @@ impl Reader {
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, event: &inotify::Event<&std::ffi::OsStr>) {
-        use std::os::unix::ffi::OsStrExt as _;
-        if let Some(name) = event.name {
-            self.names.extend_from_slice(name.as_bytes());
-        }
-        self.events.push(RawEvent {
-            watch: event.wd.get_watch_descriptor_id(),
-            mask: event.mask,
-            cookie: event.cookie,
-            name_end: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
-        });
+    /// An event of inotify.
+    pub(super) fn push_inotify(&mut self, event: &inotify::Event<&std::ffi::OsStr>) {
+        let name = event.name.map_or(&b""[..], std::ffi::OsStr::as_encoded_bytes);
+        self.push(event.wd.get_watch_descriptor_id(), event.mask, event.cookie, name);
+    }
+
+    /// An event; `name` is empty if it is of the directory itself.
+    pub(super) fn push(&mut self, watch: WatchNumber, mask: EventMask, cookie: u32, name: &[u8]) {
+        self.names.extend_from_slice(name);
+        let name_end = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        self.events.push(RawEvent { watch, mask, cookie, name_end });
     }
 
     /// The events with their names.

@@ -6,8 +6,7 @@
 //! not arrived yet is *detached*: it has no path. Invariants: the watch numbers in `by_watch` are
 //! those of the nodes, and no node lies within itself.
 //!
-//! Per watch about 170 bytes here, beside about 1 KiB in the kernel. A full table refuses;
-//! `used_at` is what a later choice of whom to evict will go by. Tested below.
+//! Per watch about 170 bytes here, beside about 1 KiB in the kernel. Tested below.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -229,11 +228,21 @@ impl Table {
         }
     }
 
-    /// Notes an event of a node.
+    /// Notes an event of a node, or a change of what it watches.
     pub(super) fn use_at(&mut self, id: NodeId, now: Monotonic) {
         if let Some(node) = self.node_mut(id) {
-            node.used_at = now;
+            node.used_at = node.used_at.max(now);
         }
+    }
+
+    /// When a directory was last used; `None` if it is not watched.
+    pub(super) fn used_at(&self, id: NodeId) -> Option<Monotonic> {
+        self.node(id).filter(|node| node.watch.is_some()).map(|node| node.used_at)
+    }
+
+    /// All that is watched, and when it was last used.
+    pub(super) fn used(&self) -> impl Iterator<Item = (NodeId, Monotonic)> {
+        self.by_watch.values().map(|&index| (self.id_of(index), self.nodes[index as usize].used_at))
     }
 
     /// The kernel has ended this watch.
@@ -407,7 +416,7 @@ impl Node {
             round: 0,
             name,
             id: None,
-            used_at: Monotonic::from_nanos(0),
+            used_at: Monotonic::from_nanos(i64::MIN),
             children: None,
         }
     }

@@ -29,7 +29,7 @@ impl Interpreter {
         let mut held = shared.places.lock();
         let Some(node) = held.table.by_watch(event.watch) else { return };
         if event.mask.contains(EventMask::IGNORED) {
-            held.table.forget_watch(event.watch);
+            held.ended(event.watch);
             self.check_root |= node == ROOT;
             return;
         }
@@ -57,7 +57,7 @@ impl Interpreter {
         if event.mask.contains(EventMask::DELETE_SELF) {
             let marks = Marks { is_removed: true, is_own: true, ..Marks::default() };
             self.pending.mark(parent, &name, marks, event.now, event.since);
-        } else if held.table.watch_of(parent).is_none() {
+        } else if !held.kernel.tells_by_parent() || held.table.watch_of(parent).is_none() {
             let is_removed = event.mask.contains(EventMask::MOVE_SELF);
             let marks = Marks { is_removed, is_own: true, ..Marks::default() };
             let due = if is_removed { event.now } else { self.later(event) };

@@ -1,6 +1,5 @@
 //! Starting and ending a watcher, and what others may ask of it.
 
-use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -8,12 +7,12 @@ use crossbeam_channel::Sender;
 use fusion_core::path::PathRef;
 use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
-use inotify::Inotify;
-use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 
 use super::counters::{Counters, read};
 use super::gate::Gate;
 use super::interpreter::Interpreter;
+use super::kernel;
 use super::places::Places;
 use super::reader::{self, Message};
 use super::{Shared, WatchCounts, WatchError, WatchOptions, WatchSink};
@@ -37,20 +36,23 @@ impl Watcher {
     /// [`Watcher::handle`] as its placer.
     ///
     /// # Errors
-    /// The kernel gives no inotify instance, or no thread.
+    /// The kernel gives no way to hear of changes, or no thread.
     pub fn start(
         root: Arc<Root>,
         options: WatchOptions,
         clock: SharedClock,
         sink: Box<dyn WatchSink>,
     ) -> Result<Self, WatchError> {
-        let inotify = Inotify::init().map_err(WatchError::Instance)?;
-        let kernel = || duplicate(&inotify).map_err(WatchError::Instance);
-        let limit = options.max_watches.unwrap_or(u64::MAX).min(kernel_limit());
+        let (queue, placing) = kernel::open(&root, &options)?;
+        let to_ask = queue.duplicate().map_err(WatchError::Instance)?;
+        let limit = match placing.has_limit() {
+            true => options.max_watches.unwrap_or(u64::MAX).min(kernel_limit()),
+            false => u64::MAX,
+        };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
-            places: Places::new(inotify.watches(), kernel()?, limit),
-            gate: Gate::new(kernel()?, clock.monotonic()),
+            places: Places::new(placing, limit),
+            gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
             cancel: Cancel::new(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
@@ -65,7 +67,7 @@ impl Watcher {
         let mut watcher = Self { handle, threads: Vec::new(), messages: messages.clone() };
         let interpreter = Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
         let read = move || {
-            if let Err(error) = reader::run(inotify, shared, messages.clone(), &runtime) {
+            if let Err(error) = reader::run(queue, shared, messages.clone(), &runtime) {
                 tracing::error!(%error, "the watcher cannot read events any more");
             }
             let _ = messages.send(Message::End);
@@ -121,9 +123,10 @@ impl WatchHandle {
             events: read(&counters.events),
             file_stats: read(&counters.file_stats) + counters.discovery.read().file_stats,
             discovered: read(&counters.discovered),
-            watched: held.table.watched() as u64,
-            unwatched: held.refused(),
-            limit: held.limit() as u64,
+            watched: held.watched() as u64,
+            unwatched: held.budget().refused(),
+            limit: held.budget().limit() as u64,
+            method: held.kernel.method(),
             overflows: read(&counters.overflows),
             queued: gate.queued() as u64,
             dropped_watches: read(&counters.dropped_watches),
@@ -154,10 +157,6 @@ impl Placer for WatchHandle {
     fn place(&self, path: PathRef<'_>, directory: BorrowedFd<'_>, id: FileId, stat: &Stat) {
         self.0.place(path, directory, id, stat);
     }
-}
-
-fn duplicate(inotify: &Inotify) -> io::Result<OwnedFd> {
-    Ok(rustix::io::fcntl_dupfd_cloexec(inotify.as_fd(), 0)?)
 }
 
 /// Most watches of one user, as the kernel is set up; no limit if it does not say.

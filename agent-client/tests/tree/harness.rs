@@ -11,7 +11,7 @@ use agent_client::scan::{
     Cancel, Found, Placer, Root, RootOptions, Scan, ScanCounters, ScanOptions, ScanReport,
     Unlimited,
 };
-use agent_client::watch::{WatchEvidence, WatchOptions, Watcher};
+use agent_client::watch::{WatchEvidence, WatchMethod, WatchOptions, Watcher};
 use fusion_core::path::PathRef;
 use tempfile::TempDir;
 
@@ -20,6 +20,11 @@ use crate::disk::{Tree, walk};
 /// How long a watcher may take to be level with the disk, after a burst and on a busy machine. It is
 /// milliseconds otherwise; `examples/watch_latency.rs` measures.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Set where all is watched by fanotify.
+pub(crate) const METHOD: &str = "FUSION_TEST_FANOTIFY";
+/// Where the folders are made.
+pub(crate) const FOLDER: &str = "FUSION_TEST_FOLDER";
 
 /// Scans with these options; gives what was found.
 pub(crate) fn scan_with(
@@ -81,7 +86,9 @@ impl Watched {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         };
-        let options = WatchOptions { max_rows: 1_000_000.try_into().unwrap(), ..options };
+        let asked = std::env::var_os(METHOD).map(|_| WatchMethod::Fanotify);
+        let method = options.method.or(asked);
+        let options = WatchOptions { max_rows: 1_000_000.try_into().unwrap(), method, ..options };
         let clock = Arc::new(HostClock);
         let watcher = Watcher::start(Arc::clone(&root), options, clock, Box::new(sink)).unwrap();
         let (found, report) = scan_with(&root, &in_one_part(), Some(watcher.handle()));
@@ -200,6 +207,6 @@ pub(crate) fn say(evidence: &WatchEvidence) -> String {
 /// A folder in `FUSION_TEST_FOLDER`, else in memory where that can be had: repeated creating and
 /// deleting wears some disks down.
 pub(crate) fn folder() -> TempDir {
-    let parent = std::env::var("FUSION_TEST_FOLDER").unwrap_or_else(|_| "/dev/shm".into());
+    let parent = std::env::var(FOLDER).unwrap_or_else(|_| "/dev/shm".into());
     tempfile::tempdir_in(parent).or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -11,6 +11,8 @@ mod harness;
 mod scan;
 mod scan_edges;
 mod watch;
+mod watch_bursts;
 mod watch_edges;
 mod watch_moves;
 mod watch_random;
+mod watch_whole;

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use agent_client::clock::{AgentClock as _, HostClock};
 use agent_client::scan::{FileId, Root, RootOptions, ScanOptions};
@@ -24,12 +27,85 @@ fn a_budget_is_kept_and_what_is_not_watched_is_counted() {
     assert_eq!((counts.watched, counts.unwatched, counts.limit), (10, 21, 10));
     fs::write(tree.at("in-the-root"), "x").unwrap();
     assert!(tree.eventually(|tree| tree.said().contains(&"upsert /in-the-root".to_owned())));
-    // It comes whole: what happens in it once it is listed, nobody watches.
+    // It comes whole.
     let whole = tree.outside().join("new");
     fs::create_dir_all(whole.join("deep")).unwrap();
     fs::rename(whole, tree.at("new")).unwrap();
-    tree.level("a directory that appears is listed even if it cannot be watched");
+    tree.level("a directory that appears is listed, and watched instead of a colder one");
+    fs::write(tree.at("new/deep/later"), "x").unwrap();
+    tree.level("and watched");
     assert_eq!(tree.watcher().handle().counts().watched, 10);
+}
+
+/// Directories `00` to `29`, each an hour hotter than the one before, but made in another order.
+fn fill_by_heat(root: &Path) {
+    for number in 0..30_u64 {
+        let number = number * 7 % 30;
+        let path = root.join(format!("{number:02}"));
+        fs::create_dir(&path).unwrap();
+        let made_at = fs::metadata(&path).unwrap().modified().unwrap();
+        let changed_at = made_at - Duration::from_secs(3_600 * (30 - number));
+        fs::File::open(&path).unwrap().set_modified(changed_at).unwrap();
+    }
+}
+
+/// The directories in which a new file is told of.
+fn seen(tree: &mut Watched, name: &str) -> Vec<u64> {
+    tree.settle();
+    tree.told.clear();
+    for number in 0..30 {
+        fs::write(tree.at(&format!("{number:02}/{name}")), "x").unwrap();
+    }
+    tree.settle();
+    let told = tree.said();
+    let is_told = |number: &u64| told.contains(&format!("upsert /{number:02}/{name}"));
+    (0..30).filter(is_told).collect()
+}
+
+#[test]
+fn the_hottest_directories_are_watched_and_the_least_recently_used_make_room() {
+    let options = WatchOptions { max_watches: Some(10), ..WatchOptions::default() };
+    let mut tree = Watched::with(options, fill_by_heat);
+    let counts = tree.watcher().handle().counts();
+    assert_eq!((counts.watched, counts.unwatched), (10, 21));
+    // Nine, and the root.
+    assert_eq!(seen(&mut tree, "one"), (21..30).collect::<Vec<_>>());
+    fs::write(tree.at("21/used"), "x").unwrap();
+    tree.settle();
+    fs::create_dir(tree.at("new")).unwrap();
+    assert!(tree.eventually(|tree| tree.said().contains(&"list /new".to_owned())));
+    let others: Vec<u64> = [21].into_iter().chain(23..30).collect();
+    assert_eq!(seen(&mut tree, "two"), others, "22 was the least recently used");
+    assert_eq!(tree.watcher().handle().counts().watched, 10);
+    fs::rename(tree.at("22"), tree.at("23/22")).unwrap();
+    assert!(tree.eventually(|tree| tree.said().contains(&"list /23/22".to_owned())));
+    assert_eq!(tree.watcher().handle().counts().dropped_watches, 0);
+}
+
+/// In a user namespace of its own, because the kernel's limit is one for all that a user runs.
+#[test]
+fn a_limit_of_the_kernel_is_learned() {
+    const INSIDE: &str = "FUSION_TEST_FEW_WATCHES";
+    if std::env::var_os(INSIDE).is_none() {
+        let few = "echo 11 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+        let mut again = Command::new("unshare");
+        again.args(["--user", "--map-root-user", "sh", "-c", few, "sh"]);
+        again.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+        again.args(["--exact", "watch_edges::a_limit_of_the_kernel_is_learned"]);
+        let output = again.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("unshare failed") {
+            eprintln!("NOT RUN: no user namespace is to be had here: {said}");
+            return;
+        }
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && shown.contains("1 passed"), "{shown}{said}");
+        return;
+    }
+    let mut tree = Watched::new(fill_by_heat);
+    let counts = tree.watcher().handle().counts();
+    assert_eq!((counts.watched, counts.unwatched, counts.limit), (11, 20, 11));
+    assert_eq!(seen(&mut tree, "one"), (20..30).collect::<Vec<_>>());
 }
 
 #[test]

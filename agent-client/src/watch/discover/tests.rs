@@ -15,6 +15,7 @@ use crate::clock::HostClock;
 use crate::scan::{Cancel, Root, RootOptions, Scan, ScanCounters, ScanOptions};
 use crate::watch::WatchOptions;
 use crate::watch::gate::Gate;
+use crate::watch::kernel::Placing;
 use crate::watch::places::Places;
 use crate::watch::reader::{Batch, Message};
 
@@ -38,7 +39,10 @@ impl Stepped {
         let kernel = || rustix::io::dup(&inotify).unwrap();
         let clock = Arc::new(HostClock);
         let shared = Arc::new(Shared {
-            places: Places::new(inotify.watches(), kernel(), usize::MAX),
+            places: Places::new(
+                Placing::Inotify { watches: inotify.watches(), instance: kernel() },
+                usize::MAX,
+            ),
             gate: Gate::new(kernel(), crate::clock::AgentClock::monotonic(&*clock)),
             counters: super::super::counters::Counters::default(),
             cancel: Cancel::new(),
@@ -118,7 +122,7 @@ impl Stepped {
         let mut batch = Batch { events, names, since: now, through: now, lost_since: None };
         let mut buffer = [0; 4096];
         while let Ok(events) = self.inotify.read_events(&mut buffer) {
-            events.for_each(|event| batch.push(&event));
+            events.for_each(|event| batch.push_inotify(&event));
         }
         shared.gate.add_queued(batch.events.len());
         self.messages.send(Message::Batch(batch)).unwrap();
