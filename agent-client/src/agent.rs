@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::{AgentId, InstanceId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{HostClock, SharedClock};
 use crate::config::AgentConfig;
@@ -35,13 +35,16 @@ use crate::scan::Placer;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
 use crate::watch::{WatchOptions, Watcher};
-use commands::CommandsTask;
+use commands::{CommandsTask, ReportDesk};
 use duties::DutiesTask;
 use shared::{Shared, State};
 use spooler::SharedSpool;
 
 /// How long the last evidence may take on its way out.
 const DRAIN_LIMIT: Duration = Duration::from_millis(300);
+
+/// Audits that the server asked for and nobody has taken in yet; it gives one at a time.
+const AUDITS_WAITING: usize = 16;
 
 /// What an agent is given from outside, beside its configuration.
 pub struct Deps {
@@ -272,13 +275,16 @@ fn start_parts(
         placer
     });
     let (own, other) = (Arc::clone(&exchange), exchange);
-    let duties = DutiesTask::new(Arc::clone(shared), own, view.clone(), placer.clone());
+    let desk = ReportDesk { shared: Arc::clone(shared), reports };
+    let (audits, ordered) = mpsc::channel(AUDITS_WAITING);
+    let duties = DutiesTask::new(desk.clone(), own, view.clone(), placer.clone(), ordered);
     let commands = CommandsTask {
         shared: Arc::clone(shared),
         exchange: other,
         view: view.clone(),
         arriving: commands,
-        reports,
+        audits,
+        desk,
         placer,
         waiting: VecDeque::new(),
     };

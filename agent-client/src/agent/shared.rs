@@ -44,8 +44,6 @@ pub(crate) struct State {
     pub(crate) placed: AtomicBool,
     /// Events were lost, and the watcher places its watches anew.
     pub(crate) healing: AtomicBool,
-    /// Counts the times that this was done.
-    pub(crate) heals: watch::Sender<u64>,
     /// Rung when the server is to know something before the next heartbeat is due.
     pub(crate) news: Arc<Notify>,
     /// Files looked at by scans that ended.
@@ -72,7 +70,6 @@ impl State {
         Self {
             placed: AtomicBool::new(false),
             healing: AtomicBool::new(false),
-            heals: watch::Sender::new(0),
             news: Arc::new(Notify::new()),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),

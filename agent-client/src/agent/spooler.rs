@@ -306,7 +306,6 @@ impl Inner {
             self.appended(spool, frame.stamp);
         }
         self.state.broken("spool", None);
-        self.state.heals.send_modify(|heals| *heals += 1);
         tracing::warn!("the spool takes events again");
     }
 
@@ -386,7 +385,6 @@ impl SpoolSink {
             self.lost_since = None;
             state.healing.store(false, Ordering::Relaxed);
             state.news.notify_one();
-            state.heals.send_modify(|heals| *heals += 1);
             tracing::info!("all is watched again");
         } else {
             self.lost_since = Some(since);

@@ -20,7 +20,7 @@ use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
 use super::trace::with_trace;
-use super::{LinkDeps, TimeExchange};
+use super::{LinkDeps, NextAudit, TimeExchange};
 
 /// Shortest time between two tries after one failed.
 const RETRY: Duration = Duration::from_millis(500);
@@ -104,6 +104,7 @@ impl HeartbeatTask {
 
     fn hear(&self, heard: HeartbeatHeard, sent: Monotonic) {
         self.exchange.add(sent, self.deps.clock.monotonic(), heard.server_time);
+        self.board.next_audit(NextAudit { number: heard.audit_number, asked_at: sent });
         self.board.hear(self.session, heard.role, heard.leader_epoch);
         for refused in &heard.reports_refused {
             tracing::warn!(command = %refused, "the lease of a command lapsed before its report");

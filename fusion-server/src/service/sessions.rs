@@ -175,6 +175,7 @@ impl Sessions {
         let id = request.session;
         let beaten = table.beat(id, &Self::principal(), now.monotonic, now.server, effects);
         let (mut commands, mut reports_refused) = (Vec::new(), Vec::new());
+        let mut audit_number = 0;
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
@@ -182,6 +183,7 @@ impl Sessions {
                     self.command(&view, session, &request.reports, now.monotonic);
                 let report = report(live.status.as_ref(), request.delivered_through);
                 view.tell(Note::Heard(session.agent.clone(), report));
+                audit_number = view.audit_number();
             }
         }
         self.carry_out(&mut state);
@@ -192,6 +194,7 @@ impl Sessions {
             leader_epoch: current_epoch(&state, &session),
             commands,
             reports_refused,
+            audit_number,
         })
     }
 

@@ -46,9 +46,9 @@ pub(super) fn begin(
     // Changes have no reader before there is a log and a watch; they are numbered all the same.
     view.keep_changes(false);
     let now = deps.clock.now();
-    let status = view.status(now);
-    let (state_out, state) = watch::channel(status.state);
-    let (published_out, published) = watch::channel(Published { status, at: now });
+    let published = Published::of(&view, now);
+    let (state_out, state) = watch::channel(published.status.state);
+    let (published_out, published) = watch::channel(published);
     let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
     let (ended_out, ended) = watch::channel(());
@@ -271,13 +271,12 @@ impl ViewTask {
     }
 
     fn publish(&mut self) {
-        let at = self.clock.now();
-        let status = self.view.status(at);
+        let published = Published::of(&self.view, self.clock.now());
         self.state.send_if_modified(|state| {
-            let changed = *state != status.state;
-            *state = status.state;
+            let changed = *state != published.status.state;
+            *state = published.status.state;
             changed
         });
-        self.published.send_replace(Published { status, at });
+        self.published.send_replace(published);
     }
 }
