@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) healing: AtomicBool,
     /// Rung when the server is to know something before the next heartbeat is due.
     pub(crate) news: Arc<Notify>,
+    /// Rung when the root that we hold is gone and the same tree stands at its path again.
+    pub(crate) root_anew: Notify,
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
@@ -71,6 +73,7 @@ impl State {
             placed: AtomicBool::new(false),
             healing: AtomicBool::new(false),
             news: Arc::new(Notify::new()),
+            root_anew: Notify::new(),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
             scan: Mutex::new(None),
