@@ -18,11 +18,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::{AgentId, InstanceId};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{HostClock, SharedClock};
 use crate::config::AgentConfig;
@@ -35,7 +36,7 @@ use crate::scan::Placer;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
 use crate::watch::{WatchOptions, Watcher};
-use commands::CommandsTask;
+use commands::{CommandsTask, ReportDesk};
 use duties::DutiesTask;
 use shared::{Shared, State};
 use spooler::SharedSpool;
@@ -43,7 +44,11 @@ use spooler::SharedSpool;
 /// How long the last evidence may take on its way out.
 const DRAIN_LIMIT: Duration = Duration::from_millis(300);
 
+/// Audits that the server asked for and nobody has taken in yet; it gives one at a time.
+const AUDITS_WAITING: usize = 16;
+
 /// What an agent is given from outside, beside its configuration.
+#[derive(Clone)]
 pub struct Deps {
     /// The time.
     pub clock: SharedClock,
@@ -119,11 +124,31 @@ pub struct Agent {
     http_address: Option<SocketAddr>,
 }
 
+/// Why one life of an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// It was told to.
+    ByWish,
+    /// The root that was held is gone, and the same tree stands at its path again.
+    RootAnew,
+}
+
+/// How long after an agent could not be built on a root that came back it is tried again.
+const ROOT_AGAIN: Duration = Duration::from_secs(1);
+
 /// Opens the root and the spool, binds the HTTP listener; starts nothing.
 ///
 /// # Errors
 /// The root cannot be read, the spool is held by another agent, or the listener cannot be bound.
 pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError> {
+    build_with(config, deps, watch::Sender::new(Progress::default())).await
+}
+
+async fn build_with(
+    config: AgentConfig,
+    deps: Deps,
+    progress: watch::Sender<Progress>,
+) -> Result<Agent, AgentError> {
     let Deps { clock, ids } = deps;
     let host = open::host_name();
     let instance = InstanceId::new(ids.uuid());
@@ -158,7 +183,7 @@ pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError>
         spool,
         watch: std::sync::OnceLock::new(),
         state,
-        progress: watch::Sender::new(Progress::default()),
+        progress,
     });
     Ok(Agent { shared, link, http, http_address })
 }
@@ -192,12 +217,33 @@ impl Agent {
         self.http_address
     }
 
-    /// Works until `shutdown` is done, or the server tells it to stop; then ends within 2 s.
+    /// Works until `shutdown` is done, or the server tells it to stop; then ends within 2 s. Where
+    /// the root went away under it (its FUSE or NFS server died, say) and comes back as the same
+    /// tree, the agent is begun anew on it: watches and descriptors lead to the dead one. That is a
+    /// new instance, so the view knows that events were lost (R10).
     ///
     /// # Errors
     /// The server refuses this agent for good: another agent has its name, the root is another tree
     /// than the view's, or a newer process took over its spool.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {
+        let mut shutdown = pin!(shutdown);
+        let mut agent = self;
+        loop {
+            let (shared, address) = (Arc::clone(&agent.shared), agent.http_address);
+            if agent.live(&mut shutdown).await? == Ended::ByWish {
+                return Ok(());
+            }
+            tracing::info!("the root is there again: begun anew on it");
+            let again = tokio::select! {
+                again = anew(&shared, address) => again,
+                () = &mut shutdown => return Ok(()),
+            };
+            agent = again?;
+        }
+    }
+
+    /// One life on one root.
+    async fn live(self, shutdown: impl Future<Output = ()> + Send) -> Result<Ended, AgentError> {
         let Self { shared, link, http, http_address } = self;
         tracing::info!(
             agent = %link.agent,
@@ -219,9 +265,11 @@ impl Agent {
         let (link, handle) = Link::new(link, deps)?;
         shared.state.linked(Arc::clone(&handle.exchange));
         let mut parts = start_parts(&shared, handle, http, watcher);
+        let mut cause = Ended::ByWish;
         let stop = async {
             tokio::select! {
                 () = shutdown => {}
+                () = shared.state.root_anew.notified() => cause = Ended::RootAnew,
                 why = &mut parts.commands => {
                     let why = why.unwrap_or_else(|error| error.to_string());
                     tracing::info!(why, "the server tells the agent to stop");
@@ -235,7 +283,23 @@ impl Agent {
         shared.spool.release();
         shared.progress.send_modify(|progress| progress.link = LinkState::Stopped);
         tracing::info!("agent ended");
-        Ok(ended?)
+        ended?;
+        Ok(cause)
+    }
+}
+
+/// The agent again, on a root that came back; waits for as long as it cannot be read.
+async fn anew(shared: &Shared, http: Option<SocketAddr>) -> Result<Agent, AgentError> {
+    let config = AgentConfig { http_listen: http, ..shared.config.clone() };
+    let deps = Deps { clock: Arc::clone(&shared.clock), ids: Arc::clone(&shared.ids) };
+    loop {
+        match build_with(config.clone(), deps.clone(), shared.progress.clone()).await {
+            Err(error @ AgentError::Root { .. }) => {
+                tracing::warn!("not begun anew yet: {error}");
+                tokio::time::sleep(ROOT_AGAIN).await;
+            }
+            other => return other,
+        }
     }
 }
 
@@ -275,13 +339,16 @@ fn start_parts(
         placer
     });
     let (own, other) = (Arc::clone(&exchange), exchange);
-    let duties = DutiesTask::new(Arc::clone(shared), own, view.clone(), placer.clone());
+    let desk = ReportDesk { shared: Arc::clone(shared), reports };
+    let (audits, ordered) = mpsc::channel(AUDITS_WAITING);
+    let duties = DutiesTask::new(desk.clone(), own, view.clone(), placer.clone(), ordered);
     let commands = CommandsTask {
         shared: Arc::clone(shared),
         exchange: other,
         view: view.clone(),
         arriving: commands,
-        reports,
+        audits,
+        desk,
         placer,
         waiting: VecDeque::new(),
     };

@@ -118,6 +118,16 @@ pub struct LinkView {
     pub trouble: Option<String>,
     /// The last leadership of this session that the server refused: it is over for good.
     pub(crate) refused: Option<LeaderEpoch>,
+    /// The number of the next audit, as the server last said it.
+    pub(crate) next_audit: Option<NextAudit>,
+}
+
+/// The number of the next audit (R9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NextAudit {
+    pub(crate) number: u64,
+    /// When the server was asked: an audit whose end was acknowledged before is counted in it.
+    pub(crate) asked_at: Monotonic,
 }
 
 /// Why a link ends for good.

@@ -11,7 +11,7 @@
 //! [`Scan::subtree`]; a time limit per call on the caller's side belongs to the next slice, and needs
 //! nothing but other threads around the same functions. Scans are not resumable yet.
 //!
-//! *Start here*: [`Root::open`], then [`Scan`] with its three walks, or [`Root::look`] for one name.
+//! *Start here*: [`Root::open`], then [`Scan`] with its walks, or [`Root::look`] for one name.
 //! Times are [`Monotonic`] of the agent's clock; whoever sends evidence adds the server's offset.
 //! Tested in `agent-client/tests/scan.rs` against a naive walk by `std::fs`, and measured by
 //! `examples/scan_rate.rs`.
@@ -21,9 +21,11 @@ pub mod counters;
 mod directory;
 pub mod identity;
 pub mod look;
+mod memory;
 pub mod pace;
 mod queue;
 pub mod root;
+mod silent;
 mod stat;
 mod walk;
 
@@ -40,8 +42,10 @@ pub use cancel::Cancel;
 pub use counters::{ScanCounters, ScanCounts};
 pub use identity::{RootCheck, RootIdentity};
 pub use look::{Look, LookError};
+pub use memory::Memory;
 pub use pace::{Pace, RateLimit, Unlimited};
 pub use root::{FileId, Root, RootError, RootOptions};
+pub use silent::{DeepTurn, Recall, Silent};
 pub use walk::Scan;
 
 pub(crate) use directory::{DirectoryReader, Reading, Rules};

@@ -19,7 +19,7 @@ use crate::link::{
     Standing, TimeExchange,
 };
 use crate::role::{duty_of, has};
-use crate::scan::{Cancel, Placer};
+use crate::scan::{Cancel, Placer, ScanReport};
 
 /// Does commands.
 pub(crate) struct CommandsTask {
@@ -27,13 +27,23 @@ pub(crate) struct CommandsTask {
     pub(crate) exchange: Arc<TimeExchange>,
     pub(crate) view: watch::Receiver<LinkView>,
     pub(crate) arriving: mpsc::Receiver<Command>,
-    pub(crate) reports: Arc<Reports>,
+    /// Where audits of the whole tree go: to whoever does that anyway.
+    pub(crate) audits: mpsc::Sender<AuditOrder>,
+    pub(crate) desk: ReportDesk,
     pub(crate) placer: Option<Arc<dyn Placer + Send + Sync>>,
     pub(crate) waiting: VecDeque<Command>,
 }
 
+/// An audit of the whole tree that the server asked for; whoever does it reports it.
+#[derive(Debug)]
+pub(crate) struct AuditOrder {
+    pub(crate) command: Command,
+    /// Its number (R9).
+    pub(crate) number: u64,
+}
+
 /// What a command came to.
-type Outcome = Result<BTreeMap<String, ResultValue>, String>;
+pub(crate) type Outcome = Result<BTreeMap<String, ResultValue>, String>;
 
 /// Set when the task is dropped.
 struct CancelOnDrop(Cancel);
@@ -63,7 +73,7 @@ impl CommandsTask {
 
     /// Does a command that is short, and a scan while it takes in what else comes.
     async fn take(&mut self, command: Command) -> Option<String> {
-        if self.reports.is_known(command.id) {
+        if self.desk.reports.is_known(command.id) {
             return None;
         }
         tracing::info!(
@@ -71,26 +81,49 @@ impl CommandsTask {
             correlation = command.correlation.as_ref().map(CorrelationId::as_str),
             "command: {:?}", command.action
         );
-        self.report(&command, CommandState::Running, BTreeMap::new());
+        self.desk.report(&command, CommandState::Running, BTreeMap::new());
+        let command = self.hand_on(command)?;
         match command.action.clone() {
             Action::Stop { why } => {
-                self.finish(&command, Ok(BTreeMap::new()));
+                self.desk.finish(&command, Ok(BTreeMap::new()));
                 Some(why)
             }
             Action::Probe { paths } => {
                 let outcome = self.probe(&command, paths).await;
-                self.finish(&command, outcome);
+                self.desk.finish(&command, outcome);
                 None
             }
             Action::Scan { path, source, recursive, .. } => {
                 let outcome = self.scan(&command, path, source, recursive).await;
                 match outcome {
-                    Ok(outcome) => self.finish(&command, outcome),
+                    Ok(outcome) => self.desk.finish(&command, outcome),
                     Err(why) => return Some(why),
                 }
                 None
             }
         }
+    }
+
+    /// Queues a scan, or hands it on.
+    fn listen_to(&mut self, command: Command) {
+        if whole_audit(&command.action).is_some() {
+            self.desk.report(&command, CommandState::Running, BTreeMap::new());
+        }
+        let scan = self.hand_on(command);
+        self.waiting.extend(scan);
+    }
+
+    /// Gives an audit of the whole tree to whoever does those, so that there is one at a time; gives
+    /// back what is another command.
+    fn hand_on(&self, command: Command) -> Option<Command> {
+        let Some(number) = whole_audit(&command.action) else { return Some(command) };
+        if let Err(why) = self.standing_for(Source::Audit) {
+            self.desk.finish(&command, Err(why));
+        } else if let Err(full) = self.audits.try_send(AuditOrder { command, number }) {
+            let order = full.into_inner();
+            self.desk.finish(&order.command, Err("audits enough are asked for already".into()));
+        }
+        None
     }
 
     /// A scan; `Err` if a command to stop came while it ran.
@@ -110,6 +143,7 @@ impl CommandsTask {
             source,
             recursive,
             epoch: epoch_for(source, &standing),
+            remembered: None,
             correlation: command.correlation.clone(),
             causation: CorrelationId::new(&command.id.to_string()).ok(),
         };
@@ -128,18 +162,18 @@ impl CommandsTask {
             tokio::select! {
                 end = &mut end => return Ok(end.ok()),
                 Some(command) = self.arriving.recv() => match &command.action {
+                    Action::Stop { why } => return Err(why.clone()),
+                    _ if self.desk.reports.is_known(command.id) => {}
                     Action::Scan { .. } => {
                         let queued = self.waiting.iter().any(|waiting| waiting.id == command.id);
-                        if !queued && !self.reports.is_known(command.id) {
-                            self.waiting.push_back(command);
+                        if !queued {
+                            self.listen_to(command);
                         }
                     }
-                    Action::Probe { paths } if !self.reports.is_known(command.id) => {
+                    Action::Probe { paths } => {
                         let outcome = self.probe(&command, paths.clone()).await;
-                        self.finish(&command, outcome);
+                        self.desk.finish(&command, outcome);
                     }
-                    Action::Probe { .. } => {}
-                    Action::Stop { why } => return Err(why.clone()),
                 },
             }
         }
@@ -153,6 +187,7 @@ impl CommandsTask {
             source: Source::OnDemand,
             recursive: false,
             epoch: epoch_for(Source::Audit, &standing),
+            remembered: None,
             correlation: command.correlation.clone(),
             causation: CorrelationId::new(&command.id.to_string()).ok(),
         };
@@ -196,8 +231,18 @@ impl CommandsTask {
             Err(format!("a {} does not do this", crate::role::word(standing.role)))
         }
     }
+}
 
-    fn finish(&self, command: &Command, outcome: Outcome) {
+/// Where it is written how commands go.
+#[derive(Clone)]
+pub(crate) struct ReportDesk {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reports: Arc<Reports>,
+}
+
+impl ReportDesk {
+    /// A command is done, or cannot be.
+    pub(crate) fn finish(&self, command: &Command, outcome: Outcome) {
         let (label, state, result) = match outcome {
             Ok(result) => ("done", CommandState::Done, result),
             Err(why) => {
@@ -210,7 +255,7 @@ impl CommandsTask {
         self.report(command, state, result);
     }
 
-    fn report(
+    pub(crate) fn report(
         &self,
         command: &Command,
         state: CommandState,
@@ -225,6 +270,18 @@ impl CommandsTask {
     }
 }
 
+/// The number of an audit of the whole tree, if this is one.
+fn whole_audit(action: &Action) -> Option<u64> {
+    match action {
+        Action::Scan { path, source: Source::Audit, recursive: true, audit_number }
+            if path.as_ref().is_root() =>
+        {
+            Some(audit_number.unwrap_or(0))
+        }
+        _ => None,
+    }
+}
+
 /// What a scan came to; it is done when all of it is delivered.
 async fn outcome_of(end: Option<ScanEnd>) -> Outcome {
     let (report, mut delivery) = match end {
@@ -236,13 +293,19 @@ async fn outcome_of(end: Option<ScanEnd>) -> Outcome {
     if !delivery.wait().await {
         return Err("the session ended before everything was delivered".into());
     }
+    Ok(figures_of(&report))
+}
+
+/// What is reported of a scan.
+pub(crate) fn figures_of(report: &ScanReport) -> BTreeMap<String, ResultValue> {
     let number = |number: u64| ResultValue::Number(number as f64);
-    Ok(BTreeMap::from([
+    BTreeMap::from([
         ("complete".into(), ResultValue::Bool(report.complete)),
         ("directories".into(), number(report.counts.directories)),
+        ("silent".into(), number(report.counts.silent)),
         ("entries".into(), number(report.counts.entries)),
         ("errors".into(), number(report.counts.errors)),
-    ]))
+    ])
 }
 
 /// The epoch that evidence of a source carries.

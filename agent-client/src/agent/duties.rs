@@ -1,8 +1,12 @@
 //! What the agent does by itself: the leader's snapshot and audits, the follower's walk.
 //!
-//! Owns the one scan of the whole tree that may run, and its end. Follows the link: a new leadership
-//! lists anew, a lost one stops in mid-directory, a scan that was cut off is begun again. What each
-//! role does is decided by `role` alone.
+//! Owns the one scan of the whole tree that may run, its end, and what such scans remember. Follows
+//! the link: a new leadership lists anew with an empty memory, a lost one stops in mid-directory, a
+//! scan that was cut off under the same leadership goes on where it was. Audits are begun by the
+//! schedule and when the server asks; one that is asked for while the tree is being read is answered
+//! by that scan (the view asks again if it began too early). What each role does is decided by `role`
+//! alone. Must never: begin an audit before the end of the one before was acknowledged, for its
+//! number would be used twice.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,18 +14,23 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
-use fusion_core::id::{LeaderEpoch, SessionId};
+use fusion_core::id::{CorrelationId, LeaderEpoch, SessionId};
 use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::scans::{self, ScanEnd, ScanOrder};
+use super::commands::{AuditOrder, Outcome, ReportDesk, figures_of};
+use super::scans::{self, Remembered, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{Delivery, LinkView, Standing, TimeExchange};
 use crate::progress::ScanPhase;
 use crate::role::{Duty, has};
-use crate::scan::{Cancel, Found, Placer, RateLimit, Scan, ScanCounters, ScanOptions};
+use crate::scan::{
+    Cancel, DeepTurn, Found, Memory, Placer, RateLimit, Scan, ScanCounters, ScanOptions, ScanReport,
+};
 
+/// How long after the server did not say the number of an audit it is asked again.
+const NUMBER_AGAIN: Duration = Duration::from_millis(100);
 /// How long after a scan that failed the next one begins.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -34,12 +43,19 @@ pub(crate) struct DutiesTask {
     exchange: Arc<TimeExchange>,
     view: watch::Receiver<LinkView>,
     placer: Option<Arc<dyn Placer + Send + Sync>>,
-    /// Counts the times that events were lost and all was watched again.
-    heal: watch::Receiver<u64>,
+    desk: ReportDesk,
+    asked: mpsc::Receiver<AuditOrder>,
+    /// Audits that the server asked for: the scan that runs, or else the next, answers them all.
+    orders: Vec<AuditOrder>,
     running: Option<Running>,
+    /// What the scans of a term remember.
+    memory: Option<(Term, Arc<Memory>)>,
     /// The term whose snapshot is done, and when the next audit begins.
     listed: Option<(Term, Monotonic)>,
-    delivery: Option<Delivery>,
+    /// The scan that ended, and its way to the server.
+    delivery: Option<(ScanReport, Delivery)>,
+    /// When the end of the latest scan was acknowledged.
+    acknowledged_at: Option<Monotonic>,
     not_before: Option<Monotonic>,
 }
 
@@ -48,7 +64,6 @@ struct Running {
     what: What,
     cancel: Cancel,
     end: oneshot::Receiver<ScanEnd>,
-    heals: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +80,27 @@ impl Drop for Running {
 
 impl DutiesTask {
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        desk: ReportDesk,
         exchange: Arc<TimeExchange>,
         view: watch::Receiver<LinkView>,
         placer: Option<Arc<dyn Placer + Send + Sync>>,
+        asked: mpsc::Receiver<AuditOrder>,
     ) -> Self {
-        let heal = shared.state.heals.subscribe();
-        let (running, listed, delivery, not_before) = (None, None, None, None);
-        Self { shared, exchange, view, placer, heal, running, listed, delivery, not_before }
+        Self {
+            shared: Arc::clone(&desk.shared),
+            exchange,
+            view,
+            placer,
+            desk,
+            asked,
+            orders: Vec::new(),
+            running: None,
+            memory: None,
+            listed: None,
+            delivery: None,
+            acknowledged_at: None,
+            not_before: None,
+        }
     }
 
     /// Works until it is dropped, which cancels what runs.
@@ -83,9 +111,9 @@ impl DutiesTask {
             let now = self.shared.clock.monotonic();
             tokio::select! {
                 changed = self.view.changed() => if changed.is_err() { return },
-                Ok(()) = self.heal.changed() => self.events_were_lost(),
+                Some(order) = self.asked.recv() => self.orders.push(order),
                 end = ended(&mut self.running) => self.ended(end),
-                () = delivered(&mut self.delivery) => self.delivered(),
+                delivered = delivered(&mut self.delivery) => self.delivered(delivered),
                 () = tokio::time::sleep(wake.map_or(Duration::MAX, |at| at.since(now))),
                     if wake.is_some() => self.not_before = None,
             }
@@ -106,6 +134,7 @@ impl DutiesTask {
             }
             tracing::info!(what = ?running.what, "stopped: no longer this agent's duty");
             self.running = None;
+            self.answer(&Err("no longer this agent's duty".into()));
             if let Some(scan) = &mut *self.shared.state.scan() {
                 scan.phase = ScanPhase::CutOff;
             }
@@ -115,20 +144,63 @@ impl DutiesTask {
             return;
         }
         let (Some(standing), Some(what)) = (standing, due) else { return };
+        let Some(deep) = self.turn(what, &standing) else {
+            self.shared.state.news.notify_one();
+            self.not_before = Some(now.plus(NUMBER_AGAIN));
+            return;
+        };
         let cancel = Cancel::new();
-        let heals = *self.heal.borrow();
         if let Some(watch) = self.shared.watch.get() {
             watch.begin_walk();
         }
         let end = match what {
-            What::Scan((_, epoch), source) => {
-                let order = ScanOrder::whole(source, epoch);
+            What::Scan(term, source) => {
+                self.delivery = None;
+                let order = self.order(term, source, deep);
                 let placer = self.placer.clone();
                 scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel)
             }
             What::Place => self.place(&cancel),
         };
-        self.running = Some(Running { what, cancel, end, heals });
+        self.running = Some(Running { what, cancel, end });
+    }
+
+    /// The turn of an audit in the rotation (R9); `None` while its number is not known: the server
+    /// has not been heard since the end of the scan before was acknowledged.
+    fn turn(&self, what: What, standing: &Standing) -> Option<Option<DeepTurn>> {
+        if !matches!(what, What::Scan(_, Source::Audit)) {
+            return Some(None);
+        }
+        let one_in = standing.settings.deep_audit_one_in;
+        let next = self.view.borrow().next_audit;
+        let heard = next.filter(|next| Some(next.asked_at) >= self.acknowledged_at);
+        // One that the server asked for has its number with it.
+        let ordered = self.orders.iter().map(|order| order.number).max();
+        let number = heard.map(|next| next.number).max(ordered)?;
+        Some(Some(DeepTurn { number, one_in }))
+    }
+
+    fn order(&mut self, term: Term, source: Source, deep: Option<DeepTurn>) -> ScanOrder {
+        let memory = match &self.memory {
+            Some((of, memory)) if *of == term => Arc::clone(memory),
+            _ => Arc::default(),
+        };
+        self.memory = Some((term, Arc::clone(&memory)));
+        let asked = self.orders.first().filter(|_| source == Source::Audit);
+        ScanOrder {
+            correlation: asked.and_then(|order| order.command.correlation.clone()),
+            causation: asked
+                .and_then(|order| CorrelationId::new(&order.command.id.to_string()).ok()),
+            remembered: Some(Remembered { memory, deep }),
+            ..ScanOrder::whole(source, term.1)
+        }
+    }
+
+    /// Answers all audits that were asked for.
+    fn answer(&mut self, outcome: &Outcome) {
+        for order in self.orders.drain(..) {
+            self.desk.finish(&order.command, outcome.clone());
+        }
     }
 
     /// What is to be done under this standing, if anything.
@@ -136,14 +208,12 @@ impl DutiesTask {
         let now = self.shared.clock.monotonic();
         if has(standing.role, Duty::Snapshot) {
             let term = (standing.session, standing.epoch);
-            return match self.listed {
-                Some((listed, _)) if listed != term => Some(What::Scan(term, Source::Snapshot)),
-                None => Some(What::Scan(term, Source::Snapshot)),
-                Some((_, audit_at)) if now >= audit_at && has(standing.role, Duty::Audit) => {
-                    Some(What::Scan(term, Source::Audit))
-                }
-                Some(_) => None,
+            let Some((_, audit_at)) = self.listed.filter(|(listed, _)| *listed == term) else {
+                return Some(What::Scan(term, Source::Snapshot));
             };
+            let asked = now >= audit_at || !self.orders.is_empty();
+            let may = self.delivery.is_none() && has(standing.role, Duty::Audit);
+            return (asked && may).then_some(What::Scan(term, Source::Audit));
         }
         let placed = self.shared.state.placed.load(Ordering::Relaxed);
         (has(standing.role, Duty::PlaceWatches) && !placed && self.placer.is_some())
@@ -206,14 +276,12 @@ impl DutiesTask {
         let now = self.shared.clock.monotonic();
         match end {
             Some(ScanEnd::Done(report, delivery)) if report.complete => {
-                // Events that were lost meanwhile may belong to what was already walked.
-                let healed = running.heals == *self.heal.borrow();
                 self.shared.state.placed.store(self.placer.is_some(), Ordering::Relaxed);
                 self.shared.state.news.notify_one();
                 if let What::Scan(term, _) = running.what {
-                    self.delivery = Some(delivery);
-                    let next = if healed { self.audit_at(report.started_at) } else { now };
-                    self.listed = Some((term, next));
+                    self.delivery = Some((report, delivery));
+                    self.listed = Some((term, self.audit_at(report.started_at)));
+                    self.tidy();
                 }
                 self.shared.state.broken("scan", None);
             }
@@ -228,27 +296,36 @@ impl DutiesTask {
                     }
                 };
                 tracing::warn!(what = ?running.what, "to be done again: {why}");
+                self.answer(&Err(why.clone()));
                 self.shared.state.broken("scan", Some(why));
                 self.not_before = Some(now.plus(AGAIN));
             }
         }
     }
 
-    /// What a scan found is part of the view.
-    fn delivered(&mut self) {
+    /// Gives back what the memory keeps of directories that are gone.
+    fn tidy(&mut self) {
+        if let Some((_, memory)) = &mut self.memory
+            && let Some(tidied) = memory.tidied()
+        {
+            *memory = Arc::new(tidied);
+        }
+    }
+
+    /// What a scan found is part of the view, if `report` is its report; else the session ended
+    /// first, and its successor lists anew.
+    fn delivered(&mut self, report: Option<ScanReport>) {
+        let Some(report) = report else {
+            return self.answer(&Err("the session ended before everything was delivered".into()));
+        };
         self.delivery = None;
+        self.acknowledged_at = Some(self.shared.clock.monotonic());
+        self.answer(&Ok(figures_of(&report)));
         if let Some(scan) = &mut *self.shared.state.scan()
             && scan.phase == ScanPhase::Delivering
         {
             scan.phase = ScanPhase::Delivered;
             tracing::info!("scan delivered");
-        }
-    }
-
-    /// Events were lost, and all is watched again: a leader looks at the whole tree.
-    fn events_were_lost(&mut self) {
-        if let Some((_, audit_at)) = &mut self.listed {
-            *audit_at = self.shared.clock.monotonic();
         }
     }
 
@@ -261,7 +338,7 @@ impl DutiesTask {
 
     /// When to look again by ourselves.
     fn wake_at(&self) -> Option<Monotonic> {
-        if self.running.is_some() {
+        if self.running.is_some() || self.delivery.is_some() {
             return None;
         }
         let leads = self.standing().is_some_and(|standing| has(standing.role, Duty::Audit));
@@ -281,14 +358,14 @@ async fn ended(running: &mut Option<Running>) -> Option<ScanEnd> {
     }
 }
 
-async fn delivered(delivery: &mut Option<Delivery>) {
-    match delivery {
-        Some(delivery) => {
-            if !delivery.wait().await {
-                // The session ended first; its successor lists anew.
-                std::future::pending::<()>().await;
-            }
-        }
-        None => std::future::pending().await,
+/// The scan whose delivery came to an end; `None` inside if it can no longer be delivered. Never, if
+/// none is on its way.
+async fn delivered(delivery: &mut Option<(ScanReport, Delivery)>) -> Option<ScanReport> {
+    let Some((report, way)) = delivery else { return std::future::pending().await };
+    let report = *report;
+    if way.wait().await {
+        return Some(report);
     }
+    *delivery = None;
+    None
 }

@@ -16,7 +16,9 @@ use crate::scan::RootCheck;
 /// How often the figures are read.
 const EVERY: Duration = Duration::from_millis(200);
 /// How often the root is looked at, beside the looks before and after each scan.
-const ROOT_EVERY: Duration = Duration::from_secs(15);
+const ROOT_EVERY: Duration = Duration::from_secs(5);
+/// Every so many looks at a root that is there its identity is read anew.
+const IDENTITY_EVERY: u32 = 12;
 /// Longest that a look at the root may take before it counts as hung.
 const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -101,12 +103,20 @@ fn show_scan_rate(shared: &Shared) {
 /// Looks at the root until dropped. A look may hang with the storage: it has a time limit, and one
 /// that hangs is not joined by a second.
 pub(crate) async fn watch_root(shared: Arc<Shared>) {
+    let mut looks = 0_u32;
     loop {
         tokio::time::sleep(ROOT_EVERY).await;
+        looks = looks.wrapping_add(1);
+        let (state, known) = shared.state.root();
+        let wants_identity = looks.is_multiple_of(IDENTITY_EVERY) || state != RootState::Available;
         let root = Arc::clone(&shared.root);
         let mut look = tokio::task::spawn_blocking(move || match root.check() {
-            RootCheck::Same => Ok(root.identity().ok()),
-            other => Err(other),
+            RootCheck::Same => Ok(wants_identity.then(|| root.identity().ok()).flatten()),
+            RootCheck::Replaced | RootCheck::Gone(_) if root.stands_again(&known) => {
+                Err(Away::Anew)
+            }
+            RootCheck::Replaced => Err(Away::Replaced),
+            RootCheck::Gone(_) => Err(Away::Gone),
         });
         let looked = match tokio::time::timeout(ROOT_LIMIT, &mut look).await {
             Ok(looked) => looked,
@@ -123,15 +133,29 @@ pub(crate) async fn watch_root(shared: Arc<Shared>) {
                     report(&shared, RootState::Available);
                 }
             }
-            Ok(Err(RootCheck::Replaced)) => {
+            Ok(Err(Away::Anew)) => {
+                tell(&shared, RootState::Unavailable, "the root was mounted anew");
+                shared.state.root_anew.notify_one();
+            }
+            Ok(Err(Away::Replaced)) => {
                 let why = "another directory stands at the root's path";
                 tell(&shared, RootState::Doubtful, why);
             }
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(Away::Gone)) | Err(_) => {
                 tell(&shared, RootState::Unavailable, "the root is not there");
             }
         }
     }
+}
+
+/// How the root is not there.
+enum Away {
+    /// Nothing answers.
+    Gone,
+    /// Another directory stands at its path.
+    Replaced,
+    /// The same tree stands at its path, and is not the one that is held.
+    Anew,
 }
 
 fn tell(shared: &Arc<Shared>, state: RootState, why: &str) {

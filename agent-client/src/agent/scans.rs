@@ -8,10 +8,12 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use fusion_core::evidence::{RootState, Source};
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
+use fusion_core::time::{Monotonic, StorageTime};
 use tokio::sync::oneshot;
 use tracing::Span;
 
@@ -20,8 +22,12 @@ use crate::link::{BatchWriter, Delivery, SinkClosed, Standing, TimeExchange};
 use crate::ops::metrics::source_label;
 use crate::progress::ScanPhase;
 use crate::scan::{
-    Cancel, Found, Placer, RootCheck, Scan, ScanCounters, ScanOptions, ScanReport, Start, Unlimited,
+    Cancel, DeepTurn, Found, Memory, Placer, Recall, RootCheck, Scan, ScanCounters, ScanOptions,
+    ScanReport, Silent, Start, Unlimited,
 };
+
+/// Changes to a directory within this time share a tick of coarse storage clocks (R4.4).
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// What is to be scanned.
 #[derive(Debug, Clone)]
@@ -31,16 +37,32 @@ pub(crate) struct ScanOrder {
     pub(crate) recursive: bool,
     /// The leadership under which it is done; 0 if under none.
     pub(crate) epoch: LeaderEpoch,
+    /// What the scans of the whole tree under this leadership remember.
+    pub(crate) remembered: Option<Remembered>,
     /// The chain of cause and effect, and what caused it: a command.
     pub(crate) correlation: Option<CorrelationId>,
     pub(crate) causation: Option<CorrelationId>,
 }
 
+/// The memory that a scan of the whole tree uses and fills, and its turn in the deep rotation.
+#[derive(Debug, Clone)]
+pub(crate) struct Remembered {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) deep: Option<DeepTurn>,
+}
+
 impl ScanOrder {
-    /// The whole tree, by the leader's own duty.
+    /// The whole tree, by the leader's duty.
     pub(crate) fn whole(source: Source, epoch: LeaderEpoch) -> Self {
-        let path = TreePath::root();
-        Self { path, source, recursive: true, epoch, correlation: None, causation: None }
+        Self {
+            path: TreePath::root(),
+            source,
+            recursive: true,
+            epoch,
+            remembered: None,
+            correlation: None,
+            causation: None,
+        }
     }
 
     fn is_whole(&self) -> bool {
@@ -79,6 +101,8 @@ pub(crate) fn start(
         max_rows: rows_of_a_part(settings.batch_rows, settings.batch_bytes),
         shared: Arc::clone(shared),
         counters: Arc::default(),
+        exchange: Arc::clone(exchange),
+        unsettled_for: settings.cache_horizon + SETTLING,
         writer: Mutex::new(writer),
         cancel: cancel.clone(),
         placer,
@@ -109,6 +133,9 @@ struct ScanRun {
     max_rows: NonZeroUsize,
     order: ScanOrder,
     counters: Arc<ScanCounters>,
+    exchange: Arc<TimeExchange>,
+    /// A directory that changed within this time before a look may change again without a trace.
+    unsettled_for: Duration,
     /// Written by all workers; a lock, because a directory is only appended to columns under it.
     writer: Mutex<BatchWriter>,
     cancel: Cancel,
@@ -142,8 +169,10 @@ impl ScanRun {
             return ScanEnd::CutOff;
         }
         let report = self.walk();
-        // What was read while the storage went away is not to be believed as complete.
+        // What was read while the storage went away is not to be believed as complete. What was
+        // listed before is: it goes out, and the next scan of this leadership goes on from there.
         if let Err(check) = self.storage_is_there() {
+            let _ = self.finish(&ScanReport { complete: false, ..report });
             return ScanEnd::NoStorage(check);
         }
         match self.finish(&report) {
@@ -168,7 +197,10 @@ impl ScanRun {
             placer: self.placer.as_deref().map(|placer| placer as &dyn Placer),
         };
         let sink = |found| self.put(found);
-        if self.order.recursive {
+        if let Some(Remembered { memory, deep }) = &self.order.remembered {
+            let (settled, tell) = (|at| self.settled(at), |silent| self.tell(&silent));
+            scan.whole(&sink, &Recall { memory, deep: *deep, settled: &settled, tell: &tell })
+        } else if self.order.recursive {
             scan.subtree(self.order.path.as_ref(), &sink)
         } else {
             scan.directory(self.order.path.as_ref(), &sink)
@@ -185,6 +217,21 @@ impl ScanRun {
             Ok(()) => ControlFlow::Continue(()),
             Err(SinkClosed) => ControlFlow::Break(()),
         }
+    }
+
+    /// Takes a directory that is silent.
+    fn tell(&self, silent: &Silent) -> ControlFlow<()> {
+        match self.writer().silent(silent, &self.cancel) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(SinkClosed) => ControlFlow::Break(()),
+        }
+    }
+
+    /// The newest ctime that is settled for who looks then. The storage's clock is taken to be the
+    /// server's: where it is not, the view finds out (R6), or a directory is listed once too often.
+    fn settled(&self, at: Monotonic) -> StorageTime {
+        let now = self.exchange.server_time(at).unwrap_or_default();
+        StorageTime::from_nanos(now.minus(self.unsettled_for).as_nanos())
     }
 
     fn finish(&self, report: &ScanReport) -> Result<Delivery, SinkClosed> {
@@ -253,6 +300,7 @@ impl ScanRun {
         tracing::info!(
             outcome,
             directories = counts.directories,
+            silent = counts.silent,
             entries = counts.entries,
             errors = counts.errors,
             "scan ended"

@@ -44,10 +44,10 @@ pub(crate) struct State {
     pub(crate) placed: AtomicBool,
     /// Events were lost, and the watcher places its watches anew.
     pub(crate) healing: AtomicBool,
-    /// Counts the times that this was done.
-    pub(crate) heals: watch::Sender<u64>,
     /// Rung when the server is to know something before the next heartbeat is due.
     pub(crate) news: Arc<Notify>,
+    /// Rung when the root that we hold is gone and the same tree stands at its path again.
+    pub(crate) root_anew: Notify,
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
@@ -72,8 +72,8 @@ impl State {
         Self {
             placed: AtomicBool::new(false),
             healing: AtomicBool::new(false),
-            heals: watch::Sender::new(0),
             news: Arc::new(Notify::new()),
+            root_anew: Notify::new(),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
             scan: Mutex::new(None),

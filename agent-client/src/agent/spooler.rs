@@ -322,7 +322,6 @@ impl Inner {
             self.appended(spool, frame.stamp);
         }
         self.state.broken("spool", None);
-        self.state.heals.send_modify(|heals| *heals += 1);
         tracing::warn!("the spool takes events again");
     }
 

@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
+
+mod audits;
+
 use crate::link::tests::fake::{Answer, Fake, OnBatch, Script};
 use crate::progress::ScanPhase;
 use crate::watch::WatchEvidence;
@@ -277,33 +280,6 @@ async fn a_command_to_stop_ends_the_agent_for_good() {
     ended.expect("the end").unwrap().unwrap();
     assert_eq!(rig.fake.script().ended.len(), 1);
     assert!(rig.folder.path().join("spool").exists());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_events_are_told_and_a_leader_audits_when_all_is_watched_again() {
-    let mut rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
-    rig.phase(ScanPhase::Delivered).await;
-    let mut sink = rig.shared.spool.sink();
-    let now = rig.shared.clock.monotonic();
-    let lost = |watching_since| vec![WatchEvidence::Overflow { since: now, watching_since }];
-    let ready =
-        |beat: &pb::HeartbeatRequest| beat.status.as_ref().is_some_and(|s| s.realtime_ready);
-    assert!(sink.put(lost(now)).is_continue());
-    rig.until("not ready", |script| script.heartbeats.last().is_some_and(|b| !ready(b))).await;
-    assert_eq!(finished(&rig.fake.script()).len(), 1);
-    assert!(sink.put(lost(rig.shared.clock.monotonic())).is_continue());
-    rig.until("an audit", |script| finished(script).len() == 2).await;
-    rig.until("ready", |script| script.heartbeats.last().is_some_and(ready)).await;
-    let fake = rig.end().await;
-    let script = fake.script();
-    let sources: Vec<_> = started(&script).iter().map(pb::ScanStarted::source).collect();
-    assert_eq!(sources, [pb::ScanSource::Snapshot, pb::ScanSource::Audit]);
-    let overflows = script
-        .batches
-        .iter()
-        .flat_map(|(_, batch)| &batch.rows)
-        .filter(|row| matches!(row.evidence, Some(Evidence::Overflow(_))));
-    assert_eq!(overflows.count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

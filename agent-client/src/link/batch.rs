@@ -20,7 +20,7 @@ use tracing::Span;
 
 use super::{Standing, TimeExchange};
 use crate::agent::scans::ScanOrder;
-use crate::scan::{Cancel, Found, ListedDir, Look, ScanReport};
+use crate::scan::{Cancel, Found, ListedDir, Look, ScanReport, Silent};
 
 /// Batches that wait for the lane, beside those on their way: with [`super::lane`]'s window this
 /// bounds what a scan holds in memory.
@@ -170,6 +170,16 @@ impl BatchWriter {
             // Coverage, and no evidence.
             Found::LeftOut(_) => Ok(()),
         }
+    }
+
+    /// A directory is in the version that was listed last (R6).
+    ///
+    /// # Errors
+    /// Nothing more can be delivered.
+    pub fn silent(&mut self, silent: &Silent, cancel: &Cancel) -> Result<(), SinkClosed> {
+        let (dir, dir_stat) = (silent.dir.as_ref(), silent.dir_stat);
+        let observed_at = self.time(silent.looked_at);
+        self.row(&Evidence::Unchanged { dir, dir_stat, observed_at }, cancel)
     }
 
     /// A name was looked at.

@@ -9,7 +9,7 @@ use fusion_core::session::Role;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::{Command, CommandReport, CommandState, LinkView, Standing};
+use super::{Command, CommandReport, CommandState, LinkView, NextAudit, Standing};
 use fusion_proto::convert::session::command::ReceivedCommands;
 
 /// Commands that wait for the agent at most; the server repeats what does not fit.
@@ -37,6 +37,7 @@ impl Board {
             view.lost = false;
             view.trouble = None;
             view.refused = None;
+            view.next_audit = None;
         });
     }
 
@@ -71,6 +72,14 @@ impl Board {
                 changed
             }
             _ => false,
+        });
+    }
+
+    /// The server said the number of the next audit. Wakes nobody: whoever needs it looks.
+    pub(crate) fn next_audit(&self, next: NextAudit) {
+        self.view.send_if_modified(|view| {
+            view.next_audit = Some(next);
+            false
         });
     }
 

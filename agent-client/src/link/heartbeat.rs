@@ -16,7 +16,7 @@ use super::board::{Board, Reports};
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
-use super::{CALL_LIMIT, LinkDeps, TimeExchange};
+use super::{CALL_LIMIT, LinkDeps, NextAudit, TimeExchange};
 
 /// Shortest time between two tries after one failed.
 const RETRY: Duration = Duration::from_millis(500);
@@ -95,6 +95,7 @@ impl HeartbeatTask {
 
     fn hear(&self, heard: HeartbeatHeard, sent: Monotonic) {
         self.exchange.add(sent, self.deps.clock.monotonic(), heard.server_time);
+        self.board.next_audit(NextAudit { number: heard.audit_number, asked_at: sent });
         self.board.hear(self.session, heard.role, heard.leader_epoch);
         for refused in &heard.reports_refused {
             tracing::warn!(command = %refused, "the lease of a command lapsed before its report");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct ScanCounters {
     pub(crate) directories: AtomicU64,
+    pub(crate) silent: AtomicU64,
     pub(crate) entries: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) file_stats: AtomicU64,
@@ -15,8 +16,10 @@ pub struct ScanCounters {
 /// A reading of [`ScanCounters`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScanCounts {
-    /// Directories read.
+    /// Directories read, or found silent.
     pub directories: u64,
+    /// Those of them that were found silent and not read.
+    pub silent: u64,
     /// Entries seen, the start itself not among them.
     pub entries: u64,
     /// Directories that could not be read, and soft errors.
@@ -33,6 +36,7 @@ impl ScanCounters {
     pub fn read(&self) -> ScanCounts {
         ScanCounts {
             directories: self.directories.load(Ordering::Relaxed),
+            silent: self.silent.load(Ordering::Relaxed),
             entries: self.entries.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             file_stats: self.file_stats.load(Ordering::Relaxed),

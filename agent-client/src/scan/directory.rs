@@ -40,6 +40,14 @@ pub(crate) struct Rules<'a> {
     pub(crate) names_only: bool,
 }
 
+impl Rules<'_> {
+    /// Waits as long as the pace says, before so many entries are looked at.
+    pub(crate) fn wait(&self, entries: usize) -> ControlFlow<()> {
+        let delay = self.pace.delay(entries, self.clock.monotonic());
+        stop_if(if delay.is_zero() { self.cancel.is_set() } else { self.cancel.wait(delay) })
+    }
+}
+
 /// What became of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reading {
@@ -243,7 +251,7 @@ impl DirectoryReader {
         path: &TreePath,
     ) -> ControlFlow<()> {
         ScanCounters::add(&rules.counters.entries, self.rows.len());
-        wait(rules, 1)?;
+        rules.wait(1)?;
         for at in 0..self.rows.len() {
             stop_if(rules.cancel.is_set())?;
             let row = self.rows[at];
@@ -278,7 +286,7 @@ impl DirectoryReader {
         loop {
             let to = self.rows.len().min(from + rules.max_rows.get());
             let last = to == self.rows.len();
-            wait(rules, to - from)?;
+            rules.wait(to - from)?;
             let failed_from = self.errors.len();
             let all_told = self.look_at(rules, fd, listing.path, from..to)?;
             let names = self.rows[from..to].iter().map(|row| usize::from(row.length)).sum();
@@ -471,11 +479,6 @@ fn leave_out(
         ControlFlow::Continue(()) => Reading::LeftOut,
         ControlFlow::Break(()) => Reading::Stopped,
     }
-}
-
-fn wait(rules: &Rules<'_>, entries: usize) -> ControlFlow<()> {
-    let delay = rules.pace.delay(entries, rules.clock.monotonic());
-    stop_if(if delay.is_zero() { rules.cancel.is_set() } else { rules.cancel.wait(delay) })
 }
 
 fn stop_if(stop: bool) -> ControlFlow<()> {

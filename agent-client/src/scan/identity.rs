@@ -43,6 +43,21 @@ impl Root {
         }
     }
 
+    /// Whether the tree that was known stands at the root's path, but is not the one that is held:
+    /// its file system was mounted anew. Some top-level entry must be the same.
+    #[must_use]
+    pub fn stands_again(&self, known: &RootIdentity) -> bool {
+        let fresh = Self::open(self.path(), RootOptions::default()).ok();
+        let Some(fresh) = fresh.filter(|fresh| fresh.id() != self.id() || self.is_dead()) else {
+            return false;
+        };
+        fresh.identity().is_ok_and(|found| found.top.iter().any(|top| known.top.contains(top)))
+    }
+
+    fn is_dead(&self) -> bool {
+        super::root::stat_of(self.as_fd()).is_err()
+    }
+
     /// What tells this tree from another: file system, inode, birth, and what stands at its top.
     ///
     /// # Errors
@@ -136,5 +151,22 @@ mod tests {
         assert_eq!(root.check(), RootCheck::Gone(Errno::NOENT));
         fs::create_dir(&path).unwrap();
         assert_eq!(root.check(), RootCheck::Replaced);
+        let known = root.identity().unwrap();
+        assert!(!root.stands_again(&known), "it has no entry of the one before");
+    }
+
+    #[test]
+    fn a_tree_that_was_mounted_anew_is_known_by_its_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root");
+        fs::create_dir_all(path.join("kept")).unwrap();
+        let root = Root::open(&path, RootOptions::default()).unwrap();
+        let known = root.identity().unwrap();
+        assert!(!root.stands_again(&known), "it is the one that is held");
+        fs::create_dir(folder.path().join("other")).unwrap();
+        fs::rename(path.join("kept"), folder.path().join("other/kept")).unwrap();
+        fs::rename(&path, folder.path().join("before")).unwrap();
+        fs::rename(folder.path().join("other"), &path).unwrap();
+        assert!(root.stands_again(&known));
     }
 }

@@ -10,12 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use fusion_core::path::TreePath;
 
+use super::memory::DirNumber;
 use super::root::FileId;
 
 /// A directory to read.
 pub(super) struct Job {
     pub(super) path: TreePath,
     pub(super) above: Option<Arc<Ancestor>>,
+    /// Where it is in the memory, if it is there.
+    pub(super) remembered: Option<DirNumber>,
 }
 
 /// A directory on the way to another: the loop guard, and nothing else.

@@ -1,4 +1,5 @@
-//! The three walks: a subtree, one directory, and names only to place watches.
+//! The walks: a subtree, the whole tree with a memory, one directory, and names only to place
+//! watches.
 //!
 //! Owns the worker threads of a scan and their end: none outlives the call. Called on a thread that
 //! may block, never on an async one.
@@ -10,10 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_deque::Worker;
 use fusion_core::path::{PathRef, TreePath};
 
+use super::memory::{DirNumber, TOP};
 use super::queue::{Ancestor, Job, Queue};
+use super::silent::{self, Seen};
 use super::{
-    Cancel, DirectoryReader, Found, Pace, Placer, Reading, Root, Rules, ScanCounters, ScanOptions,
-    ScanReport, Sink, Start,
+    Cancel, DirectoryReader, FileId, Found, Pace, Placer, Reading, Recall, Root, Rules,
+    ScanCounters, ScanOptions, ScanReport, Sink, Start,
 };
 use crate::clock::AgentClock;
 
@@ -40,23 +43,38 @@ impl Scan<'_> {
     /// Lists a directory and all below it, on as many threads as the options say.
     #[must_use]
     pub fn subtree(&self, path: PathRef<'_>, sink: &dyn Sink) -> ScanReport {
-        self.run(path, sink, Depth::Subtree, self.options.workers.get())
+        self.run(path, sink, Depth::Subtree, None, self.options.workers.get())
+    }
+
+    /// Lists the whole tree but for what is silent since it was listed last, and remembers what it
+    /// lists. The sink gets what is listed, `recall` what is not.
+    #[must_use]
+    pub fn whole(&self, sink: &dyn Sink, recall: &Recall<'_>) -> ScanReport {
+        let workers = self.options.workers.get();
+        self.run(PathRef::ROOT, sink, Depth::Subtree, Some(recall), workers)
     }
 
     /// Lists one directory, on this thread: what answers a relist.
     #[must_use]
     pub fn directory(&self, path: PathRef<'_>, sink: &dyn Sink) -> ScanReport {
-        self.run(path, sink, Depth::Directory, 1)
+        self.run(path, sink, Depth::Directory, None, 1)
     }
 
     /// Walks a directory and all below it, names only: one stat per directory and none per file.
     /// The sink gets what is unreadable or left out, and no listing.
     #[must_use]
     pub fn place_watches(&self, path: PathRef<'_>, sink: &dyn Sink) -> ScanReport {
-        self.run(path, sink, Depth::Names, self.options.workers.get())
+        self.run(path, sink, Depth::Names, None, self.options.workers.get())
     }
 
-    fn run(&self, path: PathRef<'_>, sink: &dyn Sink, depth: Depth, workers: usize) -> ScanReport {
+    fn run(
+        &self,
+        path: PathRef<'_>,
+        sink: &dyn Sink,
+        depth: Depth,
+        recall: Option<&Recall<'_>>,
+        workers: usize,
+    ) -> ScanReport {
         let started_at = self.clock.monotonic();
         let walk = Walk {
             rules: Rules {
@@ -72,6 +90,7 @@ impl Scan<'_> {
             },
             sink,
             depth,
+            recall,
             stopped: AtomicBool::new(false),
         };
         let start = walk.run(path.to_owned(), workers);
@@ -96,6 +115,7 @@ struct Walk<'a> {
     rules: Rules<'a>,
     sink: &'a dyn Sink,
     depth: Depth,
+    recall: Option<&'a Recall<'a>>,
     stopped: AtomicBool,
 }
 
@@ -104,7 +124,7 @@ impl Walk<'_> {
     /// before the start was read.
     fn run(&self, path: TreePath, workers: usize) -> Option<Start> {
         let mut reader = DirectoryReader::new();
-        let job = Job { path, above: None };
+        let job = Job { path, above: None, remembered: self.recall.map(|_| TOP) };
         let (queue, own) = Queue::new(workers, job);
         let mut own = own.into_iter();
         let first = own.next()?;
@@ -154,20 +174,80 @@ impl Walk<'_> {
         if self.rules.cancel.is_set() {
             return Reading::Stopped;
         }
+        if let Some(reading) = self.pass(queue, own, job) {
+            return reading;
+        }
         let is_loop = |id| Ancestor::contains(job.above.as_ref(), id);
-        let mut emit = |found: Found| -> ControlFlow<()> { self.sink.put(found) };
+        let mut seen = Seen::default();
+        let mut emit = |found: Found| -> ControlFlow<()> {
+            if let Found::Listed(part) = &found {
+                seen.take(part);
+            }
+            self.sink.put(found)
+        };
         let reading = reader.read(&self.rules, &job.path, None, is_loop, &mut emit);
         if let Reading::Read(id) = reading
             && self.depth != Depth::Directory
         {
-            let mut here = None;
-            for path in reader.subdirectories() {
-                let ancestor =
-                    || Arc::new(Ancestor { id, above: job.above.as_ref().map(Arc::clone) });
-                let above = Some(Arc::clone(here.get_or_insert_with(ancestor)));
-                queue.push(own, Job { path, above });
-            }
+            let below: Vec<TreePath> = reader.subdirectories().collect();
+            let first = self.remember(job, id, &seen, &below);
+            let numbers = (0..).map(|place| first.and_then(|first| first.checked_add(place)));
+            descend(queue, own, job, id, below.into_iter().zip(numbers));
         }
         reading
+    }
+
+    /// Goes past a directory that is silent, and on to those in it; `None` if it is to be read.
+    fn pass(&self, queue: &Queue, own: &Worker<Job>, job: &Job) -> Option<Reading> {
+        let (recall, dir) = (self.recall?, job.remembered?);
+        let known = recall.memory.version(dir)?;
+        if !recall.may_pass(job.path.as_ref()) {
+            return None;
+        }
+        let (id, silent) = silent::look(&self.rules, &job.path, known)?;
+        if Ancestor::contains(job.above.as_ref(), id) {
+            return None;
+        }
+        ScanCounters::add(&self.rules.counters.directories, 1);
+        ScanCounters::add(&self.rules.counters.silent, 1);
+        if self.rules.wait(1).is_break() || (recall.tell)(silent).is_break() {
+            return Some(Reading::Stopped);
+        }
+        let mut below = Vec::new();
+        recall.memory.children(dir, |name, child| {
+            // It was a path when it was listed.
+            below.extend(job.path.join(name).ok().map(|path| (path, Some(child))));
+        });
+        descend(queue, own, job, id, below.into_iter());
+        Some(Reading::Read(id))
+    }
+
+    /// Remembers what was listed; gives the place of the first of the directories in it.
+    fn remember(
+        &self,
+        job: &Job,
+        id: FileId,
+        seen: &Seen,
+        below: &[TreePath],
+    ) -> Option<DirNumber> {
+        let (recall, dir) = (self.recall?, job.remembered?);
+        let names = below.iter().map(|path| path.as_ref().split_last().map_or(&b""[..], |it| it.1));
+        recall.memory.listed(dir, seen.version(id, recall), names)
+    }
+}
+
+/// Queues the directories in one that was read or gone past.
+fn descend(
+    queue: &Queue,
+    own: &Worker<Job>,
+    job: &Job,
+    id: FileId,
+    below: impl Iterator<Item = (TreePath, Option<DirNumber>)>,
+) {
+    let mut here = None;
+    for (path, remembered) in below {
+        let ancestor = || Arc::new(Ancestor { id, above: job.above.as_ref().map(Arc::clone) });
+        let above = Some(Arc::clone(here.get_or_insert_with(ancestor)));
+        queue.push(own, Job { path, above, remembered });
     }
 }

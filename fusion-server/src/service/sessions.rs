@@ -198,6 +198,7 @@ impl Sessions {
         let id = request.session;
         let beaten = table.beat(id, &Self::principal(), now.monotonic, now.server, effects);
         let (mut commands, mut reports_refused) = (Vec::new(), Vec::new());
+        let mut audit_number = 0;
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
@@ -206,14 +207,20 @@ impl Sessions {
                 let report = report(live.status.as_ref(), request.delivered_through);
                 self.save_report(session, live, &report);
                 view.tell(Note::Heard(session.agent.clone(), report));
+                audit_number = view.audit_number();
             }
         }
         self.carry_out(&mut state);
         let point = state.live.get(&id).map(|live| live.saved.point).unwrap_or_default();
         let session = beaten.map_err(|obsolete| self.obsolete(&mut state, obsolete, now))?;
-        let leader_epoch = current_epoch(&state, &session);
-        let (server_time, role) = (now.server, session.role);
-        let answer = HeartbeatAnswer { server_time, role, leader_epoch, commands, reports_refused };
+        let answer = HeartbeatAnswer {
+            server_time: now.server,
+            role: session.role,
+            leader_epoch: current_epoch(&state, &session),
+            commands,
+            reports_refused,
+            audit_number,
+        };
         Ok((answer, point))
     }
 

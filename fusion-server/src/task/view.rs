@@ -21,7 +21,7 @@ use std::time::Duration;
 use fusion_core::evidence::Witness;
 use fusion_core::id::{CorrelationId, LeaderEpoch, Revision, ViewName};
 use fusion_core::time::{Clock, ServerTime, StorageTime};
-use fusion_core::view::{ViewReader, ViewState, ViewStatus};
+use fusion_core::view::{View, ViewReader, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -108,6 +108,13 @@ enum Request {
 struct Published {
     status: ViewStatus,
     at: ServerTime,
+    audit_number: u64,
+}
+
+impl Published {
+    fn of(view: &View, at: ServerTime) -> Self {
+        Self { status: view.status(at), at, audit_number: view.audit_number() }
+    }
 }
 
 /// A view from outside; cheap to clone.
@@ -227,11 +234,17 @@ impl ViewHandle {
     /// How far the view can be believed at `now`, as of the end of the thread's last turn. The
     /// revision is the last durable one when this is called: ask before reading.
     pub(crate) fn status(&self, now: ServerTime) -> ViewStatus {
-        let Published { mut status, at } = self.shared.published.borrow().clone();
+        let Published { mut status, at, .. } = self.shared.published.borrow().clone();
         let passed = now.since(at);
         status.watermark = StorageTime::plus(status.watermark, passed);
         status.revision = journal::revision(&self.shared.durable);
         status
+    }
+
+    /// The number of the next audit (R9), as of the end of the thread's last turn: whoever has the
+    /// acknowledgement of an audit's end finds the one after it.
+    pub(crate) fn audit_number(&self) -> u64 {
+        self.shared.published.borrow().audit_number
     }
 
     /// The state, to be waited on.

@@ -73,6 +73,7 @@ impl SessionService for Sessions {
             leader_epoch: LeaderEpoch(4),
             commands: Vec::new(),
             reports_refused: Vec::new(),
+            audit_number: 0,
         })))
     }
 

@@ -49,7 +49,6 @@ impl SpoolSink {
             self.lost_since = None;
             state.healing.store(false, Ordering::Relaxed);
             state.news.notify_one();
-            state.heals.send_modify(|heals| *heals += 1);
             tracing::info!("all is watched again");
         } else {
             self.lost_since = Some(since);

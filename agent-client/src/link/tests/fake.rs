@@ -8,6 +8,7 @@ use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::id::{AgentId, InstanceId, SessionId, ViewName};
 use fusion_core::time::{AgentTime, Monotonic};
 use fusion_proto::pb::event_service_server::{EventService, EventServiceServer};
+use fusion_proto::pb::evidence::Evidence;
 use fusion_proto::pb::push_events_request::Message as Up;
 use fusion_proto::pb::push_events_response::Message as Down;
 use fusion_proto::pb::session_service_server::{SessionService, SessionServiceServer};
@@ -56,6 +57,10 @@ pub(crate) struct Script {
     pub(crate) on_create: VecDeque<Answer>,
     /// New sessions follow instead of leading.
     pub(crate) follows: bool,
+    /// The server's clock, always; [`EPOCH`] if absent.
+    pub(crate) clock: Option<i64>,
+    /// Between two audits, in milliseconds; an hour if absent.
+    pub(crate) audit_interval_ms: Option<i32>,
     /// Heartbeats come every 50 ms instead of every 10 s.
     pub(crate) beats_fast: bool,
     pub(crate) heartbeats: Vec<pb::HeartbeatRequest>,
@@ -76,6 +81,28 @@ impl Script {
     fn role(&self) -> i32 {
         let role = if self.follows { pb::SessionRole::Follower } else { pb::SessionRole::Leader };
         role.into()
+    }
+
+    fn time(&self) -> Option<prost_types::Timestamp> {
+        time(self.clock.unwrap_or(EPOCH))
+    }
+
+    /// Audits that came to their end, which is the number of the next one.
+    fn audits(&self) -> u64 {
+        let rows = self.batches.iter().flat_map(|(_, batch)| &batch.rows);
+        let (mut running, mut count) = (Vec::new(), 0);
+        for row in rows {
+            match &row.evidence {
+                Some(Evidence::ScanStarted(it)) if it.source() == pb::ScanSource::Audit => {
+                    running.push(it.scan_id);
+                }
+                Some(Evidence::ScanFinished(it)) if it.complete => {
+                    count += u64::from(running.contains(&it.scan_id));
+                }
+                _ => {}
+            }
+        }
+        count
     }
 }
 
@@ -130,6 +157,10 @@ fn span(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
+fn millis(millis: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds: 0, nanos: millis * 1_000_000 })
+}
+
 fn time(seconds: i64) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos: 0 })
 }
@@ -144,15 +175,16 @@ impl SessionService for Fake {
         request: Request<pb::CreateSessionRequest>,
     ) -> Result<Response<pb::CreateSessionResponse>, Status> {
         let request = request.into_inner();
-        let (answer, epoch, role, beats_fast) = {
+        let (answer, epoch, role, beats_fast, audit_interval, clock) = {
             let mut script = self.script();
             script.creates.push((tokio::time::Instant::now(), request.clone()));
             let epoch = script.creates.len() as u64;
-            (script.on_create.pop_front(), epoch, script.role(), script.beats_fast)
+            let answer = script.on_create.pop_front();
+            let (fast, interval) = (script.beats_fast, script.audit_interval_ms);
+            (answer, epoch, script.role(), fast, interval, script.time())
         };
         Self::answer(answer).await?;
         let session_id = Uuid::new_v4().to_string();
-        let fast = prost_types::Duration { seconds: 0, nanos: 50_000_000 };
         let session = pb::Session {
             session_id: session_id.clone(),
             view: request.view,
@@ -173,12 +205,12 @@ impl SessionService for Fake {
             role,
             leader_epoch: epoch,
             timeout: span(30),
-            heartbeat_interval: if beats_fast { Some(fast) } else { span(10) },
-            server_time: time(EPOCH),
+            heartbeat_interval: if beats_fast { millis(50) } else { span(10) },
+            server_time: clock,
             settings: Some(pb::ViewSettings {
                 cache_horizon: span(60),
                 hot_threshold: span(30),
-                audit_interval: span(3600),
+                audit_interval: audit_interval.map_or(span(3600), millis),
                 deep_audit_one_in: 4,
                 batch_rows: 1_000,
                 batch_bytes: 512 * 1024,
@@ -190,20 +222,23 @@ impl SessionService for Fake {
         &self,
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<HeartbeatResponse>, Status> {
-        let (answer, commands, epoch, role) = {
+        let (answer, commands, epoch, role, audit_number, clock) = {
             let mut script = self.script();
             script.heartbeats.push(request.into_inner());
             let commands = script.commands.clone();
             let epoch = script.creates.len() as u64;
-            (script.on_heartbeat.pop_front(), commands, epoch, script.role())
+            let audits = script.audits();
+            let answer = script.on_heartbeat.pop_front();
+            (answer, commands, epoch, script.role(), audits, script.time())
         };
         Self::answer(answer).await?;
         Ok(Response::new(HeartbeatResponse {
-            server_time: time(EPOCH),
+            server_time: clock,
             role,
             leader_epoch: epoch,
             commands,
             reports_refused: Vec::new(),
+            audit_number,
         }))
     }
 

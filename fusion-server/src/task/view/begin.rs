@@ -44,10 +44,9 @@ pub(super) fn begin(
         .map_err(|source| BeginError::Store { view: name.clone(), source })?;
     let metrics = ViewMetrics::new(&deps.metrics, &name);
     let (journal, durable) = Journal::begin(&deps, stored.id, end, &metrics);
-    let now = deps.clock.now();
-    let status = view.status(now);
-    let (state_out, state) = watch::channel(status.state);
-    let (published_out, published) = watch::channel(Published { status, at: now });
+    let published = Published::of(&view, deps.clock.now());
+    let (state_out, state) = watch::channel(published.status.state);
+    let (published_out, published) = watch::channel(published);
     let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
     let (ended_out, ended) = watch::channel(());

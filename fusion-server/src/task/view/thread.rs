@@ -257,19 +257,18 @@ impl ViewTask {
     }
 
     fn publish(&mut self) {
-        let at = self.clock.now();
-        let mut status = self.view.status(at);
+        let mut published = Published::of(&self.view, self.clock.now());
         if let Some(trouble) = &self.trouble {
-            status.reasons.push(trouble.clone());
-            if status.state == ViewState::Ready {
-                status.state = ViewState::Degraded;
+            published.status.reasons.push(trouble.clone());
+            if published.status.state == ViewState::Ready {
+                published.status.state = ViewState::Degraded;
             }
         }
         self.state.send_if_modified(|state| {
-            let changed = *state != status.state;
-            *state = status.state;
+            let changed = *state != published.status.state;
+            *state = published.status.state;
             changed
         });
-        self.published.send_replace(Published { status, at });
+        self.published.send_replace(published);
     }
 }

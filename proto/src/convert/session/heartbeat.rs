@@ -46,6 +46,8 @@ pub struct HeartbeatAnswer {
     pub commands: Vec<Command>,
     /// Reported commands whose lease had lapsed.
     pub reports_refused: Vec<Uuid>,
+    /// The number of the next audit (R9).
+    pub audit_number: u64,
 }
 
 /// What a session heard from the server.
@@ -61,6 +63,8 @@ pub struct HeartbeatHeard {
     pub commands: ReceivedCommands,
     /// Reported commands whose lease had lapsed: their results were not taken.
     pub reports_refused: Vec<Uuid>,
+    /// The number of the next audit (R9).
+    pub audit_number: u64,
 }
 
 impl TryFrom<&Heartbeat> for pb::HeartbeatRequest {
@@ -119,13 +123,21 @@ impl TryFrom<pb::HeartbeatRequest> for Heartbeat {
 
 impl From<&HeartbeatAnswer> for pb::HeartbeatResponse {
     fn from(answer: &HeartbeatAnswer) -> Self {
-        let HeartbeatAnswer { server_time, role, leader_epoch, commands, reports_refused } = answer;
+        let HeartbeatAnswer {
+            server_time,
+            role,
+            leader_epoch,
+            commands,
+            reports_refused,
+            audit_number,
+        } = answer;
         Self {
             server_time: Some(server_time_to_pb(*server_time)),
             role: role_to_pb(*role).into(),
             leader_epoch: leader_epoch.0,
             commands: commands.iter().map(command_to_pb).collect(),
             reports_refused: reports_refused.iter().map(Uuid::to_string).collect(),
+            audit_number: *audit_number,
         }
     }
 }
@@ -134,8 +146,14 @@ impl TryFrom<pb::HeartbeatResponse> for HeartbeatHeard {
     type Error = ConvertError;
 
     fn try_from(response: pb::HeartbeatResponse) -> Result<Self, ConvertError> {
-        let pb::HeartbeatResponse { server_time, role, leader_epoch, commands, reports_refused } =
-            response;
+        let pb::HeartbeatResponse {
+            server_time,
+            role,
+            leader_epoch,
+            commands,
+            reports_refused,
+            audit_number,
+        } = response;
         Ok(Self {
             server_time: time("server_time", server_time)?,
             role: role_from_pb(role)?,
@@ -145,6 +163,7 @@ impl TryFrom<pb::HeartbeatResponse> for HeartbeatHeard {
                 .iter()
                 .map(|id| command_id("reports_refused", id))
                 .collect::<Result<_, _>>()?,
+            audit_number,
         })
     }
 }

@@ -59,9 +59,14 @@ proptest! {
     #[test]
     fn answers_to_heartbeats_survive(answer in answer()) {
         let heard = HeartbeatHeard::try_from(pb::HeartbeatResponse::from(&answer)).unwrap();
-        let HeartbeatAnswer { server_time, role, leader_epoch, commands, reports_refused } = answer;
-        let commands = ReceivedCommands { commands, unreadable: Vec::new() };
-        let sent = HeartbeatHeard { server_time, role, leader_epoch, commands, reports_refused };
+        let sent = HeartbeatHeard {
+            server_time: answer.server_time,
+            role: answer.role,
+            leader_epoch: answer.leader_epoch,
+            commands: ReceivedCommands { commands: answer.commands, unreadable: Vec::new() },
+            reports_refused: answer.reports_refused,
+            audit_number: answer.audit_number,
+        };
         prop_assert_eq!(heard, sent);
     }
 

@@ -175,8 +175,16 @@ prop_compose! {
         leader_epoch: u64,
         commands in vec(command(), 0..3),
         reports_refused in vec(any_of::uuid(), 0..3),
+        audit_number: u64,
     ) -> HeartbeatAnswer {
         let leader_epoch = LeaderEpoch(leader_epoch);
-        HeartbeatAnswer { server_time, role, leader_epoch, commands, reports_refused }
+        HeartbeatAnswer {
+            server_time,
+            role,
+            leader_epoch,
+            commands,
+            reports_refused,
+            audit_number,
+        }
     }
 }
