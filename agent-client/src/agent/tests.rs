@@ -307,6 +307,24 @@ async fn lost_events_are_told_and_a_leader_audits_when_all_is_watched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_ended_is_told_of_and_the_heartbeat_goes_on() {
+    let mut rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.phase(ScanPhase::Delivered).await;
+    let status = |script: &Script| script.heartbeats.last().and_then(|beat| beat.status.clone());
+    rig.until("ready", |script| status(script).is_some_and(|it| it.realtime_ready)).await;
+    rig.shared.watch.get().unwrap().break_for_test();
+    rig.until("it says so", |script| {
+        status(script).is_some_and(|it| {
+            !it.realtime_ready && it.errors.iter().any(|error| error.starts_with("watch: "))
+        })
+    })
+    .await;
+    let beats = rig.fake.script().heartbeats.len();
+    rig.until("more heartbeats", |script| script.heartbeats.len() > beats + 2).await;
+    rig.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_happens_is_told_in_realtime_and_outlives_a_server_that_is_away() {
     let mut rig = Rig::start(small_tree, |_| {}).await;
     rig.phase(ScanPhase::Delivered).await;
