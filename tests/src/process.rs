@@ -132,3 +132,10 @@ impl Drop for Process {
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
+
+/// What the wall clock shows, in nanoseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "system tests live in real time")]
+pub(crate) fn wall_clock_nanos() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
+}
