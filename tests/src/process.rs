@@ -82,6 +82,13 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {}: {error}", self.name));
     }
 
+    /// SIGCONT, if it is still there.
+    pub fn resume(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::CONT);
+        }
+    }
+
     /// kill -9, and waits for the end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -128,7 +128,10 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
 async fn fault(name: Name, seed: u64) {
     match name {
         Name::Sim | Name::Kill | Name::Faults => {}
-        Name::Pause => faults::pause::leader_past_its_timeout(2_000).await,
+        Name::Pause => {
+            faults::pause::leader_past_its_timeout(2_000).await;
+            faults::pause::only_agent_past_its_timeout(seed).await;
+        }
         Name::Batches => {
             faults::batches::that_cannot_be_taken().await;
             faults::batches::above_the_limit_of_a_message().await;
@@ -154,6 +157,7 @@ async fn fault(name: Name, seed: u64) {
         Name::Broken => {
             faults::broken::watcher().await;
             faults::broken::storage().await;
+            faults::broken::storage_gone().await;
         }
     }
 }

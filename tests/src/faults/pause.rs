@@ -1,6 +1,7 @@
 //! SIGSTOP of a leader past its timeout, in the middle of its first scan; then SIGCONT.
 
 use std::fs;
+use std::time::Duration;
 
 use fusion_proto::client::CallError;
 use fusion_proto::convert::evidence::WireBatch;
@@ -8,7 +9,11 @@ use fusion_proto::convert::push::{Lane, PushBatch};
 use fusion_proto::status::{ObsoleteCause, Refusal};
 use rustix::process::Signal;
 
-use super::checks::{PATIENCE, client, new_session, recovered, session_of, until, until_true};
+use super::checks::{
+    PATIENCE, client, leads_alone, new_session, recovered, session_of, until, until_true,
+};
+use super::churn::Churn;
+use super::proxy::Proxy;
 use crate::compare;
 use crate::pair::{World, counter, metric};
 use crate::process::now;
@@ -21,8 +26,9 @@ session_timeout = "3s"
 "#;
 
 /// A tree of so many directories with ten files each; the leader is stopped while it lists them. A
-/// follower leads meanwhile, and half of the files go: what the stopped one saw is false. It comes
-/// back as a follower in a new session, and nothing that it saw under its old leadership is believed.
+/// follower leads meanwhile, and half of the files go: what the stopped one saw is false. What it had
+/// sent arrives late, and it comes back as a follower in a new session: nothing that it saw under its
+/// old leadership is believed.
 ///
 /// # Panics
 /// Something of this does not hold.
@@ -33,13 +39,16 @@ pub async fn leader_past_its_timeout(directories: u64) {
         fs::create_dir_all(&folder).expect("a directory");
         fs::write(folder.join(format!("f{number}")), "x").expect("a file");
     }
-    let paused = world.start_agent("paused", &[]);
+    let proxy = Proxy::to(&world.url());
+    proxy.slow(Duration::from_millis(20));
+    let paused = world.launch("paused").server(proxy.url()).start();
     let session = new_session(&world, "paused", None).await;
     until("the first batches of its scan", async || {
         let info = world.client().view(world.view()).await.ok()?;
         (info.totals.files > 0).then_some(())
     })
     .await;
+    proxy.block();
     paused.process.signal(Signal::STOP);
     let info = world.client().view(world.view()).await.expect("the view");
     assert!(!info.freshness.is_ready(), "the scan was over already: take more directories");
@@ -70,12 +79,10 @@ pub async fn leader_past_its_timeout(directories: u64) {
         other => panic!("{other:?}"),
     }
     let listed = snapshot_rows(&world);
+    proxy.open();
     paused.process.signal(Signal::CONT);
     assert_ne!(new_session(&world, "paused", Some(session)).await, session);
-    until_true("it knows why", || {
-        counter(&paused.http, "fusion_agent_session_recoveries_total{cause=\"expired\"}") == 1.0
-    })
-    .await;
+    until_true("it knows why", || counter(&paused.http, RECOVERED) == 1.0).await;
     let info = world.client().view(world.view()).await.expect("the view");
     assert_eq!(info.leader_agent_id, "follower", "a returning leader follows");
     assert!(info.leader_epoch > first_epoch, "{} after {first_epoch}", info.leader_epoch);
@@ -89,6 +96,37 @@ pub async fn leader_past_its_timeout(directories: u64) {
     assert_eq!(metric(&follower.http, "fusion_agent_role{role=\"leader\"}"), 1.0);
 }
 
+/// The only agent is stopped past its timeout while files change: nobody leads, the view says so; it
+/// wakes up, reads from the kernel's queue what it missed, and leads alone again.
+///
+/// # Panics
+/// Something of this does not hold.
+pub async fn only_agent_past_its_timeout(seed: u64) {
+    let world = World::start_configured(IMPATIENT);
+    let work = world.root().join("work");
+    fs::create_dir(&work).expect("the tree");
+    let agent = world.start_ready_agent("one").await;
+    let epoch = leads_alone(&world, &agent, "one").await;
+    let session = new_session(&world, "one", None).await;
+    agent.process.signal(Signal::STOP);
+    let churn = Churn::begin(&work, seed);
+    until("nobody leads", async || {
+        let view = world.client().view(world.view()).await.ok()?;
+        let led = view.sessions > 0 || !view.leader_agent_id.is_empty();
+        (!led && !view.freshness.is_ready()).then_some(())
+    })
+    .await;
+    let operations = churn.end();
+    agent.process.signal(Signal::CONT);
+    assert_ne!(new_session(&world, "one", Some(session)).await, session);
+    recovered(&world).await;
+    assert!(leads_alone(&world, &agent, "one").await > epoch);
+    assert_eq!(counter(&agent.http, RECOVERED), 1.0);
+    assert_eq!(counter(world.http(), ENDED), 1.0);
+    println!("pause: seed {seed}, {operations} operations");
+}
+
+const RECOVERED: &str = "fusion_agent_session_recoveries_total{cause=\"expired\"}";
 const ENDED: &str = "fusion_sessions_ended_total{state=\"expired\",view=\"tree\"}";
 const TOLD: &str = "fusion_obsolete_answers_total{cause=\"expired\"}";
 
@@ -106,7 +144,7 @@ fn snapshot_rows(world: &World) -> f64 {
 async fn stays_equal(world: &World) {
     let on_disk = crate::disk::walk(world.root());
     let began = now();
-    while began.elapsed() < std::time::Duration::from_secs(2) {
+    while began.elapsed() < Duration::from_secs(2) {
         let tree = compare::view_tree(&mut world.client(), world.view()).await.expect("the view");
         let paths: Vec<_> = tree.keys().filter(|path| !on_disk.contains_key(*path)).collect();
         assert!(paths.is_empty(), "came back from the dead: {paths:?}");

@@ -4,11 +4,13 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How often a thread that waits looks whether it may go on.
 const LOOK: Duration = Duration::from_millis(5);
+/// What is forwarded at once.
+const BUFFER: usize = 8 * 1024;
 
 /// A listener on loopback whose connections go on to the server while it is open.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct State {
     blocked: AtomicBool,
+    /// How long a buffer's worth waits, in milliseconds.
+    delay: AtomicU64,
     ended: AtomicBool,
 }
 
@@ -45,13 +49,20 @@ impl Proxy {
         &self.url
     }
 
+    /// From now on each 8 KiB take so long; small messages pass as before.
+    pub fn slow(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.state.delay.store(millis, Ordering::SeqCst);
+    }
+
     /// From now on nothing gets through.
     pub fn block(&self) {
         self.state.blocked.store(true, Ordering::SeqCst);
     }
 
-    /// Everything gets through again.
+    /// Everything gets through again, as fast as it can.
     pub fn open(&self) {
+        self.slow(Duration::ZERO);
         self.state.blocked.store(false, Ordering::SeqCst);
     }
 }
@@ -103,7 +114,7 @@ fn connect(agent: TcpStream, server: &str, state: &Arc<State>) {
 
 /// Copies until either side closes or the proxy ends.
 fn forward(mut from: TcpStream, mut to: TcpStream, state: &State) {
-    let mut buffer = vec![0; 64 * 1024];
+    let mut buffer = vec![0; BUFFER];
     while state.pass() {
         let read = match from.read(&mut buffer) {
             Ok(0) => break,
@@ -111,6 +122,9 @@ fn forward(mut from: TcpStream, mut to: TcpStream, state: &State) {
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => continue,
             Err(_) => break,
         };
+        if read == BUFFER {
+            std::thread::sleep(Duration::from_millis(state.delay.load(Ordering::SeqCst)));
+        }
         if !state.pass() || to.write_all(&buffer[..read]).is_err() {
             break;
         }

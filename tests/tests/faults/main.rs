@@ -15,6 +15,11 @@ async fn a_leader_is_paused_past_its_timeout() {
 }
 
 #[tokio::test]
+async fn the_only_agent_is_paused_past_its_timeout() {
+    pause::only_agent_past_its_timeout(1).await;
+}
+
+#[tokio::test]
 async fn batches_that_cannot_be_taken() {
     batches::that_cannot_be_taken().await;
 }
@@ -98,4 +103,9 @@ async fn a_heartbeat_goes_on_without_a_watcher() {
 #[tokio::test]
 async fn a_heartbeat_goes_on_while_the_storage_hangs() {
     broken::storage().await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_goes_on_when_the_storage_is_gone() {
+    broken::storage_gone().await;
 }
