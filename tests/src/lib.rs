@@ -2,13 +2,15 @@
 //!
 //! Owns the harness that every system test uses: [`binaries`] finds what cargo built, [`pair`]
 //! starts and ends server and agents, [`disk`] says what is on the disk, [`compare`] holds the view
-//! against it. Must never: repeat a failed assertion until it passes by luck; what is polled for
+//! against it, [`faults`] does to them what can happen to them. Must never: repeat a failed assertion until it passes by luck; what is polled for
 //! has a deadline that is documented where it stands.
 
 pub mod bench;
 pub mod binaries;
 pub mod compare;
 pub mod disk;
+pub mod faults;
+pub mod launch;
 pub mod pair;
 pub mod process;
 pub mod soak;

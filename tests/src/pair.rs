@@ -8,6 +8,7 @@ use fusion_core::id::ViewName;
 use fusion_proto::views::ViewsClient;
 use tempfile::TempDir;
 
+use crate::launch::Launch;
 use crate::process::Process;
 use crate::{binaries, compare};
 
@@ -15,6 +16,8 @@ use crate::{binaries, compare};
 pub const READY: Duration = Duration::from_secs(30);
 /// How long evidence may be under way on a busy machine.
 pub const ARRIVE: Duration = Duration::from_secs(20);
+
+const LOOPBACK: &str = "127.0.0.1:0";
 
 const IMPATIENT: &str = r#"
 [view_defaults]
@@ -54,7 +57,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let root = folder.path().join("tree");
         std::fs::create_dir(&root).expect("the tree");
-        Self::on(folder, root, &[])
+        Self::on(folder, root, LOOPBACK, &[])
     }
 
     /// Starts a server beside an empty tree whose view trusts after moments what it otherwise trusts
@@ -64,13 +67,49 @@ impl World {
     /// It does not come up.
     #[must_use]
     pub fn start_impatient() -> Self {
+        Self::start_configured(IMPATIENT)
+    }
+
+    /// Starts a server with this configuration (TOML) beside an empty tree.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_configured(config: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let root = folder.path().join("tree");
         std::fs::create_dir(&root).expect("the tree");
-        let config = folder.path().join("server.toml");
-        std::fs::write(&config, IMPATIENT).expect("the configuration");
-        let config = config.to_str().expect("a path in UTF-8").to_owned();
-        Self::on(folder, root, &["--config", &config])
+        Self::configured_on(folder, root, config, LOOPBACK)
+    }
+
+    /// The same for a tree that is there already.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_configured_on(root: &Path, config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        Self::configured_on(folder, root.to_path_buf(), config, LOOPBACK)
+    }
+
+    fn configured_on(folder: TempDir, root: PathBuf, config: &str, listen: &str) -> Self {
+        let file = folder.path().join("server.toml");
+        std::fs::write(&file, config).expect("the configuration");
+        let file = file.to_str().expect("a path in UTF-8").to_owned();
+        Self::on(folder, root, listen, &["--config", &file])
+    }
+
+    /// Starts a server with this configuration that also listens on other addresses than loopback's,
+    /// beside an empty tree.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_reachable(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let root = folder.path().join("tree");
+        std::fs::create_dir(&root).expect("the tree");
+        Self::configured_on(folder, root, config, "0.0.0.0:0")
     }
 
     /// Starts a server for a tree that is there already, with more arguments.
@@ -80,17 +119,17 @@ impl World {
     #[must_use]
     pub fn start_on(root: &Path, server_args: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
-        Self::on(folder, root.to_path_buf(), server_args)
+        Self::on(folder, root.to_path_buf(), LOOPBACK, server_args)
     }
 
-    fn on(folder: TempDir, root: PathBuf, server_args: &[&str]) -> Self {
+    fn on(folder: TempDir, root: PathBuf, listen: &str, server_args: &[&str]) -> Self {
         let mut world = Self {
             folder,
             root,
             view: ViewName::new("tree").expect("a name"),
             server: None,
-            grpc: "127.0.0.1:0".to_owned(),
-            http: "127.0.0.1:0".to_owned(),
+            grpc: listen.to_owned(),
+            http: LOOPBACK.to_owned(),
             server_args: server_args.iter().map(|&arg| arg.to_owned()).collect(),
         };
         world.start_server();
@@ -132,29 +171,18 @@ impl World {
         self.server = None;
     }
 
-    /// Starts an agent of this name, with more arguments; its spool lasts as long as the world.
+    /// An agent of this name, to be started; its spool lasts as long as the world.
+    pub fn launch(&self, name: &str) -> Launch {
+        Launch::new(self, name)
+    }
+
+    /// Starts an agent of this name, with more arguments.
     ///
     /// # Panics
     /// It does not come up.
     #[must_use]
     pub fn start_agent(&self, name: &str, args: &[&str]) -> Agent {
-        let file = self.path(&format!("{name}.address"));
-        let _ = std::fs::remove_file(&file);
-        let mut command = Command::new(binaries::path("agent-client"));
-        command
-            .args(["--server", &self.url(), "--view", self.view.as_str(), "--agent-id", name])
-            .args(["--http-listen", "127.0.0.1:0"])
-            .arg("--root")
-            .arg(&self.root)
-            .arg("--spool")
-            .arg(self.path(&format!("{name}.spool")))
-            .arg("--address-file")
-            .arg(&file)
-            .args(args);
-        let log = self.path(&format!("{name}.log"));
-        let mut process = Process::start("agent-client", &mut command, &log);
-        let http = process.address(&file, "http");
-        Agent { process, http }
+        self.launch(name).args(args).start()
     }
 
     /// Starts an agent and waits until the view is READY.
@@ -232,13 +260,28 @@ impl World {
 #[must_use]
 pub fn metric(http: &str, name: &str) -> f64 {
     let text = get(http, "/metrics");
-    let mut values = text.lines().filter_map(|line| {
+    let values = values(&text, name);
+    assert!(!values.is_empty(), "no metric {name} in:\n{text}");
+    values.iter().sum()
+}
+
+/// The same; 0 if there is none of the name, as of a counter with labels that counted nothing yet.
+/// The name may have all its labels, in their alphabetical order.
+///
+/// # Panics
+/// Nobody answers.
+#[must_use]
+pub fn counter(http: &str, name: &str) -> f64 {
+    values(&get(http, "/metrics"), name).iter().sum()
+}
+
+fn values(text: &str, name: &str) -> Vec<f64> {
+    let value = |line: &str| {
         let rest = line.strip_prefix(name)?;
         let labels_end = if rest.starts_with('{') { rest.find('}')? + 1 } else { 0 };
-        rest[labels_end..].strip_prefix(' ')?.trim().parse::<f64>().ok()
-    });
-    let first = values.next().unwrap_or_else(|| panic!("no metric {name} in:\n{text}"));
-    first + values.sum::<f64>()
+        rest[labels_end..].strip_prefix(' ')?.trim().parse().ok()
+    };
+    text.lines().filter_map(value).collect()
 }
 
 /// The body of a plain HTTP GET.

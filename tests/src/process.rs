@@ -82,6 +82,13 @@ impl Process {
         kill_process(pid, signal).unwrap_or_else(|error| panic!("signal {}: {error}", self.name));
     }
 
+    /// SIGCONT, if it is still there.
+    pub fn resume(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::CONT);
+        }
+    }
+
     /// kill -9, and waits for the end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -131,4 +138,11 @@ impl Drop for Process {
 #[expect(clippy::disallowed_methods, reason = "system tests live in real time")]
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// What the wall clock shows, in nanoseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "system tests live in real time")]
+pub(crate) fn wall_clock_nanos() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |span| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -1,8 +1,9 @@
-//! Soaks: the long forms of tests, by name. What was seen is kept in docs/soak.md.
+//! Soaks: the long forms of tests, by name. What was seen is kept in docs/soak.md and docs/faults.md.
 
 use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
+use crate::faults;
 use crate::process::now;
 
 /// Which soak, and how long.
@@ -11,9 +12,12 @@ pub struct Options {
     /// Which one.
     #[arg(value_enum)]
     name: Name,
-    /// How many schedules.
+    /// How many schedules of the simulator.
     #[arg(long, default_value_t = 1_000_000)]
     schedules: u64,
+    /// How often a fault is done.
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
@@ -24,15 +28,67 @@ pub struct Options {
 enum Name {
     /// Random schedules of the simulator, over all its settings (docs/simulator.md).
     Sim,
+    /// kill -9 of agent, server or both at random moments.
+    Kill,
+    /// SIGSTOP of a leader past its timeout, in the middle of a scan.
+    Pause,
+    /// Batches that cannot be taken, and a message above the limit.
+    Batches,
+    /// The server away for longer than the timeout while 100,000 files are made.
+    Away,
+    /// The leader behind a wire that goes dead.
+    Partition,
+    /// The last frame of the spool torn, delivered or not.
+    Torn,
+    /// The spool full, by its bound or its disk.
+    Full,
+    /// Two agents with one id.
+    Twins,
+    /// The clock of an agent off and jumping.
+    Clock,
+    /// The four losses of memory.
+    Memory,
+    /// Promotion by a notice.
+    Promote,
+    /// A heartbeat while a part of the agent is broken.
+    Broken,
+    /// All faults, one after the other.
+    Faults,
 }
+
+/// The faults, in the order of docs/faults.md.
+const FAULTS: [Name; 12] = [
+    Name::Kill,
+    Name::Pause,
+    Name::Batches,
+    Name::Away,
+    Name::Partition,
+    Name::Torn,
+    Name::Full,
+    Name::Twins,
+    Name::Clock,
+    Name::Memory,
+    Name::Promote,
+    Name::Broken,
+];
 
 /// Runs one.
 ///
 /// # Errors
 /// Something failed; the report that was printed names the seeds.
+///
+/// # Panics
+/// After a fault something did not hold; the seed was printed before.
 pub fn run(options: &Options) -> Result<()> {
     match options.name {
         Name::Sim => sim(options),
+        Name::Faults => {
+            for name in FAULTS {
+                rounds(name, options)?;
+            }
+            Ok(())
+        }
+        name => rounds(name, options),
     }
 }
 
@@ -46,4 +102,62 @@ fn sim(options: &Options) -> Result<()> {
     println!("{:.0} schedules a second", report.schedules as f64 / took);
     ensure!(report.failures.is_empty(), "{} schedules failed", report.failures.len());
     Ok(())
+}
+
+fn rounds(name: Name, options: &Options) -> Result<()> {
+    let Options { rounds, from, .. } = *options;
+    let started = now();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match name {
+            // One pair for all rounds.
+            Name::Kill => faults::kill::rounds(from, rounds).await,
+            _ => {
+                for seed in from..from + rounds {
+                    println!("{name:?}: seed {seed}");
+                    fault(name, seed).await;
+                }
+            }
+        }
+    });
+    println!("{name:?}: {rounds} rounds from seed {from} in {:.0?}", started.elapsed());
+    Ok(())
+}
+
+/// One round in its long form.
+async fn fault(name: Name, seed: u64) {
+    match name {
+        Name::Sim | Name::Kill | Name::Faults => {}
+        Name::Pause => {
+            faults::pause::leader_past_its_timeout(2_000).await;
+            faults::pause::only_agent_past_its_timeout(seed).await;
+        }
+        Name::Batches => {
+            faults::batches::that_cannot_be_taken().await;
+            faults::batches::above_the_limit_of_a_message().await;
+        }
+        Name::Away => faults::away::while_files_are_made(100_000).await,
+        Name::Partition => faults::partition::of_the_leader(seed).await,
+        Name::Torn => {
+            faults::torn::not_delivered(seed, 5).await;
+            faults::torn::delivered().await;
+        }
+        Name::Full => {
+            faults::full::by_its_bound().await;
+            faults::full::by_its_disk().await;
+        }
+        Name::Twins => faults::twins::with_one_id().await,
+        Name::Clock => faults::clock::off_and_jumping(seed, 10).await,
+        Name::Memory => faults::memory::all_four().await,
+        Name::Promote => {
+            let took = faults::promote::by_notice(20).await;
+            let median = took[took.len() / 2];
+            assert!(median < faults::promote::SOON, "median {median:?}");
+        }
+        Name::Broken => {
+            faults::broken::watcher().await;
+            faults::broken::storage().await;
+            faults::broken::storage_gone().await;
+        }
+    }
 }

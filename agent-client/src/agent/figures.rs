@@ -28,6 +28,7 @@ pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView
     let mut overflows = 0;
     let mut full = 0;
     loop {
+        look_after_watcher(&shared);
         show_link(&shared, &view);
         let status = shared.status();
         let metrics = &shared.metrics;
@@ -49,6 +50,14 @@ pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView
             changed = view.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(EVERY) => {}
         }
+    }
+}
+
+/// A watcher that has ended is said to be: the agent goes on with scans.
+fn look_after_watcher(shared: &Shared) {
+    if shared.watch.get().is_some_and(|watch| !watch.is_running()) {
+        let why = "the watcher has ended: changes are found by scans only";
+        shared.state.broken("watch", Some(why.to_owned()));
     }
 }
 

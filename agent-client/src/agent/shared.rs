@@ -132,9 +132,9 @@ impl Shared {
 
     /// All directories are watched, and no event was lost since that the server does not know of.
     pub(crate) fn realtime_ready(&self) -> bool {
-        let state = &self.state;
-        let watches =
-            state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed);
+        let (state, relaxed) = (&self.state, Ordering::Relaxed);
+        let placed = state.placed.load(relaxed) && !state.healing.load(relaxed);
+        let watches = placed && self.watch.get().is_some_and(WatchHandle::is_running);
         watches && !self.spool.is_losing()
     }
 

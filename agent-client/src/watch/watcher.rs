@@ -66,13 +66,22 @@ impl Watcher {
         let handle = WatchHandle(Arc::clone(&shared));
         let mut watcher = Self { handle, threads: Vec::new(), messages: messages.clone() };
         let interpreter = Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
+        // A panic of either ends both: a watcher that is half there would be taken for a whole one.
+        let over = Arc::clone(&shared);
+        let tell = move || {
+            let _ended = OnDrop(|| {
+                over.cancel.set();
+                over.stop_reader.notify_one();
+            });
+            interpreter.run();
+        };
         let read = move || {
+            let _ended = OnDrop(|| drop(messages.send(Message::End)));
             if let Err(error) = reader::run(queue, shared, messages.clone(), &runtime) {
                 tracing::error!(%error, "the watcher cannot read events any more");
             }
-            let _ = messages.send(Message::End);
         };
-        watcher.spawn("fusion-watch-tell", move || interpreter.run())?;
+        watcher.spawn("fusion-watch-tell", tell)?;
         watcher.spawn("fusion-watch-read", read)?;
         Ok(watcher)
     }
@@ -104,6 +113,15 @@ impl Watcher {
     ) -> Result<(), WatchError> {
         self.threads.push(spawn_thread(name, body).map_err(WatchError::Thread)?);
         Ok(())
+    }
+}
+
+/// Done however a thread ends.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }
 
@@ -141,10 +159,18 @@ impl WatchHandle {
         self.0.gate.seen_through(self.0.clock.monotonic())
     }
 
-    /// Whether the watcher still watches: it ends by itself if the kernel or the sink breaks off.
+    /// Whether the watcher still watches: it ends by itself if the kernel or the sink breaks off, or
+    /// one of its threads panics.
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.0.cancel.is_set()
+    }
+
+    /// Breaks the watcher, as a panic of a thread would.
+    #[cfg(test)]
+    pub(crate) fn break_for_test(&self) {
+        self.0.cancel.set();
+        self.0.stop_reader.notify_one();
     }
 
     /// To be called before a walk that places watches on the whole tree: `unwatched` is counted anew.

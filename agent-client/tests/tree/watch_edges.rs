@@ -231,3 +231,19 @@ fn an_ended_watcher_tells_nothing_more_and_holds_nothing() {
     tree.drain();
     assert!(tree.told.is_empty());
 }
+
+#[test]
+fn a_watcher_whose_sink_panics_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Arc::new(Root::open(folder.path(), RootOptions::default()).unwrap());
+    let sink = |_: Vec<WatchEvidence>| -> ControlFlow<()> { panic!("the sink breaks") };
+    let (options, clock) = (WatchOptions::default(), Arc::new(HostClock));
+    let watcher = Watcher::start(Arc::clone(&root), options, clock, Box::new(sink)).unwrap();
+    scan_with(&root, &ScanOptions::default(), Some(watcher.handle()));
+    assert!(watcher.handle().is_running());
+    fs::write(folder.path().join("file"), "x").unwrap();
+    while watcher.handle().is_running() {
+        std::thread::yield_now();
+    }
+    watcher.stop();
+}

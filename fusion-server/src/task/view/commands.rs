@@ -48,6 +48,9 @@ pub(crate) struct Ended {
 struct CommandTable {
     leader: Option<SessionId>,
     given: VecDeque<Given>,
+    /// An audit was ordered while another was under way. That one may have begun too early for what
+    /// the view wants, which asks again only after a long while.
+    audit_owed: bool,
 }
 
 impl CommandTable {
@@ -56,6 +59,8 @@ impl CommandTable {
         if self.leader != leader {
             self.leader = leader;
             self.given.clear();
+            // It begins with a scan of the whole tree by itself.
+            self.audit_owed = false;
         }
     }
 
@@ -91,11 +96,8 @@ impl CommandTable {
                 if paths.is_empty() { Vec::new() } else { vec![Action::Probe { paths }] }
             }
             Order::Audit { number } => {
-                let auditing = |given: &Given| {
-                    matches!(given.command.action, Action::Scan { recursive: true, .. })
-                };
-                let under_way = self.given.iter().any(auditing);
-                if under_way { Vec::new() } else { vec![audit(number)] }
+                self.audit_owed = self.is_auditing();
+                if self.audit_owed { Vec::new() } else { vec![audit(number)] }
             }
         };
         let count = actions.len();
@@ -112,6 +114,17 @@ impl CommandTable {
             self.given.push_back(Given { command, until: now.plus(LEASE), noticed: false });
         }
         count
+    }
+
+    fn is_auditing(&self) -> bool {
+        let auditing =
+            |given: &Given| matches!(given.command.action, Action::Scan { recursive: true, .. });
+        self.given.iter().any(auditing)
+    }
+
+    /// Whether an audit that could not be given can be given now.
+    fn owes_audit(&self) -> bool {
+        self.audit_owed && !self.is_auditing()
     }
 
     fn not_under_way(
@@ -240,6 +253,16 @@ impl CommandDesk {
         given
     }
 
+    /// Whether an audit that was ordered while another was under way can be given now.
+    pub(super) fn owes_audit(&self) -> bool {
+        self.lock().owes_audit()
+    }
+
+    /// It is given now, or no longer wanted.
+    pub(super) fn forgive_audit(&self) {
+        self.lock().audit_owed = false;
+    }
+
     /// Changes when there may be something for the leader's streams to tell.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.news.subscribe()
@@ -333,9 +356,15 @@ mod tests {
         table.set_leader(Some(session(1)));
         assert_eq!(table.give(Order::Audit { number: 3 }, at(0), &mut draw), 1);
         assert_eq!(table.give(Order::Audit { number: 3 }, at(1), &mut draw), 0);
+        assert!(!table.owes_audit(), "the first is under way");
         let told = table.all(session(1)).remove(0);
         table.report(session(1), &[report(&told, CommandState::Done)], at(2));
+        assert!(table.owes_audit(), "it may have begun too early");
         assert_eq!(table.give(Order::Audit { number: 4 }, at(3), &mut draw), 1);
+        assert!(!table.owes_audit());
+        table.give(Order::Audit { number: 4 }, at(4), &mut draw);
+        table.set_leader(Some(session(2)));
+        assert!(!table.owes_audit(), "a new leader lists all by itself");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fusion_core::evidence::{Evidence, Witness};
 use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
-use fusion_core::view::{View, ViewState};
+use fusion_core::view::{Order, View, ViewState};
 use fusion_store::{Origin, RecordHead, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -234,7 +234,8 @@ impl ViewTask {
         if self.trouble.is_some() {
             return Ok(());
         }
-        if self.view.next_wake_up().is_none_or(|at| at > now) {
+        let is_due = self.view.next_wake_up().is_some_and(|at| at <= now);
+        if !is_due && !self.commands.owes_audit() {
             self.hands_full = false;
             return Ok(());
         }
@@ -250,7 +251,14 @@ impl ViewTask {
     fn order(&mut self, now: ServerTime) {
         let monotonic = self.clock.monotonic();
         let (room, lapsed) = self.commands.room(monotonic);
-        let orders = if room > 0 { self.view.orders(now, room) } else { Vec::new() };
+        let mut orders = if room > 0 { self.view.orders(now, room) } else { Vec::new() };
+        if self.commands.owes_audit() {
+            self.commands.forgive_audit();
+            let asked = orders.iter().any(|order| matches!(order, Order::Audit { .. }));
+            if !asked && self.view.audit_wanted().is_some_and(|from| from <= now) {
+                orders.push(Order::Audit { number: self.view.audit_number() });
+            }
+        }
         let given = self.commands.give(orders, monotonic, || self.ids.draw());
         self.applier.metrics().commands(given, lapsed);
         self.hands_full = room == 0;

@@ -1,0 +1,115 @@
+//! A tree that changes all the time: a thread that creates, writes, renames and removes at random.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Names that files and directories get; few, so that they are taken again and again.
+const NAMES: u64 = 40;
+
+/// Chance from a seed; the same seed gives the same run.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// The run of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number (SplitMix64).
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.draw() % end
+    }
+
+    /// A span below so many milliseconds.
+    pub fn millis(&mut self, end: u64) -> Duration {
+        Duration::from_micros(self.below(end * 1_000))
+    }
+}
+
+/// The running thread; ends with [`Churn::end`], or when it is dropped.
+#[derive(Debug)]
+pub struct Churn {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Churn {
+    /// Begins to change what is below `work`, a directory that stays.
+    ///
+    /// # Panics
+    /// There is no such directory, or no thread.
+    #[must_use]
+    pub fn begin(work: &Path, seed: u64) -> Self {
+        assert!(work.is_dir(), "{} is to be churned", work.display());
+        let stop = Arc::new(AtomicBool::new(false));
+        let (work, stopped) = (work.to_path_buf(), Arc::clone(&stop));
+        let churn = move || {
+            let (mut dice, mut done) = (Dice::new(seed), 0);
+            while !stopped.load(Ordering::Relaxed) {
+                done += u64::from(one(&work, &mut dice).is_ok());
+                std::thread::sleep(dice.millis(2));
+            }
+            done
+        };
+        let thread = std::thread::Builder::new().name("churn".into()).spawn(churn);
+        Self { stop, thread: Some(thread.expect("a thread")) }
+    }
+
+    /// Ends it, and gives how many operations succeeded.
+    ///
+    /// # Panics
+    /// The thread panicked.
+    #[must_use]
+    pub fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map_or(0, |thread| thread.join().expect("the churn"))
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One operation. Many fail, because names are drawn blindly; that is part of it.
+fn one(work: &Path, dice: &mut Dice) -> std::io::Result<()> {
+    let path = place(work, dice);
+    match dice.below(20) {
+        0..8 => File::create(&path)?.write_all(&vec![b'x'; dice.below(3_000) as usize]),
+        8..10 => File::options().append(true).open(&path)?.write_all(b"more"),
+        10..13 => fs::remove_file(&path),
+        13..16 => fs::rename(&path, place(work, dice)),
+        16..18 => fs::create_dir(&path),
+        18 => fs::hard_link(&path, place(work, dice)),
+        _ => fs::remove_dir_all(&path),
+    }
+}
+
+/// A path one to three levels below `work`.
+fn place(work: &Path, dice: &mut Dice) -> PathBuf {
+    let mut path = work.to_path_buf();
+    for _ in 0..=dice.below(3) {
+        path.push(format!("n{}", dice.below(NAMES)));
+    }
+    path
+}

@@ -1,0 +1,130 @@
+//! kill -9 of agent, of server, of both, at random moments while the tree changes.
+
+use std::time::Duration;
+
+use super::checks::{leads_alone, new_session, recovered, session_of};
+use super::churn::{Churn, Dice};
+use crate::pair::{Agent, World, counter};
+use crate::process::now;
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Agent,
+    Server,
+    Both,
+}
+
+impl Victim {
+    fn draw(dice: &mut Dice) -> Self {
+        match dice.below(3) {
+            0 => Self::Agent,
+            1 => Self::Server,
+            _ => Self::Both,
+        }
+    }
+
+    const fn has_agent(self) -> bool {
+        matches!(self, Self::Agent | Self::Both)
+    }
+
+    const fn has_server(self) -> bool {
+        matches!(self, Self::Server | Self::Both)
+    }
+}
+
+/// So many rounds on one tree. After each: READY, view = disk, the agent leads alone in a new
+/// session, and the counters of whoever survived name what happened. In every fourth round somebody
+/// is killed again before the recovery is over.
+///
+/// # Panics
+/// Something of this does not hold.
+pub async fn rounds(seed: u64, rounds: u64) {
+    let mut world = World::start_impatient();
+    let work = world.root().join("work");
+    std::fs::create_dir(&work).expect("the tree");
+    let mut agent = world.start_ready_agent("one").await;
+    let mut epoch = leads_alone(&world, &agent, "one").await;
+    for round in 0..rounds {
+        let seed = seed.wrapping_add(round);
+        let mut dice = Dice::new(seed);
+        let began = now();
+        let (victim, again) = (Victim::draw(&mut dice), dice.below(4) == 0);
+        println!("kill: seed {seed}: {victim:?}{}", if again { ", and again" } else { "" });
+        let before = Counters::read(&world, &agent);
+        let old = session_of(&world, "one").await.map(|(id, _)| id);
+        let churn = Churn::begin(&work, seed);
+        tokio::time::sleep(dice.millis(400)).await;
+        kill(&mut world, &mut agent, victim, &mut dice).await;
+        if again {
+            tokio::time::sleep(dice.millis(400)).await;
+            let victim = Victim::draw(&mut dice);
+            kill(&mut world, &mut agent, victim, &mut dice).await;
+        }
+        tokio::time::sleep(dice.millis(200)).await;
+        let operations = churn.end();
+        new_session(&world, "one", old).await;
+        recovered(&world).await;
+        let led_before = std::mem::replace(&mut epoch, leads_alone(&world, &agent, "one").await);
+        if !again {
+            before.check(&world, &agent, victim);
+            assert!(victim.has_server() || epoch > led_before, "{epoch} after {led_before}");
+        }
+        println!("  {operations} operations, recovered after {:?}", began.elapsed());
+    }
+}
+
+/// Kills and starts again after a while, in an order that is drawn.
+async fn kill(world: &mut World, agent: &mut Agent, victim: Victim, dice: &mut Dice) {
+    if victim.has_agent() {
+        agent.process.kill();
+    }
+    if victim == Victim::Both {
+        tokio::time::sleep(dice.millis(50)).await;
+    }
+    if victim.has_server() {
+        world.kill_server();
+    }
+    tokio::time::sleep(dice.millis(300)).await;
+    let agent_first = dice.below(2) == 0;
+    if victim.has_agent() && agent_first {
+        *agent = world.start_agent("one", &[]);
+    }
+    if victim.has_server() {
+        world.start_server();
+    }
+    if victim.has_agent() && !agent_first {
+        *agent = world.start_agent("one", &[]);
+    }
+    // Let whoever came back begin.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// What each side counted before it was killed.
+struct Counters {
+    superseded: f64,
+    unknown: f64,
+}
+
+const SUPERSEDED: &str = "fusion_sessions_ended_total{state=\"superseded\",view=\"tree\"}";
+const UNKNOWN: &str = "fusion_agent_session_recoveries_total{cause=\"unknown\"}";
+
+impl Counters {
+    fn read(world: &World, agent: &Agent) -> Self {
+        let (superseded, unknown) =
+            (counter(world.http(), SUPERSEDED), counter(&agent.http, UNKNOWN));
+        Self { superseded, unknown }
+    }
+
+    /// Whoever survived says what happened; nothing else did.
+    fn check(&self, world: &World, agent: &Agent, victim: Victim) {
+        let after = Self::read(world, agent);
+        let (superseded, unknown) = match victim {
+            Victim::Agent => (self.superseded + 1.0, 0.0),
+            Victim::Server => (0.0, self.unknown + 1.0),
+            // The agent that came up asked for a session of a server that knew none.
+            Victim::Both => (0.0, 0.0),
+        };
+        assert_eq!((after.superseded, after.unknown), (superseded, unknown), "{victim:?}");
+    }
+}
