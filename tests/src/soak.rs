@@ -30,6 +30,8 @@ enum Name {
     Sim,
     /// kill -9 of agent, server or both at random moments.
     Kill,
+    /// The same with two agents.
+    KillTwo,
     /// SIGSTOP of a leader past its timeout, in the middle of a scan.
     Pause,
     /// Batches that cannot be taken, and a message above the limit.
@@ -57,8 +59,9 @@ enum Name {
 }
 
 /// The faults, in the order of docs/faults.md.
-const FAULTS: [Name; 12] = [
+const FAULTS: [Name; 13] = [
     Name::Kill,
+    Name::KillTwo,
     Name::Pause,
     Name::Batches,
     Name::Away,
@@ -112,6 +115,7 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
         match name {
             // One pair for all rounds.
             Name::Kill => faults::kill::rounds(from, rounds).await,
+            Name::KillTwo => faults::kill::rounds_of_two(from, rounds).await,
             _ => {
                 for seed in from..from + rounds {
                     println!("{name:?}: seed {seed}");
@@ -127,7 +131,7 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
 /// One round in its long form.
 async fn fault(name: Name, seed: u64) {
     match name {
-        Name::Sim | Name::Kill | Name::Faults => {}
+        Name::Sim | Name::Kill | Name::KillTwo | Name::Faults => {}
         Name::Pause => {
             faults::pause::leader_past_its_timeout(2_000).await;
             faults::pause::only_agent_past_its_timeout(seed).await;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::checks::{leads_alone, new_session, recovered, session_of};
+use super::checks::{leads_alone, new_session, recovered, session_of, until_true};
 use super::churn::{Churn, Dice};
-use crate::pair::{Agent, World, counter};
+use crate::pair::{Agent, World, counter, metric};
 use crate::process::now;
 
 /// Who is killed.
@@ -72,6 +72,74 @@ pub async fn rounds(seed: u64, rounds: u64) {
         }
         println!("  {operations} operations, recovered after {:?}", began.elapsed());
     }
+}
+
+/// The same with two agents and the server, of which chance kills any, so many rounds. After each: one
+/// of the two leads and the other follows, both say so by the view's epoch, and view = disk.
+///
+/// # Panics
+/// Something of this does not hold.
+pub async fn rounds_of_two(seed: u64, rounds: u64) {
+    let mut world = World::start_impatient();
+    let work = world.root().join("work");
+    std::fs::create_dir(&work).expect("the tree");
+    let mut agents = ["a", "b"].map(|name| world.start_agent(name, &[]));
+    for round in 0..rounds {
+        let seed = seed.wrapping_add(round);
+        let mut dice = Dice::new(seed);
+        let victims = 1 + dice.below(7);
+        println!("kill: seed {seed}: of agents and server {victims:03b}");
+        let mut old = Vec::new();
+        for name in ["a", "b"] {
+            old.push(new_session(&world, name, None).await);
+        }
+        let churn = Churn::begin(&work, seed);
+        tokio::time::sleep(dice.millis(300)).await;
+        if victims & 4 != 0 {
+            world.kill_server();
+        }
+        for (number, agent) in agents.iter_mut().enumerate() {
+            if victims & (1 << number) != 0 {
+                tokio::time::sleep(dice.millis(50)).await;
+                agent.process.kill();
+            }
+        }
+        tokio::time::sleep(dice.millis(300)).await;
+        for (number, name) in ["a", "b"].into_iter().enumerate() {
+            if victims & (1 << number) != 0 {
+                agents[number] = world.start_agent(name, &[]);
+            }
+        }
+        if victims & 4 != 0 {
+            world.start_server();
+        }
+        tokio::time::sleep(dice.millis(200)).await;
+        let operations = churn.end();
+        for (number, name) in ["a", "b"].into_iter().enumerate() {
+            let dead = victims & (4 | 1 << number) != 0;
+            new_session(&world, name, dead.then_some(old[number])).await;
+        }
+        recovered(&world).await;
+        one_leads(&world, &agents).await;
+        println!("  {operations} operations");
+    }
+}
+
+/// One of the two leads, the other follows, and both know.
+async fn one_leads(world: &World, agents: &[Agent; 2]) {
+    let view = world.client().view(world.view()).await.expect("the view");
+    assert_eq!(view.sessions, 2);
+    let leads = |name| f64::from(u8::from(view.leader_agent_id == name));
+    assert_eq!(leads("a") + leads("b"), 1.0, "{}", view.leader_agent_id);
+    until_true("both know their roles", || {
+        agents.iter().zip(["a", "b"]).all(|(agent, name)| {
+            let says = |role| metric(&agent.http, &format!("fusion_agent_role{{role=\"{role}\"}}"));
+            says("leader") == leads(name)
+                && says("follower") == 1.0 - leads(name)
+                && metric(&agent.http, "fusion_agent_leader_epoch") == view.leader_epoch as f64
+        })
+    })
+    .await;
 }
 
 /// Kills and starts again after a while, in an order that is drawn.

@@ -10,6 +10,11 @@ async fn kill_9_at_random_moments() {
 }
 
 #[tokio::test]
+async fn kill_9_of_two_agents_and_the_server() {
+    kill::rounds_of_two(1, 5).await;
+}
+
+#[tokio::test]
 async fn a_leader_is_paused_past_its_timeout() {
     pause::leader_past_its_timeout(500).await;
 }
