@@ -7,7 +7,7 @@ use fusion_core::evidence::{Evidence, Source};
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::{Reject, Verdict, View};
-use fusion_proto::convert::evidence::RejectedRow;
+use fusion_proto::convert::evidence::{DecodedBatch, RejectedRow, Row};
 use fusion_proto::status::Reason;
 use prometheus::{Histogram, IntCounter};
 
@@ -22,7 +22,12 @@ const REJECTED: usize = 7;
 /// Rows whose tier cannot be told because they cannot be read count as reports.
 const UNREAD: usize = 4;
 const LANES: [&str; 2] = ["realtime", "scan"];
+/// Rows that are read before the first of them is applied.
+const READ_AHEAD: usize = 128;
 const ENDS: [&str; 4] = ["applied", "repeated", "gap", "obsolete"];
+
+/// Rows by tier and outcome.
+type Tally = [[u64; OUTCOMES.len()]; TIERS.len()];
 
 /// What came of a batch.
 #[derive(Debug, Default)]
@@ -50,37 +55,58 @@ impl Applier {
     /// Applies what can be applied. A batch that is refused as a whole changes nothing.
     pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
         let before = view.revision();
-        let mut rejected = Vec::new();
-        let mut num_pieces = 0_usize;
-        let mut tally = [[0_u64; OUTCOMES.len()]; TIERS.len()];
-        match push.batch.decode() {
+        let mut done = AppliedBatch::default();
+        let mut tally = Tally::default();
+        let num_pieces = match push.batch.decode() {
             Err(whole) => {
                 tally[UNREAD][REJECTED] += push.batch.rows() as u64;
-                rejected.push(whole);
+                done.rejected.push(whole);
+                0
             }
-            Ok(batch) => {
-                for row in batch.rows() {
-                    num_pieces += 1;
-                    let row = match row {
-                        Ok(row) => row,
-                        Err(bad) => {
-                            tally[UNREAD][REJECTED] += 1;
-                            rejected.push(bad);
-                            continue;
-                        }
-                    };
-                    let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
-                    let (tier, rows) = weigh(&row.evidence);
-                    tally[tier][outcome(verdict)] += rows;
-                    if let Verdict::Rejected(reject) = verdict {
-                        rejected.push(refused(row.number, reject));
+            Ok(batch) => self.apply_rows(view, push, &batch, now, &mut done, &mut tally),
+        };
+        self.metrics.count(&tally, view.revision().0 - before.0);
+        done.all_rejected = !done.rejected.is_empty() && done.rejected.len() >= num_pieces;
+        done
+    }
+
+    /// Row by row, in order; how many there were. The rows are read some at a time, so that the view
+    /// can bring near what they will need.
+    fn apply_rows(
+        &mut self,
+        view: &mut View,
+        push: &Push,
+        batch: &DecodedBatch<'_>,
+        now: ServerTime,
+        done: &mut AppliedBatch,
+        tally: &mut Tally,
+    ) -> usize {
+        let (mut rows, mut num_pieces) = (batch.rows(), 0);
+        let mut read: Vec<Result<Row<'_>, RejectedRow>> = Vec::with_capacity(READ_AHEAD);
+        loop {
+            read.extend(rows.by_ref().take(READ_AHEAD));
+            if read.is_empty() {
+                return num_pieces;
+            }
+            num_pieces += read.len();
+            view.warm(read.iter().flatten().map(|row| &row.evidence));
+            for row in read.drain(..) {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(bad) => {
+                        tally[UNREAD][REJECTED] += 1;
+                        done.rejected.push(bad);
+                        continue;
                     }
+                };
+                let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
+                let (tier, rows) = weigh(&row.evidence);
+                tally[tier][outcome(verdict)] += rows;
+                if let Verdict::Rejected(reject) = verdict {
+                    done.rejected.push(refused(row.number, reject));
                 }
             }
         }
-        self.metrics.count(&tally, view.revision().0 - before.0);
-        let all_rejected = !rejected.is_empty() && rejected.len() >= num_pieces;
-        AppliedBatch { rejected, all_rejected }
     }
 
     /// Lets time pass.
@@ -198,7 +224,7 @@ impl ViewMetrics {
         self.batches[index(lane)][end].inc();
     }
 
-    fn count(&self, tally: &[[u64; OUTCOMES.len()]; TIERS.len()], num_changes: u64) {
+    fn count(&self, tally: &Tally, num_changes: u64) {
         for (counters, counts) in self.rows.iter().zip(tally) {
             for (counter, count) in counters.iter().zip(counts) {
                 if *count > 0 {
