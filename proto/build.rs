@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .bytes(".")
+        .extern_path(".fusion.v1.ListEntriesResponse", "crate::entries::ListEntriesResponse")
         .codec_path("crate::codec::ContiguousCodec")
         .build_client(true)
         .build_server(true)

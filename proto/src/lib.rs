@@ -18,6 +18,7 @@
 pub mod client;
 pub mod codec;
 pub mod convert;
+pub mod entries;
 pub mod limits;
 pub mod status;
 mod text;
@@ -34,6 +35,8 @@ pub mod views;
 )]
 pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/fusion.v1.rs"));
+
+    pub use crate::entries::ListEntriesResponse;
 }
 
 /// The contract as descriptors, for reflection: `fusion.v1` with its comments, what it imports, and

@@ -188,7 +188,7 @@ impl ViewsClient {
             class: self.class,
         };
         let request = pb::ListEntriesRequest::from(&asked);
-        let pb::ListEntriesResponse { entries, next_page_token, freshness } =
+        let pb::ListEntriesResponse { entries, encoded: _, next_page_token, freshness } =
             self.inner.list_entries(request).await?.into_inner();
         Ok(EntriesPage {
             entries: entries.into_iter().map(entry_from_pb).collect::<Result<_, _>>()?,

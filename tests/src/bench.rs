@@ -1,8 +1,10 @@
 //! Benchmarks: rows of 6-quality's table, each beside its yardstick in the same run.
 
+mod cost;
 mod ingest;
 mod load;
 mod queries;
+mod raw;
 pub mod sink;
 mod snapshot;
 
@@ -41,6 +43,7 @@ impl Options {
 }
 
 /// One line of the table.
+#[derive(Default)]
 struct Line {
     row: u32,
     what: &'static str,

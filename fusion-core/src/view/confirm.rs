@@ -30,8 +30,19 @@ pub(super) struct EntryKey(pub(super) u64, pub(super) u64);
 impl EntryKey {
     /// The key of a name in a directory that the tree knows by this number.
     pub(super) fn new(dir: u64, name: &[u8]) -> Self {
-        Self(dir, fnv(name))
+        Self(dir, mix(name))
     }
+}
+
+/// A hash of a name that is quicker than [`fnv`]: it is made three times for every realtime upsert.
+fn mix(name: &[u8]) -> u64 {
+    const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+    let step = |hash: u64, word: u64| (hash ^ word).wrapping_mul(MIX).rotate_left(29);
+    let (words, rest) = name.as_chunks::<8>();
+    let hash =
+        words.iter().fold(name.len() as u64, |hash, &word| step(hash, u64::from_le_bytes(word)));
+    let rest = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+    step(step(hash, rest), 1)
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every version.

@@ -156,11 +156,11 @@ impl State {
         let Some(block) = self.tree.dir(parent) else {
             return Way::Unknown(self.no_way(parent));
         };
-        if inode.is_some_and(|inode| self.tree.dir_inode(block) != Some(inode)) {
+        let (own, meta) = self.tree.itself(block).unwrap_or_default();
+        if inode.is_some_and(|inode| inode != own) {
             let nearest = parent.split_last().map_or(PathRef::ROOT, |(above, _)| above);
             return Way::Unknown(NoWay { nearest, missing: parent });
         }
-        let meta = self.tree.meta(block).unwrap_or_default();
         Way::Known(Dir { block, meta })
     }
 

@@ -15,6 +15,7 @@ use fusion_proto::limits::CORRELATION_ID_KEY;
 use fusion_proto::status::Refusal;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use opentelemetry::propagation::Extractor;
+use prometheus::{Histogram, IntCounter, IntGauge};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 use tonic::body::Body;
@@ -49,6 +50,9 @@ const METHODS: [&str; 18] = [
     "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
+/// What all other methods are told of by.
+const UNKNOWN: &str = "unknown";
+
 /// By how much a deadline of ours comes before the library's, at most.
 const EARLIER: Duration = Duration::from_millis(3);
 
@@ -59,6 +63,8 @@ pub(super) struct RpcLayer {
 
 struct Shared {
     metrics: Metrics,
+    /// One for each of [`METHODS`], and one for all else.
+    methods: Vec<MethodMetrics>,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
     busy: watch::Sender<usize>,
@@ -67,7 +73,29 @@ struct Shared {
 impl RpcLayer {
     pub(super) fn new(services: &Services) -> Self {
         let Services { metrics, ids, clock, busy, .. } = services.clone();
-        Self { shared: Arc::new(Shared { metrics, ids, clock, busy }) }
+        let names = METHODS.iter().chain(std::iter::once(&UNKNOWN));
+        let methods = names.map(|method| MethodMetrics::new(&metrics, method)).collect();
+        Self { shared: Arc::new(Shared { metrics, methods, ids, clock, busy }) }
+    }
+}
+
+/// The metrics of a method, looked up once.
+struct MethodMetrics {
+    name: &'static str,
+    in_flight: IntGauge,
+    succeeded: IntCounter,
+    duration: Histogram,
+}
+
+impl MethodMetrics {
+    fn new(metrics: &Metrics, name: &'static str) -> Self {
+        let ok = code_name(tonic::Code::Ok);
+        Self {
+            name,
+            in_flight: metrics.rpc_in_flight.with_label_values(&[name]),
+            succeeded: metrics.rpc_requests.with_label_values(&[name, ok]),
+            duration: metrics.rpc_duration.with_label_values(&[name]),
+        }
     }
 }
 
@@ -99,10 +127,11 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let method = method(request.uri().path());
+        let number = method(request.uri().path());
+        let method = self.shared.methods[number].name;
         let correlation = correlation(request.headers(), &*self.shared.ids);
         let span = span(method, request.headers(), correlation.as_ref().ok());
-        let call = Call::begin(Arc::clone(&self.shared), method, span.clone());
+        let call = Call::begin(Arc::clone(&self.shared), number, span.clone());
         let correlation = match correlation {
             Ok(correlation) => correlation,
             Err(refusal) => {
@@ -124,7 +153,9 @@ where
                     }
                 },
             };
-            if let Ok(value) = HeaderValue::from_str(correlation.as_str()) {
+            if let Ok(mut value) = HeaderValue::from_str(correlation.as_str()) {
+                // It is another one in every answer: the tables of header compression are spared.
+                value.set_sensitive(true);
                 response.headers_mut().insert(CORRELATION_ID_KEY, value);
             }
             Ok(response)
@@ -136,16 +167,17 @@ where
 /// A call that has begun; counted when it ends, however it ends.
 struct Call {
     shared: Arc<Shared>,
-    method: &'static str,
+    /// Index of its method among [`Shared::methods`].
+    method: usize,
     begun: Monotonic,
     span: Span,
     code: Option<tonic::Code>,
 }
 
 impl Call {
-    fn begin(shared: Arc<Shared>, method: &'static str, span: Span) -> Self {
-        shared.metrics.rpc_in_flight.with_label_values(&[method]).inc();
-        if is_waited_for(method) {
+    fn begin(shared: Arc<Shared>, method: usize, span: Span) -> Self {
+        shared.methods[method].in_flight.inc();
+        if is_waited_for(shared.methods[method].name) {
             shared.busy.send_modify(|calls| *calls += 1);
         }
         let begun = shared.clock.monotonic();
@@ -184,15 +216,18 @@ impl Drop for Call {
     fn drop(&mut self) {
         // A client that leaves before the trailers has cancelled the call.
         let code = self.code.unwrap_or(tonic::Code::Cancelled);
-        if is_waited_for(self.method) {
+        let method = &self.shared.methods[self.method];
+        if is_waited_for(method.name) {
             self.shared.busy.send_modify(|calls| *calls = calls.saturating_sub(1));
         }
-        let metrics = &self.shared.metrics;
         let took = self.shared.clock.monotonic().since(self.begun);
         let name = code_name(code);
-        metrics.rpc_in_flight.with_label_values(&[self.method]).dec();
-        metrics.rpc_requests.with_label_values(&[self.method, name]).inc();
-        metrics.rpc_duration.with_label_values(&[self.method]).observe(took.as_secs_f64());
+        method.in_flight.dec();
+        match code {
+            tonic::Code::Ok => method.succeeded.inc(),
+            _ => self.shared.metrics.rpc_requests.with_label_values(&[method.name, name]).inc(),
+        }
+        method.duration.observe(took.as_secs_f64());
         self.span.record("rpc.response.status_code", name);
         if is_server_error(code) {
             self.span.record("otel.status_code", "ERROR");
@@ -200,9 +235,10 @@ impl Drop for Call {
     }
 }
 
-fn method(path: &str) -> &'static str {
+/// The number of a method; of an unknown one that after the last.
+fn method(path: &str) -> usize {
     let path = path.strip_prefix('/').unwrap_or(path);
-    METHODS.into_iter().find(|method| *method == path).unwrap_or("unknown")
+    METHODS.into_iter().position(|method| method == path).unwrap_or(METHODS.len())
 }
 
 /// Whether a call keeps the server from ending: ours do, and they end; a health watch or a

@@ -2,12 +2,13 @@
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, notation};
-use fusion_core::view::{EntryInfo, ListedEntry};
+use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::{entry_to_pb, stat_to_pb};
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
     FindEntries, GetPath, ListEntries, Page, freshness_to_pb, totals_to_pb,
 };
+use fusion_proto::entries::EncodedEntries;
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use tokio::sync::mpsc;
@@ -19,6 +20,8 @@ use crate::service::find::{Found, Search};
 use crate::service::views::Worth;
 use crate::task::view::ViewHandle;
 
+/// Bytes that a page of entries has room for at first: some 250 entries.
+const PAGE_ROOM: usize = 16 * 1024;
 /// Messages of a search that wait for the client.
 const FOUND_QUEUE: usize = 4;
 
@@ -85,14 +88,19 @@ impl ViewService for Handler {
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let asked = ListEntries::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        let ((rows, next_page_token), worth) = self.0.views.children(&asked)?;
-        let dir = asked.path.as_bytes();
-        let dir = dir.strip_suffix(b"/").unwrap_or(dir);
-        Ok(Response::new(pb::ListEntriesResponse {
-            entries: rows.iter().map(|row| child_to_pb(dir, row)).collect(),
-            next_page_token,
-            freshness: self.0.freshness(&worth)?,
-        }))
+        let mut stem = notation::to_text(asked.path.as_bytes());
+        if !asked.path.as_ref().is_root() {
+            stem.push('/');
+        }
+        let mut encoded = EncodedEntries::with_capacity(PAGE_ROOM);
+        let (next_page_token, worth) = self.0.views.children(&asked, |name, entry| {
+            let before = encoded.len();
+            encoded.push(&stem, name, &entry.stat, entry.suspect, entry.blind);
+            encoded.len() - before
+        })?;
+        let freshness = self.0.freshness(&worth)?;
+        let entries = Vec::new();
+        Ok(Response::new(pb::ListEntriesResponse { entries, encoded, next_page_token, freshness }))
     }
 
     async fn get_stats(
@@ -151,12 +159,6 @@ async fn tell_all(services: &Services, search: &mut Search, out: &Answer) -> Res
     let freshness = services.freshness(&search.worth())?;
     let _ = out.send(Ok(pb::FindEntriesResponse { entries: Vec::new(), freshness })).await;
     Ok(())
-}
-
-fn child_to_pb(dir: &[u8], row: &ListedEntry) -> pb::Entry {
-    let ListedEntry { name, stat, suspect, blind } = row;
-    let path = text([dir, name].join(&b'/'));
-    pb::Entry { path, stat: Some(stat_to_pb(stat)), suspect: *suspect, blind: *blind }
 }
 
 fn found_to_pb(found: Found) -> pb::Entry {

@@ -4,6 +4,7 @@
 //! where `OTEL_EXPORTER_OTLP_ENDPOINT` (or its `_TRACES_` form) is set; all else about it is set by
 //! the standard `OTEL_*` variables. An exporter that is down costs nothing but the spans.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 
 use fusion_core::session::Session;
@@ -15,7 +16,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
+use tracing::span::Record;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormattedFields;
+use tracing_subscriber::fmt::format::{FormatFields, JsonFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -63,7 +68,8 @@ impl Telemetry {
         let lines = if text {
             lines.with_ansi(std::io::stderr().is_terminal()).boxed()
         } else {
-            lines.json().flatten_event(true).with_current_span(false).boxed()
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            lines.fmt_fields(AppendedJson::default()).boxed()
         };
         let provider = exporting().then(|| provider(service)).transpose()?;
         let spans = provider.as_ref().map(|provider| {
@@ -81,6 +87,41 @@ impl Telemetry {
         if let Some(provider) = self.provider {
             let _ = provider.shutdown_with_timeout(std::time::Duration::from_secs(1));
         }
+    }
+}
+
+/// Fields of spans as JSON, to which later ones are appended. The library's own way parses and
+/// writes anew all that is there for every field that becomes known, and that was a seventh of a
+/// call.
+#[derive(Debug, Default)]
+struct AppendedJson(JsonFields);
+
+impl<'w> FormatFields<'w> for AppendedJson {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer, fields)
+    }
+
+    fn add_fields(
+        &self,
+        current: &'w mut FormattedFields<Self>,
+        fields: &Record<'_>,
+    ) -> fmt::Result {
+        let mut added = String::new();
+        JsonFields::new().format_fields(Writer::new(&mut added), fields)?;
+        append_object(&mut current.fields, &added);
+        Ok(())
+    }
+}
+
+/// Adds the members of a JSON object to those of another; of a name that is there twice the later
+/// one counts.
+fn append_object(object: &mut String, added: &str) {
+    if object.len() <= "{}".len() {
+        added.clone_into(object);
+    } else if added.len() > "{}".len() {
+        object.pop();
+        object.push(',');
+        object.push_str(&added[1..]);
     }
 }
 
@@ -160,5 +201,51 @@ impl Injector for Written {
         if key == limits::TRACEPARENT_KEY {
             self.0 = value;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_fields_that_its_span_got_later() {
+        let written = Lines::default();
+        let lines = written.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || lines.clone());
+        let layer = layer.json().flatten_event(true).with_current_span(false);
+        let layer = layer.fmt_fields(AppendedJson::default());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let empty = tracing::field::Empty;
+            let of = r#"a "view" {}"#;
+            let span = tracing::info_span!("rpc", method = "m", view = empty, session = empty);
+            span.record("view", of);
+            span.record("session", 7);
+            span.record("view", "another");
+            let bare = tracing::info_span!(parent: &span, "bare", late = empty);
+            bare.record("late", of);
+            bare.in_scope(|| tracing::info!("said"));
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["spans"][0]["method"], "m");
+        assert_eq!(line["spans"][0]["view"], "another");
+        assert_eq!(line["spans"][0]["session"], 7);
+        assert_eq!(line["spans"][1]["late"], r#"a "view" {}"#);
     }
 }

@@ -4,7 +4,7 @@
 //! it found; between slices nothing is held, so neither the view nor a thread waits for a client.
 
 use fusion_core::stat::Stat;
-use fusion_core::view::{FindCursor, ViewReader};
+use fusion_core::view::{FindCursor, Needle, ViewReader};
 use fusion_proto::convert::view::FindEntries;
 use fusion_proto::status::Refusal;
 use globset::{GlobBuilder, GlobMatcher};
@@ -53,6 +53,8 @@ struct Walk {
 
 struct Filter {
     glob: Option<GlobMatcher>,
+    /// What all names have that the glob matches.
+    needle: Option<Needle>,
     request: FindEntries,
 }
 
@@ -70,7 +72,8 @@ impl Search {
             .find(request.path.as_ref())
             .map_err(|error| unread(error, &request.view, request.path.as_ref()))?;
         let left = request.limit.unwrap_or(u64::MAX);
-        let filter = Arc::new(Filter { glob, request: request.clone() });
+        let needle = request.name_glob.as_deref().and_then(needle);
+        let filter = Arc::new(Filter { glob, needle, request: request.clone() });
         let walk = Some(Walk { reader, cursor, filter, left });
         Ok(Self { views: views.clone(), view, ids, walk, root: request })
     }
@@ -101,15 +104,42 @@ fn compile(glob: &str) -> Result<GlobMatcher, Refusal> {
         .map_err(|error| Refusal::invalid("name_glob", error.to_string()))
 }
 
+/// The longest literal that every name has that a glob matches: the view passes over names without
+/// it many at a time. What comes after a class or an alternative is not looked at.
+fn needle(glob: &str) -> Option<Needle> {
+    let (mut best, mut run) = (Vec::new(), Vec::new());
+    let mut bytes = glob.bytes();
+    loop {
+        let next = bytes.next();
+        let literal = match next {
+            Some(b'\\') => bytes.next(),
+            Some(b'*' | b'?' | b'[' | b'{') | None => None,
+            other => other,
+        };
+        if let Some(byte) = literal {
+            run.push(byte);
+            continue;
+        }
+        if run.len() > best.len() {
+            std::mem::swap(&mut best, &mut run);
+        }
+        run.clear();
+        if !matches!(next, Some(b'*' | b'?')) {
+            return Needle::new(&best);
+        }
+    }
+}
+
 /// Walks on until a chunk is full or the slice is over; the walk comes back if there is more of it.
 fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
     let mut chunks = Chunks::default();
     for _ in 0..STEPS {
         let filter = Arc::clone(&walk.filter);
         let left = &mut walk.left;
-        let done = walk.reader.find_next(
+        let done = walk.reader.find_next_with(
             &mut walk.cursor,
             STEP,
+            filter.needle.as_ref(),
             |name, stat| filter.matches(name, stat),
             |path, entry| {
                 if *left > 0 {
@@ -156,5 +186,56 @@ impl Chunks {
                 self.done.push(vec![found]);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_needle_is_what_every_match_has() {
+        let cases = [
+            ("*.dat", ".dat"),
+            ("run42*", "run42"),
+            ("a*bcd?ef", "bcd"),
+            ("\\*x\\?*y", "*x?"),
+            ("*.[ch]pp", "."),
+            ("img{1,22}.jpeg", "img"),
+            ("é*", "é"),
+        ];
+        for (glob, literal) in cases {
+            assert_eq!(needle(glob), Needle::new(literal.as_bytes()), "{glob}");
+        }
+        for glob in ["*", "", "[ab]c", "{a,b}c", "?*?"] {
+            assert_eq!(needle(glob), None, "{glob}");
+        }
+    }
+
+    #[test]
+    fn no_name_that_matches_is_without_the_needle() {
+        let alphabet = b"ab*?[]{,}\\-!";
+        let mut random = 7_u64;
+        let mut draw = |below: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % below as u64) as usize
+        };
+        let mut matched = 0;
+        for _ in 0..20_000 {
+            let glob: String =
+                (0..draw(7)).map(|_| char::from(alphabet[draw(alphabet.len())])).collect();
+            let (Ok(matcher), needle) = (compile(&glob), needle(&glob)) else { continue };
+            for _ in 0..20 {
+                let name: Vec<u8> = (0..draw(5)).map(|_| alphabet[draw(alphabet.len())]).collect();
+                if matcher.is_match(Path::new(OsStr::from_bytes(&name))) {
+                    matched += 1;
+                    let found = needle.as_ref().is_none_or(|it| it.find(&name, 0).is_some());
+                    assert!(found, "{glob} matches {name:?}");
+                }
+            }
+        }
+        assert!(matched > 1_000, "{matched}");
     }
 }

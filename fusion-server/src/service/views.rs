@@ -12,7 +12,7 @@ use fusion_core::id::{LeaderEpoch, ViewName};
 use fusion_core::path::{PathRef, notation};
 use fusion_core::stat::Kind;
 use fusion_core::time::Clock;
-use fusion_core::view::{EntryInfo, ListedEntry, ReadError, Totals, ViewState, ViewStatus};
+use fusion_core::view::{EntryInfo, ReadError, Totals, ViewState, ViewStatus};
 use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
@@ -32,6 +32,9 @@ use crate::task::view::{BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewHand
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
+
+/// Bytes of a page after which it ends: room is left for one more entry of any length.
+const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 4 * 3;
 
 /// All views of a server; a cheap handle.
 #[derive(Clone)]
@@ -258,11 +261,14 @@ impl Views {
         Ok((totals, worth(status, totals.last_change)))
     }
 
-    /// A page of the children of a directory. It ends early where its message would be too large.
+    /// A page of the children of a directory, one after the other to `each`, which says how many bytes
+    /// of a message it took for it; then the token of the next page. The page ends early where its
+    /// message would be too large. `each` is called under the lock of the directory: it must be short.
     pub(crate) fn children(
         &self,
         request: &ListEntries,
-    ) -> Result<(PageOfRows<ListedEntry>, Worth), Refusal> {
+        mut each: impl FnMut(&[u8], &EntryInfo) -> usize,
+    ) -> Result<(String, Worth), Refusal> {
         let (view, status) = self.demand(&request.view, request.class)?;
         let path = request.path.as_ref();
         let class = [u8::from(request.class == ReadClass::Trusted)];
@@ -271,21 +277,21 @@ impl Views {
             &[b"children", request.view.as_str().as_bytes(), path.as_bytes(), &class],
         );
         let after = pages.key(&request.page.token)?;
-        let (mut rows, mut more) = view
+        let (mut last, mut bytes, mut full) = (Vec::new(), 0, false);
+        let more = view
             .reader()
-            .list(path, after.as_deref(), request.page.size)
+            .list_with(path, after.as_deref(), request.page.size, |name, entry| {
+                full |= bytes > PAGE_BYTES;
+                if !full {
+                    bytes += each(name, entry);
+                    last.clear();
+                    last.extend_from_slice(name);
+                }
+            })
             .map_err(|error| unread(error, &request.view, path))?;
-        let fitting = num_fitting(&rows, path);
-        if fitting < rows.len() {
-            rows.truncate(fitting);
-            more = true;
-        }
-        let token = match rows.last() {
-            Some(last) if more => pages.token(&last.name),
-            _ => String::new(),
-        };
+        let token = if more || full { pages.token(&last) } else { String::new() };
         let last_change = view.reader().totals(path).ok().and_then(|totals| totals.last_change);
-        Ok(((rows, token), worth(status, last_change)))
+        Ok((token, worth(status, last_change)))
     }
 
     /// Sets the gauges of what views own.
@@ -350,20 +356,6 @@ pub(super) fn unread(error: ReadError, view: &ViewName, path: PathRef<'_>) -> Re
             Refusal::NotADirectory { view: view.clone(), path: notation::to_text(path.as_bytes()) }
         }
     }
-}
-
-/// How many rows fit a message: each is its path in the notation and at most a hundred bytes more.
-fn num_fitting(rows: &[ListedEntry], dir: PathRef<'_>) -> usize {
-    let dir = notation::to_text(dir.as_bytes()).len();
-    let mut left = limits::MESSAGE_BYTES / 4 * 3;
-    let fits = |row: &&ListedEntry| {
-        let plain = row.name.iter().all(|byte| (b' '..0x7f).contains(byte) && *byte != b'\\');
-        let size = dir + row.name.len() * if plain { 1 } else { 4 } + 100;
-        let fits = size <= left;
-        left = left.saturating_sub(size);
-        fits
-    };
-    rows.iter().take_while(fits).count().max(1).min(rows.len())
 }
 
 fn name_from_key(key: &[u8]) -> Result<ViewName, Refusal> {

@@ -8,121 +8,139 @@ use anyhow::{Context as _, Result};
 use fusion_proto::pb;
 
 use crate::pair::World;
-use crate::process::now;
 
+use super::cost::{Count, Speed};
 use super::load::{self, BATCH, LoadSession, LoadStream, PER_DIRECTORY};
+use super::raw::EncodedBatch;
 use super::{Line, Options, median};
 
-/// Different batches that a run goes round in.
-const BATCHES: u64 = 400;
+/// Batches of new changes for each second that is asked for.
+const BATCHES: u64 = 500;
 
 pub(super) async fn realtime(options: &Options) -> Result<Line> {
-    let batches = upserts(options.resident);
-    let measure = async |url: &str, fill: bool| {
+    let measure = async |url: &str, pid: u32, batches: &[EncodedBatch], fill: bool| {
         let session = LoadSession::begin(url, "load").await?;
         if fill {
             load::fill(&session, options.resident).await?;
         }
         let stream = session.open(pb::Lane::Realtime).await?;
-        push_for(stream, &batches, BATCH, options.span()).await
+        // Each row is news, so every batch is sent once.
+        push_all(stream, pid, batches.iter(), BATCH, Duration::MAX).await
     };
-    let (ours, theirs) = beside(options, measure).await?;
-    Ok(Line {
+    let mut speeds = Speeds::default();
+    for round in 0..options.rounds as u64 {
+        // Looked at just now, as evidence is that did not wait in a spool.
+        let batches = upserts(options.resident, options.seconds * BATCHES, round);
+        let sink = SinkProcess::start()?;
+        speeds.theirs.push(measure(&sink.url, sink.child.id(), &batches, false).await?);
+        drop(sink);
+        let mut world = World::start();
+        let (url, pid) = (world.url(), world.server().id());
+        speeds.ours.push(measure(&url, pid, &batches, true).await?);
+    }
+    Ok(speeds.line(Line {
         row: 2,
         what: "realtime upserts at random paths, applied",
-        ours,
         yardstick: "decode-only sink",
-        theirs,
         unit: "/s",
         note: format!("{} resident, goal ≥ 1,000,000/s, not durable", options.resident),
-    })
+        ..Line::default()
+    }))
 }
 
 pub(super) async fn listings(options: &Options) -> Result<Line> {
-    let measure = async |url: &str, _fill: bool| {
+    let measure = async |url: &str, pid: u32| {
         let session = LoadSession::begin(url, "load").await?;
         let stream = load::fill(&session, options.resident).await?;
         let directories = options.resident.div_ceil(PER_DIRECTORY);
         let batches = load::listing_batches(session.epoch, 0..directories, 1);
+        let batches: Vec<_> = batches.iter().map(EncodedBatch::of).collect();
         let rows = options.resident / batches.len().max(1) as u64;
-        push_for(stream, &batches, rows, options.span()).await
+        push_all(stream, pid, batches.iter().cycle(), rows, options.span()).await
     };
-    let (ours, theirs) = beside(options, measure).await?;
-    Ok(Line {
-        row: 3,
-        what: "listing rows seen again, applied",
-        ours,
-        yardstick: "decode-only sink",
-        theirs,
-        unit: "/s",
-        note: "goal ≥ 5,000,000/s, not durable".to_owned(),
-    })
-}
-
-/// Medians of ours and of the sink's, measured in turns.
-async fn beside(
-    options: &Options,
-    measure: impl AsyncFn(&str, bool) -> Result<f64>,
-) -> Result<(f64, f64)> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut speeds = Speeds::default();
     for _ in 0..options.rounds {
         let sink = SinkProcess::start()?;
-        theirs.push(measure(&sink.url, false).await?);
+        speeds.theirs.push(measure(&sink.url, sink.child.id()).await?);
         drop(sink);
-        let world = World::start();
-        ours.push(measure(&world.url(), true).await?);
+        let mut world = World::start();
+        let (url, pid) = (world.url(), world.server().id());
+        speeds.ours.push(measure(&url, pid).await?);
     }
-    Ok((median(ours), median(theirs)))
+    Ok(speeds.line(Line {
+        row: 3,
+        what: "listing rows seen again, applied",
+        yardstick: "decode-only sink",
+        unit: "/s",
+        note: "goal ≥ 5,000,000/s, not durable".to_owned(),
+        ..Line::default()
+    }))
 }
 
-/// Pushes batches round and round for a while; rows per second from the first to the last
-/// acknowledgement.
-async fn push_for(
+/// What was measured in turns.
+#[derive(Default)]
+struct Speeds {
+    ours: Vec<Speed>,
+    theirs: Vec<Speed>,
+}
+
+impl Speeds {
+    /// The line with the medians.
+    fn line(self, mut line: Line) -> Line {
+        let cost = Speed::cost(&self.ours);
+        line.note = format!("{cost}; {}", line.note);
+        line.ours = median(self.ours.iter().map(|speed| speed.rate).collect());
+        line.theirs = median(self.theirs.iter().map(|speed| speed.rate).collect());
+        line
+    }
+}
+
+/// Pushes batches for a while, or until there are no more; rows per second from the first to the
+/// last acknowledgement.
+async fn push_all(
     mut stream: LoadStream,
-    batches: &[pb::EvidenceBatch],
+    server: u32,
+    batches: impl Iterator<Item = &EncodedBatch>,
     rows: u64,
     span: Duration,
-) -> Result<f64> {
-    let started = now();
-    let mut pushed = 0;
-    for batch in batches.iter().cycle() {
-        if started.elapsed() >= span {
+) -> Result<Speed> {
+    let (count, mut pushed) = (Count::begin(server), 0);
+    for batch in batches {
+        if count.elapsed() >= span {
             break;
         }
-        stream.push(batch.clone()).await?;
+        stream.push(batch).await?;
         pushed += rows;
     }
     stream.drain().await?;
-    Ok(pushed as f64 / started.elapsed().as_secs_f64())
+    Ok(count.end(pushed))
 }
 
 /// Batches of upserts at random paths of the resident entries, each a change.
-fn upserts(resident: u64) -> Vec<pb::EvidenceBatch> {
+fn upserts(resident: u64, batches: u64, round: u64) -> Vec<EncodedBatch> {
     let directories = resident.div_ceil(PER_DIRECTORY);
-    let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_add(round);
     let mut draw = |below: u64| {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         random % below
     };
-    (0..BATCHES)
-        .map(|round| {
-            let rows = (0..BATCH)
-                .map(|row| {
-                    let (number, file) = (draw(directories), draw(PER_DIRECTORY));
-                    let path = format!("{}/{}", load::directory(number), load::child(file));
-                    let inode = 1_000_000 + (10 + number) * PER_DIRECTORY + file;
-                    let change = i64::try_from(1 + round * BATCH + row).unwrap_or_default();
-                    load::evidence(pb::evidence::Evidence::Upsert(pb::Upsert {
-                        path: path.into_bytes().into(),
-                        stat: Some(load::stat(pb::EntryKind::File, inode, change)),
-                        parent: Some(load::stat(pb::EntryKind::Directory, 10 + number, 0)),
-                        atomic: true,
-                    }))
-                })
-                .collect();
-            pb::EvidenceBatch { rows, ..Default::default() }
+    (0..batches)
+        .map(|number| {
+            let rows = (0..BATCH).map(|row| {
+                let (directory, file) = (draw(directories), draw(PER_DIRECTORY));
+                let path = format!("{}/{}", load::directory(directory), load::child(file));
+                let inode = 1_000_000 + (10 + directory) * PER_DIRECTORY + file;
+                let change = i64::try_from(1 + number * BATCH + row).unwrap_or_default();
+                load::evidence(pb::evidence::Evidence::Upsert(pb::Upsert {
+                    path: path.into_bytes().into(),
+                    stat: Some(load::stat(pb::EntryKind::File, inode, change)),
+                    parent: Some(load::stat(pb::EntryKind::Directory, 10 + directory, 0)),
+                    atomic: true,
+                }))
+            });
+            EncodedBatch::of(&pb::EvidenceBatch { rows: rows.collect(), ..Default::default() })
         })
         .collect()
 }

@@ -2,13 +2,16 @@
 
 use anyhow::{Context as _, Result, bail};
 use fusion_proto::pb;
-use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
 use tonic::codec::Streaming;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use uuid::Uuid;
+
+use super::raw::{Encoded, EncodedBatch, SendEncoded};
 
 /// Children of every generated directory.
 pub(super) const PER_DIRECTORY: u64 = 250;
@@ -85,11 +88,13 @@ impl LoadSession {
             next: 1,
         };
         let message = pb::push_events_request::Message::Opening(opening);
-        sender.send(pb::PushEventsRequest { message: Some(message) }).await?;
-        let answers = EventServiceClient::new(self.channel.clone())
-            .push_events(ReceiverStream::new(receiver))
-            .await?
-            .into_inner();
+        let opening = pb::PushEventsRequest { message: Some(message) };
+        sender.send(Encoded::of(&opening)).await?;
+        let mut client = Grpc::new(self.channel.clone());
+        client.ready().await?;
+        let path = PathAndQuery::from_static("/fusion.v1.EventService/PushEvents");
+        let requests = tonic::Request::new(ReceiverStream::new(receiver));
+        let answers = client.streaming(requests, path, SendEncoded::default()).await?.into_inner();
         let mut stream = LoadStream { sender, answers, sent: 0, acknowledged: 0 };
         match stream.answers.message().await?.and_then(|answer| answer.message) {
             Some(pb::push_events_response::Message::Opened(_)) => Ok(stream),
@@ -100,7 +105,7 @@ impl LoadSession {
 
 /// An open lane.
 pub(super) struct LoadStream {
-    sender: mpsc::Sender<pb::PushEventsRequest>,
+    sender: mpsc::Sender<Encoded>,
     answers: Streaming<pb::PushEventsResponse>,
     sent: u64,
     acknowledged: u64,
@@ -108,14 +113,12 @@ pub(super) struct LoadStream {
 
 impl LoadStream {
     /// Sends a batch under the next sequence, waiting for acknowledgements when the window is full.
-    pub(super) async fn push(&mut self, mut batch: pb::EvidenceBatch) -> Result<()> {
+    pub(super) async fn push(&mut self, batch: &EncodedBatch) -> Result<()> {
         while self.sent - self.acknowledged >= WINDOW as u64 {
             self.hear().await?;
         }
         self.sent += 1;
-        batch.sequence = self.sent;
-        let message = pb::push_events_request::Message::Batch(batch);
-        self.sender.send(pb::PushEventsRequest { message: Some(message) }).await?;
+        self.sender.send(batch.numbered(self.sent)).await?;
         Ok(())
     }
 
@@ -154,10 +157,10 @@ pub(super) async fn fill(session: &LoadSession, entries: u64) -> Result<LoadStre
     first.rows.push(scan_started());
     // The root has more directories than a batch has rows: it goes in parts.
     for part in in_parts(first) {
-        stream.push(part).await?;
+        stream.push(&EncodedBatch::of(&part)).await?;
     }
     for batch in listing_batches(session.epoch, 0..directories, 0) {
-        stream.push(batch).await?;
+        stream.push(&EncodedBatch::of(&batch)).await?;
     }
     let finished = evidence(pb::evidence::Evidence::ScanFinished(pb::ScanFinished {
         scan_id: 1,
@@ -171,7 +174,7 @@ pub(super) async fn fill(session: &LoadSession, entries: u64) -> Result<LoadStre
         rows: vec![finished],
         ..Default::default()
     };
-    stream.push(batch).await?;
+    stream.push(&EncodedBatch::of(&batch)).await?;
     stream.drain().await?;
     Ok(stream)
 }

@@ -5,21 +5,22 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use fusion_proto::pb;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
-use fusion_proto::pb::view_service_client::ViewServiceClient;
 use tonic::transport::Channel;
 
 use crate::pair::World;
 use crate::process::now;
 
+use super::cost::{Count, Speed};
 use super::load::{self, LoadSession, PER_DIRECTORY};
-use super::{Line, Options, median};
+use super::{Line, Options, median, raw};
 
 const CONNECTIONS: usize = 20;
 /// Calls under way on each connection, for heartbeats: 64 in all.
 const IN_FLIGHT: usize = 3;
 
 pub(super) async fn listings(options: &Options) -> Result<Line> {
-    let world = World::start();
+    let mut world = World::start();
+    let pid = world.server().id();
     let session = LoadSession::begin(&world.url(), "load").await?;
     load::fill(&session, options.resident).await?;
     let directories = options.resident.div_ceil(PER_DIRECTORY);
@@ -29,30 +30,32 @@ pub(super) async fn listings(options: &Options) -> Result<Line> {
             path: load::directory(call % directories),
             ..Default::default()
         };
-        let answer = ViewServiceClient::new(channel).list_entries(request).await?.into_inner();
-        anyhow::ensure!(answer.entries.len() as u64 == PER_DIRECTORY, "a listing of 250");
+        let listed = raw::list(channel, &request).await?;
+        anyhow::ensure!(listed == PER_DIRECTORY, "a listing of 250");
         Ok(())
     };
     let (mut ours, mut theirs, mut worst) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        theirs.push(load_all(&world, options.span(), 1, empty).await?.0);
-        let (calls, p99) = load_all(&world, options.span(), 1, list).await?;
-        ours.push(calls);
+        theirs.push(load_all(&world, pid, options.span(), 1, empty).await?.0.rate);
+        let (speed, p99) = load_all(&world, pid, options.span(), 1, list).await?;
+        ours.push(speed);
         worst.push(p99.as_secs_f64() * 1e3);
     }
+    let cost = Speed::cost(&ours);
     Ok(Line {
         row: 7,
         what: "listings of 250 entries, 20 connections",
-        ours: median(ours),
+        ours: median(ours.iter().map(|speed| speed.rate).collect()),
         yardstick: "empty unary RPC",
         theirs: median(theirs),
         unit: "/s",
-        note: format!("p99 {:.2} ms; goal ≥ 22,000/s, p99 ≤ 2.5 ms", median(worst)),
+        note: format!("p99 {:.2} ms; {cost}; goal ≥ 22,000/s, p99 ≤ 2.5 ms", median(worst)),
     })
 }
 
 pub(super) async fn heartbeats(options: &Options) -> Result<Line> {
-    let world = World::start();
+    let mut world = World::start();
+    let pid = world.server().id();
     let session = LoadSession::begin(&world.url(), "load").await?;
     let beat = |channel: Channel, _| {
         let request = pb::HeartbeatRequest {
@@ -73,19 +76,20 @@ pub(super) async fn heartbeats(options: &Options) -> Result<Line> {
     };
     let (mut ours, mut theirs, mut worst) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
-        theirs.push(load_all(&world, options.span(), IN_FLIGHT, empty).await?.0);
-        let (calls, p99) = load_all(&world, options.span(), IN_FLIGHT, beat).await?;
-        ours.push(calls);
+        theirs.push(load_all(&world, pid, options.span(), IN_FLIGHT, empty).await?.0.rate);
+        let (speed, p99) = load_all(&world, pid, options.span(), IN_FLIGHT, beat).await?;
+        ours.push(speed);
         worst.push(p99.as_secs_f64() * 1e3);
     }
+    let cost = Speed::cost(&ours);
     Ok(Line {
         row: 10,
         what: "heartbeats with a status, 60 in flight",
-        ours: median(ours),
+        ours: median(ours.iter().map(|speed| speed.rate).collect()),
         yardstick: "empty unary RPC",
         theirs: median(theirs),
         unit: "/s",
-        note: format!("p99 {:.2} ms; goal ≥ 0.60 of it", median(worst)),
+        note: format!("p99 {:.2} ms; {cost}; goal ≥ 0.60 of it", median(worst)),
     })
 }
 
@@ -100,10 +104,12 @@ async fn empty(channel: Channel, _: u64) -> Result<()> {
 /// Calls as fast as it goes on [`CONNECTIONS`] connections; calls per second and the p99.
 async fn load_all<F: Future<Output = Result<()>>>(
     world: &World,
+    server: u32,
     span: Duration,
     in_flight: usize,
     call: impl Fn(Channel, u64) -> F + Copy,
-) -> Result<(f64, Duration)> {
+) -> Result<(Speed, Duration)> {
+    let count = Count::begin(server);
     let mut callers = Vec::new();
     for number in 0..CONNECTIONS {
         let channel = fusion_proto::client::lazy_channel(&world.url()).context("our address")?;
@@ -113,11 +119,11 @@ async fn load_all<F: Future<Output = Result<()>>>(
         }
     }
     let done = futures_util::future::try_join_all(callers).await?;
-    let calls = done.iter().map(|(calls, _)| calls).sum();
-    let mut times: Vec<Duration> = done.into_iter().flat_map(|(_, times)| times).collect();
+    let mut times: Vec<Duration> = done.into_iter().flatten().collect();
+    let speed = count.end(times.len() as u64);
     times.sort_unstable();
     let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
-    Ok((calls, p99))
+    Ok((speed, p99))
 }
 
 async fn one_caller<F: Future<Output = Result<()>>>(
@@ -125,7 +131,7 @@ async fn one_caller<F: Future<Output = Result<()>>>(
     seed: u64,
     span: Duration,
     call: impl Fn(Channel, u64) -> F,
-) -> Result<(f64, Vec<Duration>)> {
+) -> Result<Vec<Duration>> {
     let (mut times, mut number) = (Vec::new(), seed);
     let started = now();
     while started.elapsed() < span {
@@ -134,5 +140,5 @@ async fn one_caller<F: Future<Output = Result<()>>>(
         call(channel.clone(), number).await?;
         times.push(asked.elapsed());
     }
-    Ok((times.len() as f64 / started.elapsed().as_secs_f64(), times))
+    Ok(times)
 }

@@ -142,10 +142,11 @@ impl View {
         let (Some(stat), Some(block)) = (probe.found.filter(is_directory), known.block) else {
             return;
         };
-        let listed = self.state.tree.meta(block).and_then(|meta| meta.listed_in);
-        let same = self.state.tree.dir_inode(block) == Some(stat.inode);
+        let Some((inode, meta)) = self.state.tree.itself(block) else {
+            return;
+        };
         let news = stat.ctime > known.stat.ctime || doubted;
-        if same && news && listed.is_none_or(|listed| listed.ctime < stat.ctime) {
+        if inode == stat.inode && news && meta.listed_in.is_none_or(|listed| listed.ctime < stat.ctime) {
             self.relist(act, probe.path, act.now);
         }
     }

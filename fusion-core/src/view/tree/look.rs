@@ -84,10 +84,11 @@ impl Tree {
         self.blocks.read(dir).map(|block| block.meta())
     }
 
-    /// The inode of a directory, as its entry says it; without a look at its parent.
+    /// The inode of a directory, as its entry says it, without a look at its parent; and what is
+    /// remembered of it beside.
     #[must_use]
-    pub fn dir_inode(&self, dir: BlockId) -> Option<u64> {
-        self.blocks.read(dir).map(|block| block.inode)
+    pub fn itself(&self, dir: BlockId) -> Option<(u64, DirMeta)> {
+        self.blocks.read(dir).map(|block| (block.inode, block.meta()))
     }
 
     /// What lies below a directory. O(1), save that the newest mtime is found again if its holder

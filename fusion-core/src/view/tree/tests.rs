@@ -88,7 +88,7 @@ fn paths_lead_to_directories_and_back() {
     let below_file = path("/a/f/x");
     assert_eq!(tree.nearest(below_file.as_ref()).unwrap().rest, b"f/x");
     assert!(tree.is_within(b, root) && !tree.is_within(root, b));
-    assert_eq!(tree.dir_inode(b), Some(3));
+    assert_eq!(tree.itself(b), Some((3, DirMeta::default())));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use fusion_core::evidence::{Evidence, Source, Witness};
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::{Reject, Verdict, View};
-use fusion_proto::convert::evidence::RejectedRow;
+use fusion_proto::convert::evidence::{DecodedBatch, RejectedRow, Row};
 use fusion_proto::status::Reason;
 use fusion_store::Origin;
 use prometheus::{Histogram, IntCounter, IntGauge};
@@ -23,7 +23,12 @@ const REJECTED: usize = 7;
 /// Rows whose tier cannot be told because they cannot be read count as reports.
 const UNREAD: usize = 4;
 const LANES: [&str; 2] = ["realtime", "scan"];
+/// Rows that are read before the first of them is applied.
+const READ_AHEAD: usize = 128;
 const ENDS: [&str; 4] = ["applied", "repeated", "gap", "obsolete"];
+
+/// Rows by tier and outcome.
+type Tally = [[u64; OUTCOMES.len()]; TIERS.len()];
 
 /// What came of a batch.
 #[derive(Debug)]
@@ -59,39 +64,20 @@ impl Applier {
     pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
         let before = view.revision();
         self.changes.clear();
-        let mut origin = None;
-        let mut rejected = Vec::new();
-        let mut num_pieces = 0_usize;
-        let mut tally = [[0_u64; OUTCOMES.len()]; TIERS.len()];
-        match push.batch.decode() {
+        let mut done =
+            AppliedBatch { rejected: Vec::new(), all_rejected: false, origin: Origin::Report };
+        let mut tally = Tally::default();
+        let num_pieces = match push.batch.decode() {
             Err(whole) => {
                 tally[UNREAD][REJECTED] += push.batch.rows() as u64;
-                rejected.push(whole);
+                done.rejected.push(whole);
+                0
             }
-            Ok(batch) => {
-                for row in batch.rows() {
-                    num_pieces += 1;
-                    let row = match row {
-                        Ok(row) => row,
-                        Err(bad) => {
-                            tally[UNREAD][REJECTED] += 1;
-                            rejected.push(bad);
-                            continue;
-                        }
-                    };
-                    origin.get_or_insert_with(|| origin_of(&row.evidence));
-                    let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
-                    let (tier, rows) = weigh(&row.evidence);
-                    tally[tier][outcome(verdict)] += rows;
-                    if let Verdict::Rejected(reject) = verdict {
-                        rejected.push(refused(row.number, reject));
-                    }
-                }
-            }
-        }
+            Ok(batch) => self.apply_rows(view, push, &batch, now, &mut done, &mut tally),
+        };
         self.metrics.count(&tally, view.revision().0 - before.0);
-        let all_rejected = !rejected.is_empty() && rejected.len() >= num_pieces;
-        AppliedBatch { rejected, all_rejected, origin: origin.unwrap_or(Origin::Report) }
+        done.all_rejected = !done.rejected.is_empty() && done.rejected.len() >= num_pieces;
+        done
     }
 
     /// Takes one piece of evidence that is nobody's.
@@ -104,6 +90,48 @@ impl Applier {
     ) {
         self.changes.clear();
         view.apply(witness, evidence, now, &mut self.changes);
+    }
+
+    /// Row by row, in order; how many there were. The rows are read some at a time, so that the view
+    /// can bring near what they will need.
+    fn apply_rows(
+        &mut self,
+        view: &mut View,
+        push: &Push,
+        batch: &DecodedBatch<'_>,
+        now: ServerTime,
+        done: &mut AppliedBatch,
+        tally: &mut Tally,
+    ) -> usize {
+        let (mut rows, mut num_pieces) = (batch.rows(), 0);
+        let mut origin = None;
+        let mut read: Vec<Result<Row<'_>, RejectedRow>> = Vec::with_capacity(READ_AHEAD);
+        loop {
+            read.extend(rows.by_ref().take(READ_AHEAD));
+            if read.is_empty() {
+                done.origin = origin.unwrap_or(Origin::Report);
+                return num_pieces;
+            }
+            num_pieces += read.len();
+            view.warm(read.iter().flatten().map(|row| &row.evidence));
+            for row in read.drain(..) {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(bad) => {
+                        tally[UNREAD][REJECTED] += 1;
+                        done.rejected.push(bad);
+                        continue;
+                    }
+                };
+                origin.get_or_insert_with(|| origin_of(&row.evidence));
+                let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
+                let (tier, rows) = weigh(&row.evidence);
+                tally[tier][outcome(verdict)] += rows;
+                if let Verdict::Rejected(reject) = verdict {
+                    done.rejected.push(refused(row.number, reject));
+                }
+            }
+        }
     }
 
     /// Lets time pass.
@@ -248,7 +276,7 @@ impl ViewMetrics {
         self.batches[index(lane)][end].inc();
     }
 
-    fn count(&self, tally: &[[u64; OUTCOMES.len()]; TIERS.len()], num_changes: u64) {
+    fn count(&self, tally: &Tally, num_changes: u64) {
         for (counters, counts) in self.rows.iter().zip(tally) {
             for (counter, count) in counters.iter().zip(counts) {
                 if *count > 0 {

@@ -108,7 +108,7 @@ impl Model {
             assert_eq!(dir.is_some(), stat.kind == Kind::Directory);
             let Some(dir) = dir else { continue };
             assert_eq!(tree.path(dir), Some(path), "the way back");
-            assert_eq!(tree.dir_inode(dir), Some(stat.inode));
+            assert_eq!(tree.itself(dir).map(|(inode, _)| inode), Some(stat.inode));
             assert_eq!(tree.recount(dir), tree.totals(dir), "{text}");
             let last_change = tree.totals(dir).unwrap().last_change;
             assert_eq!(tree.totals(dir), Some(Totals { last_change, ..self.totals(text) }));
