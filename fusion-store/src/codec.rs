@@ -24,7 +24,7 @@ mod head;
 mod listed;
 mod note;
 mod pack;
-mod row;
+pub(crate) mod row;
 
 pub use decode::{decode, peek};
 pub use encode::Encoder;

@@ -1,9 +1,11 @@
 //! The embedded adapter: one data directory on a local disk.
 
+mod blocks;
 mod log;
 mod state;
 mod store;
 
+pub use blocks::{BlocksSettings, EmbeddedBlocks};
 pub use log::{EmbeddedLog, LogSettings};
 pub use state::EmbeddedState;
 pub use store::{STORE_VERSION, Store, StoreOptions};

@@ -11,6 +11,8 @@ pub mod conformance;
 pub mod disk;
 pub mod embedded;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod flaky;
 pub mod memory;
 pub mod ports;
 

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use fusion_core::time::ServerTime;
-use fusion_store::embedded::{LogSettings, Store, StoreOptions};
+use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
 use fusion_store::{
     ChangeLog as _, LogPoint, Origin, ReadFrom, RecordHead, Space, State as _, StoreError, ViewId,
     ViewRef,
@@ -18,6 +18,7 @@ fn options() -> StoreOptions {
         server: None,
         owner: "process 17 on host-a since noon".to_owned(),
         log: LogSettings::default(),
+        blocks: BlocksSettings::default(),
     }
 }
 

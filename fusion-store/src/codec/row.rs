@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::Malformed;
 
 /// Adds a number.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -17,23 +17,23 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A signed number as one that is small if it is near zero.
-pub(super) const fn zigzag(value: i64) -> u64 {
+pub(crate) const fn zigzag(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// The other way.
-pub(super) const fn unzigzag(value: u64) -> i64 {
+pub(crate) const fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Adds bytes with their length.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Adds a number that may be absent.
-pub(super) fn put_option(out: &mut Vec<u8>, value: Option<u64>) {
+pub(crate) fn put_option(out: &mut Vec<u8>, value: Option<u64>) {
     out.push(u8::from(value.is_some()));
     if let Some(value) = value {
         put_varint(out, value);
@@ -42,39 +42,39 @@ pub(super) fn put_option(out: &mut Vec<u8>, value: Option<u64>) {
 
 /// Reads what was written so.
 #[derive(Debug)]
-pub(super) struct RowReader<'a> {
+pub(crate) struct RowReader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> RowReader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// Bytes that are left.
-    pub(super) fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
-    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let taken = self.rest.split_at_checked(count);
         let (bytes, rest) = taken.ok_or(Malformed::Broken("it ends too early"))?;
         self.rest = rest;
         Ok(bytes)
     }
 
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (bytes, rest) =
             self.rest.split_first_chunk().ok_or(Malformed::Broken("it ends too early"))?;
         self.rest = rest;
         Ok(*bytes)
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, Malformed> {
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    pub(super) fn bool(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
         match self.u8()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -82,7 +82,7 @@ impl<'a> RowReader<'a> {
         }
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -98,28 +98,28 @@ impl<'a> RowReader<'a> {
         Err(Malformed::Broken("a number has more than 64 bits"))
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
         self.varint().map(unzigzag)
     }
 
-    pub(super) fn length(&mut self) -> Result<usize, Malformed> {
+    pub(crate) fn length(&mut self) -> Result<usize, Malformed> {
         usize::try_from(self.varint()?).map_err(|_| Malformed::Broken("a length is out of range"))
     }
 
-    pub(super) fn lengthy(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn lengthy(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.length()?;
         self.bytes(length)
     }
 
-    pub(super) fn text(&mut self) -> Result<&'a str, Malformed> {
+    pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.lengthy()?).map_err(|_| Malformed::Broken("a text is no text"))
     }
 
-    pub(super) fn uuid(&mut self) -> Result<Uuid, Malformed> {
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, Malformed> {
         self.array().map(Uuid::from_bytes)
     }
 
-    pub(super) fn option(&mut self) -> Result<Option<u64>, Malformed> {
+    pub(crate) fn option(&mut self) -> Result<Option<u64>, Malformed> {
         Ok(if self.bool()? { Some(self.varint()?) } else { None })
     }
 }

@@ -34,6 +34,7 @@ struct Contents {
     locks: BTreeSet<PathBuf>,
     next: u64,
     operations: u64,
+    written: u64,
     faults: Faults,
     stopped: bool,
 }
@@ -99,6 +100,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.lock().operations
+    }
+
+    /// How many bytes were written.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.lock().written
     }
 
     /// Whether the machine has stopped.
@@ -333,6 +340,7 @@ impl DiskFile for SimulatedFile {
         let now = contents.files.get(&self.id).map_or(0, |bytes| bytes.now.len());
         let (at, end) = (at as usize, at as usize + written.len());
         let fits = contents.has_room(end.saturating_sub(now));
+        contents.written += written.len() as u64;
         let bytes = contents.files.get_mut(&self.id).ok_or_else(absent)?;
         // A write that fails has written something all the same.
         let count = if stops || !fits { written.len() / 2 } else { written.len() };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{EmbeddedLog, EmbeddedState, LogSettings};
+use super::{BlocksSettings, EmbeddedBlocks, EmbeddedLog, EmbeddedState, LogSettings};
 use crate::disk::{Access, Disk, RealDisk};
 use crate::error::StoreError;
 
@@ -39,12 +39,15 @@ pub struct StoreOptions {
     pub owner: String,
     /// What can be set about the log.
     pub log: LogSettings,
+    /// What can be set about blocks.
+    pub blocks: BlocksSettings,
 }
 
 /// An open data directory. Dropping it writes what waits and lets the directory go.
 #[derive(Debug)]
 pub struct Store {
     log: Arc<EmbeddedLog>,
+    blocks: Arc<EmbeddedBlocks>,
     state: Arc<EmbeddedState>,
     server: Uuid,
     dir: PathBuf,
@@ -95,15 +98,22 @@ impl Store {
             return Err(StoreError::OtherServer { path: dir.to_path_buf(), found, wanted });
         }
         let log = EmbeddedLog::new(Arc::clone(&disk), dir.join("log"), options.log)?;
+        let blocks = EmbeddedBlocks::new(Arc::clone(&disk), dir.join("blocks"), options.blocks)?;
         let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
-        let (log, state) = (Arc::new(log), Arc::new(state));
-        Ok(Self { log, state, server, dir: dir.to_path_buf(), _lock: lock })
+        let (log, blocks, state) = (Arc::new(log), Arc::new(blocks), Arc::new(state));
+        Ok(Self { log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
     }
 
     /// The log.
     #[must_use]
     pub fn log(&self) -> &Arc<EmbeddedLog> {
         &self.log
+    }
+
+    /// The blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &Arc<EmbeddedBlocks> {
+        &self.blocks
     }
 
     /// The state.
