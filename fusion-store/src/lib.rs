@@ -1,7 +1,17 @@
-//! What survives a restart: the place of the store's ports and adapters, empty as yet.
+//! What survives a restart.
 //!
-//! This version of Fusion keeps all state in the server's memory: acknowledged means applied, not
-//! durable, and a server that starts anew is told everything again by its agents. The ports
-//! (`ChangeLog`, `Blocks`, `State`), their adapters (`memory`, `embedded`) and the one conformance
-//! suite that every adapter passes come with the issue "State that survives"; the design is in
-//! `docs/`. Nothing here pretends to store anything until then, and nothing depends on this crate.
+//! Owns the ports ([`ports`]: `ChangeLog`, `Blocks`, `State`) and their adapters, the format of a
+//! record of changes ([`codec`]), and one conformance suite for all. Called by the server from
+//! threads that may wait. Must never: say that something is durable before it is, give out half of
+//! a batch, skip over what is damaged, or name a wire type.
+
+pub mod codec;
+mod error;
+pub mod memory;
+pub mod ports;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod sample;
+
+pub use error::{Malformed, StoreError};
+pub use ports::*;

@@ -141,16 +141,22 @@ pub(crate) struct Script {
 }
 
 /// Runs the bytes; says what does not hold.
-#[allow(dead_code, reason = "some users look on after every step")]
+#[allow(dead_code, reason = "some users want the changes, or look on")]
 pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
-    run_beside(bytes, |_| Ok(()))
+    play(bytes).map(drop)
 }
 
-/// Runs the bytes, and calls `beside` after every step.
-pub(crate) fn run_beside(
+/// Runs the bytes, and hands out the changes; says what does not hold.
+#[allow(dead_code, reason = "some users look on after every step")]
+pub(crate) fn play(bytes: &[u8]) -> Result<Vec<Change>, String> {
+    play_beside(bytes, |_| Ok(()))
+}
+
+/// As [`play`], and calls `beside` after every step.
+pub(crate) fn play_beside(
     bytes: &[u8],
     mut beside: impl FnMut(&mut Script) -> Result<(), String>,
-) -> Result<(), String> {
+) -> Result<Vec<Change>, String> {
     let settings = ViewSettings {
         held_max: 4,
         accept_root: bytes.len().is_multiple_of(2),
@@ -173,7 +179,11 @@ pub(crate) fn run_beside(
         return Err("revisions are out of order".to_owned());
     }
     let (left, right) = (script.view.dump(), replayed.dump());
-    if left == right { Ok(()) } else { Err(format!("replay differs:\n{left}\n---\n{right}")) }
+    if left == right {
+        Ok(script.changes)
+    } else {
+        Err(format!("replay differs:\n{left}\n---\n{right}"))
+    }
 }
 
 fn session(agent: u8) -> SessionId {
