@@ -71,7 +71,7 @@ impl Flusher<'_> {
 fn run(bytes: &[u8], moves: &[u8], backlog_max: usize) -> Result<(), String> {
     let (moves, kept) = (moves.iter(), Kept::default());
     let mut flusher = Flusher { moves, taking: None, kept, backlog_max };
-    script::run_beside(bytes, |script| flusher.go(script)).map(drop)
+    script::play_beside(bytes, |script| flusher.go(script)).map(drop)
 }
 
 proptest! {

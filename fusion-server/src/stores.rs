@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
-use fusion_store::embedded::{LogSettings, Store, StoreOptions};
+use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError};
 use uuid::Uuid;
@@ -51,11 +51,12 @@ impl Stores {
             server: None,
             owner: format!("process {} on host {}", std::process::id(), host()),
             log: LogSettings::default(),
+            blocks: BlocksSettings::default(),
         };
         let store = Store::open(dir, &options)?;
         Ok(Self {
             log: Arc::clone(store.log()) as _,
-            blocks: Arc::new(MemoryBlocks::default()),
+            blocks: Arc::clone(store.blocks()) as _,
             state: Arc::clone(store.state()) as _,
             _directory: Some(Arc::new(store)),
         })

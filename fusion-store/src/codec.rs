@@ -17,6 +17,7 @@
 //! | varint, … | names, back to back |
 //! | varint, … | what is rare, row by row |
 
+pub mod blocks;
 mod column;
 mod decode;
 mod encode;

@@ -25,7 +25,8 @@ use crate::id::Revision;
 use super::View;
 use super::tree::{self};
 pub use super::tree::{
-    BlockImage, HeadImage, ImageContent, Overrun, Owner, PageImage, Row, TreeCheckpoint, TreeFrame,
+    BlockId, BlockImage, Detached, DirMeta, Flags, HeadImage, ImageContent, Overrun, Owner,
+    PageImage, Row, TreeCheckpoint, TreeError, TreeFrame, TreeLoader,
 };
 
 use super::shared::{Mark, no_mark};

@@ -141,19 +141,19 @@ pub(crate) struct Script {
 }
 
 /// Runs the bytes; says what does not hold.
-#[allow(dead_code, reason = "not every user runs it")]
+#[allow(dead_code, reason = "some users want the changes, or look on")]
 pub(crate) fn run(bytes: &[u8]) -> Result<(), String> {
     play(bytes).map(drop)
 }
 
 /// Runs the bytes, and hands out the changes; says what does not hold.
-#[allow(dead_code, reason = "not every user wants the changes")]
+#[allow(dead_code, reason = "some users look on after every step")]
 pub(crate) fn play(bytes: &[u8]) -> Result<Vec<Change>, String> {
-    run_beside(bytes, |_| Ok(()))
+    play_beside(bytes, |_| Ok(()))
 }
 
-/// Runs the bytes, calls `beside` after every step, and hands out the changes.
-pub(crate) fn run_beside(
+/// As [`play`], and calls `beside` after every step.
+pub(crate) fn play_beside(
     bytes: &[u8],
     mut beside: impl FnMut(&mut Script) -> Result<(), String>,
 ) -> Result<Vec<Change>, String> {

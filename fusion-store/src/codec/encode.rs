@@ -245,7 +245,7 @@ pub(super) fn put_version(out: &mut ColumnsOut, version: Version) {
     out.put(Col::SeenCtime, version.ctime.as_nanos() as u64);
 }
 
-fn cause_number(cause: Cause) -> u64 {
+pub(super) fn cause_number(cause: Cause) -> u64 {
     match cause {
         Cause::Realtime => 0,
         Cause::Baseline => 1,

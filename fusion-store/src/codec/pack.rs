@@ -84,7 +84,9 @@ impl Column {
             ZERO => Ok(Self { left: count, ..Self::default() }),
             SAME => Ok(Self { left: count, same: reader.varint()?, ..Self::default() }),
             BLOCKS => {
-                Ok(Self { values: unpack_blocks(reader, count as usize)?, ..Self::default() })
+                let mut values = Vec::new();
+                unpack_blocks(reader, count as usize, &mut values)?;
+                Ok(Self { values, ..Self::default() })
             }
             _ => Err(Malformed::Broken("a column has an unknown mode")),
         }
@@ -127,9 +129,33 @@ impl Column {
     }
 }
 
-fn unpack_blocks(reader: &mut RowReader<'_>, count: usize) -> Result<Vec<u64>, Malformed> {
+/// Reads a column that has to have exactly so many values; into memory that is used again.
+pub(super) fn unpack_exact(
+    reader: &mut RowReader<'_>,
+    count: usize,
+    values: &mut Vec<u64>,
+) -> Result<(), Malformed> {
+    values.clear();
+    let head = reader.varint()?;
+    if head >> 2 != count as u64 {
+        return Err(Malformed::Broken("a column has another length"));
+    }
+    match head & 3 {
+        ZERO => values.resize(count, 0),
+        SAME => values.resize(count, reader.varint()?),
+        BLOCKS => unpack_blocks(reader, count, values)?,
+        _ => return Err(Malformed::Broken("a column has an unknown mode")),
+    }
+    Ok(())
+}
+
+fn unpack_blocks(
+    reader: &mut RowReader<'_>,
+    count: usize,
+    values: &mut Vec<u64>,
+) -> Result<(), Malformed> {
     // Each block takes bytes, so a count that lies ends before it costs memory.
-    let mut values = Vec::with_capacity(count.min(4 * reader.left()));
+    values.reserve(count.min(4 * reader.left()));
     while values.len() < count {
         let width = usize::from(reader.u8()?);
         let least = reader.varint()?;
@@ -137,18 +163,18 @@ fn unpack_blocks(reader: &mut RowReader<'_>, count: usize) -> Result<Vec<u64>, M
         let bytes = reader.bytes(rows * width)?;
         match width {
             0 => values.extend(std::iter::repeat_n(least, rows)),
-            1 => unpack_block::<1>(bytes, least, &mut values),
-            2 => unpack_block::<2>(bytes, least, &mut values),
-            3 => unpack_block::<3>(bytes, least, &mut values),
-            4 => unpack_block::<4>(bytes, least, &mut values),
-            5 => unpack_block::<5>(bytes, least, &mut values),
-            6 => unpack_block::<6>(bytes, least, &mut values),
-            7 => unpack_block::<7>(bytes, least, &mut values),
-            8 => unpack_block::<8>(bytes, least, &mut values),
+            1 => unpack_block::<1>(bytes, least, values),
+            2 => unpack_block::<2>(bytes, least, values),
+            3 => unpack_block::<3>(bytes, least, values),
+            4 => unpack_block::<4>(bytes, least, values),
+            5 => unpack_block::<5>(bytes, least, values),
+            6 => unpack_block::<6>(bytes, least, values),
+            7 => unpack_block::<7>(bytes, least, values),
+            8 => unpack_block::<8>(bytes, least, values),
             _ => return Err(Malformed::Broken("a value has more than 8 bytes")),
         }
     }
-    Ok(values)
+    Ok(())
 }
 
 fn unpack_block<const W: usize>(bytes: &[u8], least: u64, values: &mut Vec<u64>) {
@@ -177,6 +203,11 @@ mod tests {
         assert_eq!(column.take(values.len() - half, Some).unwrap(), &values[half..]);
         assert!(column.is_done() && reader.left() == 0);
         assert!(column.next().is_err());
+        let mut exact = vec![7];
+        unpack_exact(&mut RowReader::new(&bytes), values.len(), &mut exact).unwrap();
+        assert_eq!(exact, values);
+        let more = unpack_exact(&mut RowReader::new(&bytes), values.len() + 1, &mut exact);
+        assert!(more.is_err());
         for cut in 0..bytes.len() {
             assert!(Column::unpack(&mut RowReader::new(&bytes[..cut])).is_err(), "cut at {cut}");
         }

@@ -20,6 +20,7 @@ pub(crate) enum Tag {
     Step,
     Order,
     Check,
+    Checkpoint,
 }
 
 /// The source of all chance of one schedule.

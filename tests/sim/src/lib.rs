@@ -6,6 +6,7 @@
 //! or draw chance from anything but the seed. How it is meant and run: `docs/simulator.md`.
 
 mod agent;
+mod checkpoints;
 mod dice;
 mod faults;
 mod host;

@@ -1,8 +1,9 @@
 //! The server of a schedule: the view, and the durable log of everything that was done to it.
 //!
-//! A crash throws the view away and replays the durable changes; whatever was applied after them was
-//! never acknowledged and is sent again. The log of all calls, done again, must give the same changes
-//! and the same view (property 4), and so must the changes alone (property 6).
+//! A crash throws the view away and replays the durable changes, in half of the schedules those after
+//! the last checkpoint; whatever was applied after them was never acknowledged and is sent again. The
+//! log of all calls, done again, must give the same changes and the same view (property 4), and so must
+//! the changes alone (property 6).
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -16,6 +17,8 @@ use fusion_core::view::{
     AgentReport, Leadership, LossCause, Order, Verdict, View, ViewReader, ViewSettings,
 };
 
+use crate::checkpoints::Checkpoints;
+use crate::dice::Dice;
 use crate::row::{Batch, Row};
 use crate::storage::Time;
 
@@ -62,6 +65,7 @@ pub(crate) struct Server {
     leadership: Option<Leadership>,
     pub(crate) down_until: Time,
     scratch: ChildColumns,
+    checkpoints: Option<Checkpoints>,
     /// Directories ordered to be listed, and names to be probed, so far.
     pub(crate) ordered: u64,
     /// Pieces of evidence applied.
@@ -69,7 +73,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(settings: ViewSettings) -> Self {
+    pub(crate) fn new(settings: ViewSettings, dice: Dice) -> Self {
         let view = View::new(settings.clone());
         Self {
             settings,
@@ -86,6 +90,7 @@ impl Server {
             leadership: None,
             down_until: 0,
             scratch: ChildColumns::default(),
+            checkpoints: Checkpoints::of(dice),
             ordered: 0,
             applied: 0,
         }
@@ -123,7 +128,16 @@ impl Server {
         let verdict =
             batch.rows[row].lend(scratch, |evidence| view.apply(witness, evidence, now, history));
         self.fresh = before..self.history.len();
+        self.flush();
         verdict
+    }
+
+    /// Lets the flusher of checkpoints do its part.
+    fn flush(&mut self) {
+        let (call, changes) = (self.log.len(), self.history.len());
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.go(&mut self.view, call, changes, self.durable);
+        }
     }
 
     pub(crate) fn tick(&mut self, now: ServerTime) {
@@ -131,6 +145,7 @@ impl Server {
         let before = self.history.len();
         self.view.tick(now, &mut self.history);
         self.fresh = before..self.history.len();
+        self.flush();
     }
 
     pub(crate) fn orders(&mut self, now: ServerTime, limit: usize) -> Vec<Order> {
@@ -186,7 +201,8 @@ impl Server {
         std::mem::take(&mut self.uncommitted)
     }
 
-    /// The server dies and loads what was durable: the changes, replayed.
+    /// The server dies and loads what was durable: the last checkpoint if there are any, and the
+    /// changes after it, replayed.
     ///
     /// # Errors
     /// Nothing had been lost and yet the view is another.
@@ -196,11 +212,19 @@ impl Server {
         self.uncommitted.clear();
         self.log.push(Call::Restart(self.durable));
         self.history.truncate(self.durable);
-        self.view = replayed(&self.settings, &self.history);
+        self.view = self.restarted()?;
         self.reader = self.view.reader();
         let after = if whole { self.view.dump() } else { String::new() };
         self.view.set_leadership(self.leadership);
         if before == after { Ok(()) } else { Err(difference(&before, &after)) }
+    }
+
+    /// The view from what is durable.
+    fn restarted(&mut self) -> Result<View, String> {
+        let Some(checkpoints) = &mut self.checkpoints else {
+            return Ok(replayed(&self.settings, &self.history));
+        };
+        checkpoints.restart(&self.settings, &self.history)
     }
 
     /// Does the whole log again on an empty view.
@@ -251,12 +275,16 @@ impl Server {
         if first == again { Ok(()) } else { Err(difference(&first, &again)) }
     }
 
-    /// Whether the changes alone give the view.
+    /// Whether the changes alone give the view, and the last checkpoint with those after it.
     ///
     /// # Errors
     /// They do not.
-    pub(crate) fn check_replay(&self) -> Result<(), String> {
-        let (first, again) = (self.view.dump(), replayed(&self.settings, &self.history).dump());
+    pub(crate) fn check_replay(&mut self) -> Result<(), String> {
+        let (first, last) = (self.view.dump(), self.restarted()?.dump());
+        if first != last {
+            return Err(format!("from its checkpoint: {}", difference(&first, &last)));
+        }
+        let again = replayed(&self.settings, &self.history).dump();
         if first == again { Ok(()) } else { Err(difference(&first, &again)) }
     }
 }

@@ -127,7 +127,7 @@ impl World {
         let dice = Dice::new(plan.seed ^ 0x5eed);
         let settings =
             ViewSettings { deep_audit_one_in: plan.deep_one_in, ..ViewSettings::default() };
-        let mut server = Server::new(settings);
+        let mut server = Server::new(settings, dice);
         let hosts = plan.hosts.iter().enumerate();
         let hosts = hosts.map(|(number, host)| Host::new(number, host.lag, dice)).collect();
         let agents = plan.hosts.iter().enumerate().map(|(number, host)| {

@@ -145,8 +145,9 @@ impl View {
         let Some((inode, meta)) = self.state.tree.itself(block) else {
             return;
         };
+        let (same, listed) = (inode == stat.inode, meta.listed_in);
         let news = stat.ctime > known.stat.ctime || doubted;
-        if inode == stat.inode && news && meta.listed_in.is_none_or(|listed| listed.ctime < stat.ctime) {
+        if same && news && listed.is_none_or(|listed| listed.ctime < stat.ctime) {
             self.relist(act, probe.path, act.now);
         }
     }

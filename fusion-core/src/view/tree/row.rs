@@ -25,6 +25,18 @@ impl Flags {
     /// Free for the rules; not counted.
     pub const MARK: Self = Self(8);
 
+    /// As bits; they mean the same in every version.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From bits; `None` if there are more than a row has room for.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        if bits < 32 { Some(Self(bits)) } else { None }
+    }
+
     /// Whether all of `other` are set.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {

@@ -3,7 +3,7 @@
 //! Owns no rule but what a page must be to be believed. Tags are hashes of names: they are made
 //! again. Must never: make a page of columns that disagree. Tested by `checkpoint/tests.rs`.
 
-use crate::path::check_name;
+use crate::path::NAME_MAX;
 use crate::stat::Kind;
 
 use super::super::row::Row;
@@ -61,6 +61,10 @@ impl PageImage {
         if self.ends.last().map_or(0, |end| usize::from(*end)) != self.names.len() {
             return Err("its names do not add up");
         }
+        // Over all names at once, and without a way out: that is quicker than name by name.
+        if self.names.iter().fold(false, |bad, byte| bad | (*byte == 0) | (*byte == b'/')) {
+            return Err("it has a name that cannot be");
+        }
         let mut start = 0;
         let mut last: Option<&[u8]> = None;
         for end in &self.ends {
@@ -68,7 +72,8 @@ impl PageImage {
             let Some(name) = self.names.get(start..end) else {
                 return Err("its names do not add up");
             };
-            if anchor != name.is_empty() || (!anchor && check_name(name).is_err()) {
+            let sound = (1..=NAME_MAX).contains(&name.len()) && name != b"." && name != b"..";
+            if anchor != name.is_empty() || (!anchor && !sound) {
                 return Err("it has a name that cannot be");
             }
             if last.is_some_and(|last| last >= name) {
