@@ -13,7 +13,7 @@ use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
-use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError};
+use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError, ViewId};
 use uuid::Uuid;
 
 use crate::task::view::BeginError;
@@ -60,6 +60,12 @@ impl Stores {
             state: Arc::clone(store.state()) as _,
             _directory: Some(Arc::new(store)),
         })
+    }
+
+    /// Bytes that the log and the blocks of a view take; 0 where that cannot be told now.
+    pub(crate) fn bytes_of(&self, view: ViewId) -> (u64, u64) {
+        let log = self.log.status(view).map_or(0, |status| status.bytes);
+        (log, self.blocks.figures(view).map_or(0, |figures| figures.stored_bytes))
     }
 
     /// Stores that last as long as the process: for tests.

@@ -8,8 +8,10 @@
 
 mod apply;
 mod begin;
+mod beside;
 mod commands;
 mod control;
+mod flush;
 mod journal;
 mod lanes;
 mod restore;
