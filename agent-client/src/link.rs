@@ -6,7 +6,7 @@
 //! silence the heartbeat, drop evidence that was not acknowledged, or hand a wire type to the rest
 //! of the agent. Tested in `tests/` against a scripted server, and by tables and properties below.
 
-mod backoff;
+pub(crate) mod backoff;
 mod batch;
 mod board;
 mod exchange;

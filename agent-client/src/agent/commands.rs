@@ -12,14 +12,15 @@ use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::keep::Part;
 use super::scans::{self, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{
     Action, BatchWriter, Command, CommandReport, CommandState, LinkView, Reports, ResultValue,
     Standing, TimeExchange,
 };
-use crate::role::{duty_of, has};
-use crate::scan::{Cancel, Placer};
+use crate::role::{duty_of, goes_on, has};
+use crate::scan::Cancel;
 
 /// Does commands.
 pub(crate) struct CommandsTask {
@@ -28,7 +29,6 @@ pub(crate) struct CommandsTask {
     pub(crate) view: watch::Receiver<LinkView>,
     pub(crate) arriving: mpsc::Receiver<Command>,
     pub(crate) reports: Arc<Reports>,
-    pub(crate) placer: Option<Arc<dyn Placer + Send + Sync>>,
     pub(crate) waiting: VecDeque<Command>,
 }
 
@@ -44,9 +44,12 @@ impl Drop for CancelOnDrop {
     }
 }
 
-impl CommandsTask {
+impl Part for CommandsTask {
+    const NAME: &'static str = "commands";
+    type End = String;
+
     /// Works until it is dropped, or told to stop; then gives the reason.
-    pub(crate) async fn run(mut self) -> String {
+    async fn run(&mut self) -> String {
         loop {
             let command = match self.waiting.pop_front() {
                 Some(command) => command,
@@ -61,6 +64,14 @@ impl CommandsTask {
         }
     }
 
+    /// What was being done will not be reported any more: it failed.
+    fn broke_off(&mut self) {
+        self.reports.fail_running("the agent's part that does commands broke off");
+        self.shared.state.news.notify_one();
+    }
+}
+
+impl CommandsTask {
     /// Does a command that is short, and a scan while it takes in what else comes.
     async fn take(&mut self, command: Command) -> Option<String> {
         if self.reports.is_known(command.id) {
@@ -114,19 +125,33 @@ impl CommandsTask {
             causation: CorrelationId::new(&command.id.to_string()).ok(),
         };
         let cancel = CancelOnDrop(Cancel::new());
-        let placer = self.placer.clone();
+        let placer = self.shared.placer();
         let end = scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel.0);
-        Ok(outcome_of(self.while_listening(end).await?).await)
+        let end = self.while_listening(end, source, &standing, &cancel.0).await?;
+        Ok(outcome_of(end).await)
     }
 
-    /// Waits for a scan, and does meanwhile what need not wait for it.
+    /// Waits for a scan, and does meanwhile what need not wait for it. A scan that is a leader's stops
+    /// when the leadership under which it was begun is over.
     async fn while_listening(
         &mut self,
         mut end: oneshot::Receiver<ScanEnd>,
+        source: Source,
+        begun: &Standing,
+        cancel: &Cancel,
     ) -> Result<Option<ScanEnd>, String> {
         loop {
+            let goes_on = self.view.borrow_and_update().standing.as_ref().is_some_and(|now| {
+                let same_term = (now.session, now.epoch) == (begun.session, begun.epoch);
+                goes_on(duty_of(source), now.role, same_term)
+            });
+            if !goes_on {
+                cancel.set();
+            }
             tokio::select! {
                 end = &mut end => return Ok(end.ok()),
+                // Without a link nothing changes any more; this task ends with it.
+                Ok(()) = self.view.changed() => {}
                 Some(command) = self.arriving.recv() => match &command.action {
                     Action::Scan { .. } => {
                         let queued = self.waiting.iter().any(|waiting| waiting.id == command.id);
@@ -229,7 +254,9 @@ impl CommandsTask {
 async fn outcome_of(end: Option<ScanEnd>) -> Outcome {
     let (report, mut delivery) = match end {
         Some(ScanEnd::Done(report, delivery)) => (report, delivery),
-        Some(ScanEnd::CutOff) => return Err("the session ended before the scan did".into()),
+        Some(ScanEnd::CutOff) => {
+            return Err("the session or the leadership ended before the scan did".into());
+        }
         Some(ScanEnd::NoStorage(check)) => return Err(format!("the root is not there: {check:?}")),
         None => return Err("the scan broke off".into()),
     };

@@ -15,11 +15,12 @@ use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
 use tokio::sync::{oneshot, watch};
 
+use super::keep::Part;
 use super::scans::{self, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{Delivery, LinkView, Standing, TimeExchange};
 use crate::progress::ScanPhase;
-use crate::role::{Duty, has};
+use crate::role::{Duty, duty_of, goes_on, has};
 use crate::scan::{Cancel, Found, Placer, RateLimit, Scan, ScanCounters, ScanOptions};
 
 /// How long after a scan that failed the next one begins.
@@ -33,7 +34,6 @@ pub(crate) struct DutiesTask {
     shared: Arc<Shared>,
     exchange: Arc<TimeExchange>,
     view: watch::Receiver<LinkView>,
-    placer: Option<Arc<dyn Placer + Send + Sync>>,
     /// Counts the times that events were lost and all was watched again.
     heal: watch::Receiver<u64>,
     running: Option<Running>,
@@ -49,6 +49,8 @@ struct Running {
     cancel: Cancel,
     end: oneshot::Receiver<ScanEnd>,
     heals: u64,
+    /// The watcher with which it places watches.
+    watcher: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,15 +70,19 @@ impl DutiesTask {
         shared: Arc<Shared>,
         exchange: Arc<TimeExchange>,
         view: watch::Receiver<LinkView>,
-        placer: Option<Arc<dyn Placer + Send + Sync>>,
     ) -> Self {
         let heal = shared.state.heals.subscribe();
         let (running, listed, delivery, not_before) = (None, None, None, None);
-        Self { shared, exchange, view, placer, heal, running, listed, delivery, not_before }
+        Self { shared, exchange, view, heal, running, listed, delivery, not_before }
     }
+}
+
+impl Part for DutiesTask {
+    const NAME: &'static str = "duties";
+    type End = ();
 
     /// Works until it is dropped, which cancels what runs.
-    pub(crate) async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
             self.begin_what_is_due();
             let wake = self.wake_at();
@@ -92,6 +98,13 @@ impl DutiesTask {
         }
     }
 
+    /// What ran is cancelled, and this leadership lists anew.
+    fn broke_off(&mut self) {
+        (self.running, self.listed, self.delivery, self.not_before) = (None, None, None, None);
+    }
+}
+
+impl DutiesTask {
     fn standing(&self) -> Option<Standing> {
         self.view.borrow().standing.clone()
     }
@@ -116,19 +129,19 @@ impl DutiesTask {
         }
         let (Some(standing), Some(what)) = (standing, due) else { return };
         let cancel = Cancel::new();
-        let heals = *self.heal.borrow();
-        if let Some(watch) = self.shared.watch.get() {
+        let (heals, watcher) = (*self.heal.borrow(), self.shared.watch_number());
+        if let Some(watch) = self.shared.watch() {
             watch.begin_walk();
         }
         let end = match what {
             What::Scan((_, epoch), source) => {
                 let order = ScanOrder::whole(source, epoch);
-                let placer = self.placer.clone();
+                let placer = self.shared.placer();
                 scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel)
             }
             What::Place => self.place(&cancel),
         };
-        self.running = Some(Running { what, cancel, end, heals });
+        self.running = Some(Running { what, cancel, end, heals, watcher });
     }
 
     /// What is to be done under this standing, if anything.
@@ -146,19 +159,20 @@ impl DutiesTask {
             };
         }
         let placed = self.shared.state.placed.load(Ordering::Relaxed);
-        (has(standing.role, Duty::PlaceWatches) && !placed && self.placer.is_some())
+        (has(standing.role, Duty::PlaceWatches) && !placed && self.shared.watch().is_some())
             .then_some(What::Place)
     }
 
     fn may_go_on(&self, what: What, standing: Option<&Standing>) -> bool {
         match (what, standing) {
-            (What::Scan(term, _), Some(standing)) => {
-                has(standing.role, Duty::Snapshot) && (standing.session, standing.epoch) == term
+            (What::Scan(term, source), Some(standing)) => {
+                let same_term = (standing.session, standing.epoch) == term;
+                goes_on(duty_of(source), standing.role, same_term)
             }
             (What::Scan(..), None) => false,
             // Watches are placed whatever the session; but a leader places them while it lists.
             (What::Place, standing) => {
-                standing.is_none_or(|standing| has(standing.role, Duty::PlaceWatches))
+                standing.is_none_or(|standing| goes_on(Duty::PlaceWatches, standing.role, false))
             }
         }
     }
@@ -167,7 +181,7 @@ impl DutiesTask {
     fn place(&self, cancel: &Cancel) -> oneshot::Receiver<ScanEnd> {
         let (ended, end) = oneshot::channel();
         let (shared, placer, cancel) =
-            (Arc::clone(&self.shared), self.placer.clone(), cancel.clone());
+            (Arc::clone(&self.shared), self.shared.placer(), cancel.clone());
         let spawned = crate::spawn::spawn_thread("fusion-place-0", move || {
             let options =
                 ScanOptions { left_out: shared.spool.own_directories(), ..ScanOptions::default() };
@@ -208,8 +222,7 @@ impl DutiesTask {
             Some(ScanEnd::Done(report, delivery)) if report.complete => {
                 // Events that were lost meanwhile may belong to what was already walked.
                 let healed = running.heals == *self.heal.borrow();
-                self.shared.state.placed.store(self.placer.is_some(), Ordering::Relaxed);
-                self.shared.state.news.notify_one();
+                self.placed(&running);
                 if let What::Scan(term, _) = running.what {
                     self.delivery = Some(delivery);
                     let next = if healed { self.audit_at(report.started_at) } else { now };
@@ -232,6 +245,22 @@ impl DutiesTask {
                 self.not_before = Some(now.plus(AGAIN));
             }
         }
+    }
+
+    /// All directories were walked; their watches are in place, if it is the same watcher still.
+    fn placed(&self, running: &Running) {
+        let Shared { state, spool, .. } = &*self.shared;
+        if self.shared.watch().is_none() || running.watcher != self.shared.watch_number() {
+            return;
+        }
+        state.placed.store(true, Ordering::Relaxed);
+        state.broken("watch", None);
+        // A leader listed every directory after it was watched. What a follower missed before its walk
+        // came by is for the leader to find, by an audit that begins now.
+        if running.watcher > 1 && running.what == What::Place {
+            spool.lost_since(self.shared.clock.monotonic());
+        }
+        state.news.notify_one();
     }
 
     /// What a scan found is part of the view.

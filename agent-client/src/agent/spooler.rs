@@ -180,6 +180,11 @@ impl SharedSpool {
         self.0.lost(Monotonic::from_nanos(0));
     }
 
+    /// Evidence was lost since then: said with the next room.
+    pub(crate) fn lost_since(&self, since: Monotonic) {
+        self.0.lost(since);
+    }
+
     /// If evidence was lost and there is room again, says so. For a timer: it may be that nothing
     /// happens any more.
     pub(crate) async fn mend(&self) {

@@ -9,7 +9,7 @@ use fusion_core::session::Role;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::{Command, CommandReport, CommandState, LinkView, Standing};
+use super::{Command, CommandReport, CommandState, LinkView, ResultValue, Standing};
 use fusion_proto::convert::session::command::ReceivedCommands;
 
 /// Commands that wait for the agent at most; the server repeats what does not fit.
@@ -122,6 +122,17 @@ impl Reports {
             reports.retain(|_, (report, told)| report.state == CommandState::Running || !*told);
         }
         reports.insert(report.id, (report, false));
+    }
+
+    /// Nobody goes on with the commands that were being done.
+    pub(crate) fn fail_running(&self, why: &str) {
+        for (report, told) in self.lock().values_mut() {
+            if report.state == CommandState::Running {
+                report.state = CommandState::Failed;
+                report.result = BTreeMap::from([("error".into(), ResultValue::Text(why.into()))]);
+                *told = false;
+            }
+        }
     }
 
     /// Whether this command was begun or done before; then it is reported again, not done again.

@@ -81,6 +81,12 @@ impl Watcher {
         &self.handle
     }
 
+    /// Whether it still watches: the kernel or the sink may have ended it, or a thread broke off.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.handle.is_running() && !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Ends the threads and waits for them. A sink that blocks must be broken off before.
     pub fn stop(mut self) {
         self.end();
@@ -142,6 +148,13 @@ impl WatchHandle {
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.0.cancel.is_set()
+    }
+
+    /// Ends the watcher as if it had broken off.
+    #[cfg(test)]
+    pub(crate) fn break_off_for_test(&self) {
+        self.0.cancel.set();
+        self.0.stop_reader.notify_one();
     }
 
     /// To be called before a walk that places watches on the whole tree: `unwatched` is counted anew.

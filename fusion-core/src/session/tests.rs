@@ -266,7 +266,7 @@ fn many_that_became_obsolete_at_once_are_spread() {
 #[test]
 fn sessions_that_were_never_known_count_once_when_they_are_told() {
     let mut world = World::new(ViewRules::default());
-    let mut tell = |world: &mut World, number: u128| {
+    let tell = |world: &mut World, number: u128| {
         let told = world.beat(SessionId::new(Uuid::from_u128(number))).unwrap_err();
         assert_eq!(told.cause, ObsoleteCause::Unknown);
         world.table.recovery_spread(&told, world.now)

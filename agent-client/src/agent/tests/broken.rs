@@ -1,0 +1,115 @@
+//! What breaks is begun anew, and the heartbeat goes on and says so.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::link::{CommandReport, CommandState, Reporter as _, Reports};
+
+fn upserted(script: &Script, name: &str) -> bool {
+    let mut rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
+    rows.any(|row| matches!(&row.evidence, Some(Evidence::Upsert(u)) if u.path == name.as_bytes()))
+}
+
+fn overflows(script: &Script) -> usize {
+    let rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
+    rows.filter(|row| matches!(row.evidence, Some(Evidence::Overflow(_)))).count()
+}
+
+fn says(script: &Script, part: &str) -> bool {
+    let statuses = script.heartbeats.iter().filter_map(|beat| beat.status.as_ref());
+    let mut errors = statuses.flat_map(|status| &status.errors);
+    errors.any(|error| error.starts_with(part))
+}
+
+fn is_ready(script: &Script) -> bool {
+    let status = script.heartbeats.last().and_then(|beat| beat.status.as_ref());
+    status.is_some_and(|status| status.realtime_ready && status.errors.is_empty())
+}
+
+/// Whatever the role: lost events are told, watches are placed anew, and events come again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_that_breaks_off_is_begun_anew() {
+    for follows in [false, true] {
+        let rig = Rig::start(small_tree, |script| {
+            (script.follows, script.beats_fast) = (follows, true);
+        })
+        .await;
+        rig.until("ready", is_ready).await;
+        let told_before = overflows(&rig.fake.script());
+        rig.shared.watch().unwrap().break_off_for_test();
+        rig.until("told", |script| says(script, "watch: broke off")).await;
+        rig.until("ready again", is_ready).await;
+        // A leader lists every directory after it is watched; a follower cannot, and says so again.
+        let told = told_before + if follows { 2 } else { 1 };
+        rig.until("lost events", |script| overflows(script) == told).await;
+        let audits = |script: &Script| {
+            started(script).iter().filter(|one| one.source() == pb::ScanSource::Audit).count()
+        };
+        assert_eq!(audits(&rig.fake.script()) > 0, !follows);
+        assert_eq!(rig.shared.metrics.restarts.with_label_values(&["watch"]).get(), 1);
+        std::fs::write(rig.folder.path().join("root/a/new"), "x").unwrap();
+        rig.until("an event", |script| upserted(script, "/a/new")).await;
+        assert_eq!(rig.fake.script().creates.len(), 1, "the session was kept");
+        rig.end().await;
+    }
+}
+
+/// Breaks off a few times, then goes on.
+struct Fragile {
+    tries: Arc<AtomicU32>,
+    mended: u32,
+}
+
+impl Part for Fragile {
+    const NAME: &'static str = "fragile";
+    type End = u32;
+
+    async fn run(&mut self) -> u32 {
+        match self.tries.fetch_add(1, Ordering::Relaxed) {
+            0..3 => panic!("broken in the test"),
+            3 => tokio::time::sleep(Duration::from_millis(40)).await,
+            _ => {}
+        }
+        self.mended
+    }
+
+    fn broke_off(&mut self) {
+        self.mended += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_that_breaks_off_is_begun_anew_and_the_heartbeat_says_so() {
+    let rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.until("ready", is_ready).await;
+    let part = Fragile { tries: Arc::default(), mended: 0 };
+    let tries = Arc::clone(&part.tries);
+    assert_eq!(keep(Arc::clone(&rig.shared), part).await, 3, "put in order after each");
+    assert_eq!(tries.load(Ordering::Relaxed), 4);
+    assert_eq!(rig.shared.metrics.restarts.with_label_values(&["fragile"]).get(), 3);
+    let told = rig.shared.status().errors;
+    assert_eq!(told, ["fragile: broke off and was begun anew: broken in the test"]);
+    rig.until("told", |script| says(script, "fragile: broke off")).await;
+    assert_eq!(rig.fake.script().creates.len(), 1, "the session was kept");
+    rig.end().await;
+}
+
+#[test]
+fn a_command_that_nobody_goes_on_with_has_failed() {
+    let reports = Reports::default();
+    let report = |id: u128, state| CommandReport {
+        id: Uuid::from_u128(id),
+        lease: "l".into(),
+        state,
+        progress: 0,
+        result: BTreeMap::new(),
+    };
+    reports.put(report(1, CommandState::Running));
+    reports.put(report(2, CommandState::Done));
+    reports.fail_running("why");
+    let states: Vec<_> = reports.pending().iter().map(|one| one.state).collect();
+    assert_eq!(states, [CommandState::Failed, CommandState::Done]);
+    reports.told(&reports.pending());
+    assert!(reports.pending().is_empty(), "told once, and not as running for ever");
+}
