@@ -1,4 +1,4 @@
-//! What the server asks for: scans of a path, probes of names, and to stop.
+//! What the server asks for: scans of a path, probes of names, to begin a part anew, and to stop.
 //!
 //! Each command is done once and reported until the server has the report; a repetition is reported
 //! again, not done again. Probes are short and go at once; scans go one after the other, so that a
@@ -16,8 +16,8 @@ use super::keep::Part;
 use super::scans::{self, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{
-    Action, BatchWriter, Command, CommandReport, CommandState, LinkView, Reports, ResultValue,
-    Standing, TimeExchange,
+    Action, AgentPart, BatchWriter, Command, CommandReport, CommandState, LinkView, Reports,
+    ResultValue, Standing, TimeExchange,
 };
 use crate::role::{duty_of, goes_on, has};
 use crate::scan::Cancel;
@@ -93,6 +93,10 @@ impl CommandsTask {
                 self.finish(&command, outcome);
                 None
             }
+            Action::Restart { part } => {
+                self.restart(&command, part);
+                None
+            }
             Action::Scan { path, source, recursive, .. } => {
                 let outcome = self.scan(&command, path, source, recursive).await;
                 match outcome {
@@ -163,11 +167,23 @@ impl CommandsTask {
                         let outcome = self.probe(&command, paths.clone()).await;
                         self.finish(&command, outcome);
                     }
-                    Action::Probe { .. } => {}
+                    Action::Restart { part } if !self.reports.is_known(command.id) => {
+                        self.restart(&command, *part);
+                    }
+                    Action::Probe { .. } | Action::Restart { .. } => {}
                     Action::Stop { why } => return Err(why.clone()),
                 },
             }
         }
+    }
+
+    /// Tells a part to begin anew.
+    fn restart(&self, command: &Command, part: AgentPart) {
+        match part {
+            AgentPart::Watch => self.shared.state.restart_watch.notify_one(),
+            AgentPart::Scan => self.shared.state.restart_scan.notify_one(),
+        }
+        self.finish(command, Ok(BTreeMap::new()));
     }
 
     /// Looks at names, off the async threads.

@@ -92,6 +92,7 @@ impl Part for DutiesTask {
                 Ok(()) = self.heal.changed() => self.events_were_lost(),
                 end = ended(&mut self.running) => self.ended(end),
                 () = delivered(&mut self.delivery) => self.delivered(),
+                () = self.shared.state.restart_scan.notified() => self.begin_anew(),
                 () = tokio::time::sleep(wake.map_or(Duration::MAX, |at| at.since(now))),
                     if wake.is_some() => self.not_before = None,
             }
@@ -100,11 +101,20 @@ impl Part for DutiesTask {
 
     /// What ran is cancelled, and this leadership lists anew.
     fn broke_off(&mut self) {
-        (self.running, self.listed, self.delivery, self.not_before) = (None, None, None, None);
+        self.begin_anew();
     }
 }
 
 impl DutiesTask {
+    /// Cuts off what runs; a leader will list anew, and a follower walk anew.
+    fn begin_anew(&mut self) {
+        (self.running, self.listed, self.delivery, self.not_before) = (None, None, None, None);
+        let lists = self.standing().is_some_and(|standing| has(standing.role, Duty::Snapshot));
+        if !lists {
+            self.shared.state.placed.store(false, Ordering::Relaxed);
+        }
+    }
+
     fn standing(&self) -> Option<Standing> {
         self.view.borrow().standing.clone()
     }

@@ -61,6 +61,9 @@ pub(crate) struct State {
     pub(crate) heals: watch::Sender<u64>,
     /// Rung when the server is to know something before the next heartbeat is due.
     pub(crate) news: Arc<Notify>,
+    /// Rung when the watcher is to be begun anew, and when the scan of the whole tree is.
+    pub(crate) restart_watch: Notify,
+    pub(crate) restart_scan: Notify,
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
@@ -87,6 +90,8 @@ impl State {
             healing: AtomicBool::new(false),
             heals: watch::Sender::new(0),
             news: Arc::new(Notify::new()),
+            restart_watch: Notify::new(),
+            restart_scan: Notify::new(),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
             scan: Mutex::new(None),

@@ -8,6 +8,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ use crate::watch::{WatchEvidence, WatchSink};
 
 /// Bytes that are read from the spool at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Size of a spool without an agent around it.
+const ALONE_BYTES: u64 = 1 << 20;
 
 /// How long after it was full the spool takes evidence again, at the earliest.
 const RECOVER_AFTER: Duration = Duration::from_millis(500);
@@ -209,20 +213,24 @@ impl SharedSpool {
         }
     }
 
-    /// An open spool in a folder, for tests of the link.
-    #[cfg(test)]
-    pub(crate) fn for_test(folder: &std::path::Path, clock: SharedClock, ids: SharedIds) -> Self {
+    /// Opens a small spool for a link without an agent around it: tests of the link, and whoever
+    /// makes the load of many agents. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The spool cannot be had: another process holds it, or the disk fails.
+    pub fn alone(folder: &Path, clock: SharedClock, ids: SharedIds) -> Result<Self, SpoolError> {
         let claim = crate::spool::Claim {
-            host: "test".into(),
+            host: "nobody".into(),
             instance_id: fusion_core::id::InstanceId::new(ids.uuid()),
             since: clock.wall(),
         };
-        let options = crate::spool::SpoolOptions::with_max_bytes(1 << 20);
-        let opened = Spool::open(folder, options, &claim, &mut || ids.uuid()).unwrap();
-        let boot = BootId::new([7; 16]);
-        let opened = OpenedSpool { spool: opened.spool, boot, max_bytes: 1 << 20, lost: false };
+        let boot = BootId::of_this_boot()
+            .map_err(|source| SpoolError::Io { doing: "read the boot id".into(), source })?;
+        let options = crate::spool::SpoolOptions::with_max_bytes(ALONE_BYTES);
+        let opened = Spool::open(folder, options, &claim, &mut || ids.uuid())?;
+        let opened = OpenedSpool { spool: opened.spool, boot, max_bytes: ALONE_BYTES, lost: false };
         let state = Arc::new(State::new(RootIdentity::default()));
-        Self::new(opened, Vec::new(), state, clock, ids)
+        Ok(Self::new(opened, Vec::new(), state, clock, ids))
     }
 
     /// Appends evidence as the watcher does.

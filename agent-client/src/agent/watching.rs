@@ -1,6 +1,7 @@
 //! The watcher and its restarts.
 //!
-//! Owns the watcher. One that broke off (the kernel's queue, a thread) is begun anew with back-off:
+//! Owns the watcher. One that broke off (the kernel's queue, a thread) is begun anew with back-off, and
+//! at once when the server asks for it:
 //! what happened since it last saw everything counts as lost, the leader lists anew and a follower
 //! walks, and until that is done the agent is not realtime ready. An agent without a watcher is of use
 //! still: its scans see changes later.
@@ -48,18 +49,23 @@ impl Watching {
     /// Looks after it.
     pub(super) async fn run(mut self) {
         loop {
-            tokio::time::sleep(LOOK).await;
+            let told = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                () = self.shared.state.restart_watch.notified() => true,
+            };
             match &self.watcher {
-                Some(watcher) if watcher.is_running() => continue,
+                Some(watcher) if watcher.is_running() && !told => continue,
                 Some(watcher) => {
                     self.seen_through = watcher.handle().seen_through();
-                    self.tell("broke off");
+                    self.tell(if told { "told to begin anew" } else { "broke off" });
                 }
                 None => {}
             }
             self.end();
-            let now = self.shared.clock.monotonic();
-            tokio::time::sleep(self.backoff.failed(now, &*self.shared.ids)).await;
+            if !told {
+                let now = self.shared.clock.monotonic();
+                tokio::time::sleep(self.backoff.failed(now, &*self.shared.ids)).await;
+            }
             self.begin_anew();
         }
     }

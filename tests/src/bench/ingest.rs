@@ -97,7 +97,7 @@ async fn push_for(
 }
 
 /// Batches of upserts at random paths of the resident entries, each a change.
-fn upserts(resident: u64) -> Vec<pb::EvidenceBatch> {
+pub(super) fn upserts(resident: u64) -> Vec<pb::EvidenceBatch> {
     let directories = resident.div_ceil(PER_DIRECTORY);
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     let mut draw = |below: u64| {

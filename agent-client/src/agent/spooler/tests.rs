@@ -43,7 +43,7 @@ fn overflows(frame: &Frame) -> Vec<(i64, i64)> {
 async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
-    let spool = SharedSpool::for_test(folder.path(), clock, Arc::new(RandomIds));
+    let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
     // The spool takes 1 MiB; each of these is some 200 KiB.
     for at in 1..=20 {
         spool.put_for_test(&removals(900, at));
@@ -77,7 +77,7 @@ async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
 async fn readers_wait_for_what_is_not_there_yet_and_numbers_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let clock = || Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
-    let spool = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    let spool = SharedSpool::alone(folder.path(), clock(), Arc::new(RandomIds)).unwrap();
     let waited = tokio::time::timeout(Duration::from_secs(1), spool.holds(1)).await;
     assert!(waited.is_err());
     spool.put_for_test(&removals(1, 5));
@@ -89,7 +89,7 @@ async fn readers_wait_for_what_is_not_there_yet_and_numbers_outlive_the_process(
     spool.put_for_test(&removals(1, 7));
     let id = spool.id();
     drop(spool);
-    let again = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    let again = SharedSpool::alone(folder.path(), clock(), Arc::new(RandomIds)).unwrap();
     assert_eq!(again.id(), id);
     let figures = again.figures();
     assert_eq!((figures.first_held, figures.next, figures.batches), (2, 3, 1));

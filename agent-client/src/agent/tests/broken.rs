@@ -55,6 +55,35 @@ async fn a_watcher_that_breaks_off_is_begun_anew() {
     }
 }
 
+fn restart(part: pb::AgentPart) -> pb::Command {
+    pb::Command {
+        action: Some(pb::command::Action::Restart(pb::RestartCommand { part: part.into() })),
+        ..scan_command("/", pb::ScanSource::OnDemand)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_are_begun_anew_when_the_server_asks_for_it_and_that_is_acknowledged() {
+    let rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.until("ready", is_ready).await;
+    let overflows_before = overflows(&rig.fake.script());
+    rig.fake.script().commands.push(restart(pb::AgentPart::Watch));
+    rig.until("done", |script| reports(script, pb::CommandState::Done) > 0).await;
+    rig.until("lost events", |script| overflows(script) > overflows_before).await;
+    rig.until("ready again", is_ready).await;
+    assert_eq!(rig.shared.metrics.restarts.with_label_values(&["watch"]).get(), 1);
+
+    let snapshots = |script: &Script| {
+        started(script).iter().filter(|one| one.source() == pb::ScanSource::Snapshot).count()
+    };
+    assert_eq!(snapshots(&rig.fake.script()), 1);
+    rig.fake.script().commands = vec![restart(pb::AgentPart::Scan)];
+    rig.until("a second snapshot", |script| snapshots(script) == 2).await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    assert_eq!((script.creates.len(), reports(&script, pb::CommandState::Failed)), (1, 0));
+}
+
 /// Breaks off a few times, then goes on.
 struct Fragile {
     tries: Arc<AtomicU32>,
