@@ -146,7 +146,10 @@ impl View {
             return;
         };
         let news = stat.ctime > known.stat.ctime || doubted;
-        if inode == stat.inode && news && meta.listed_in.is_none_or(|listed| listed.ctime < stat.ctime) {
+        if inode == stat.inode
+            && news
+            && meta.listed_in.is_none_or(|listed| listed.ctime < stat.ctime)
+        {
             self.relist(act, probe.path, act.now);
         }
     }
