@@ -13,6 +13,7 @@ mod events;
 mod evidence;
 mod find;
 mod harness;
+mod offline;
 mod ops;
 mod refusals;
 mod restart;
