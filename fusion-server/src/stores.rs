@@ -46,20 +46,17 @@ impl Stores {
     /// # Errors
     /// Another server has it, it is none, it cannot be read or written.
     pub fn open(dir: &Path, new_server: Uuid) -> Result<Self, StoreError> {
-        let options = StoreOptions {
-            new_server,
-            server: None,
-            owner: format!("process {} on host {}", std::process::id(), host()),
-            log: LogSettings::default(),
-            blocks: BlocksSettings::default(),
-        };
-        let store = Store::open(dir, &options)?;
-        Ok(Self {
+        Store::open(dir, &options(new_server, "a server")).map(|store| Self::of(Arc::new(store)))
+    }
+
+    /// Those of an open data directory.
+    pub(crate) fn of(store: Arc<Store>) -> Self {
+        Self {
             log: Arc::clone(store.log()) as _,
             blocks: Arc::clone(store.blocks()) as _,
             state: Arc::clone(store.state()) as _,
-            _directory: Some(Arc::new(store)),
-        })
+            _directory: Some(store),
+        }
     }
 
     /// Bytes that the log and the blocks of a view take; 0 where that cannot be told now.
@@ -82,6 +79,17 @@ impl Stores {
     #[must_use]
     pub fn new(log: Arc<dyn ChangeLog>, blocks: Arc<dyn Blocks>, state: Arc<dyn State>) -> Self {
         Self { log, blocks, state, _directory: None }
+    }
+}
+
+/// How a data directory is opened, and by whom.
+pub(crate) fn options(new_server: Uuid, who: &str) -> StoreOptions {
+    StoreOptions {
+        new_server,
+        server: None,
+        owner: format!("{who}, process {} on host {}", std::process::id(), host()),
+        log: LogSettings::default(),
+        blocks: BlocksSettings::default(),
     }
 }
 

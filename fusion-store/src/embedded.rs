@@ -8,4 +8,4 @@ mod store;
 pub use blocks::{BlocksSettings, EmbeddedBlocks};
 pub use log::{EmbeddedLog, LogSettings};
 pub use state::EmbeddedState;
-pub use store::{STORE_VERSION, Store, StoreOptions};
+pub use store::{STORE_VERSION, Store, StoreOptions, StoredView};

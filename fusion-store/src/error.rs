@@ -57,6 +57,12 @@ pub enum StoreError {
         /// What speaks against it.
         why: String,
     },
+    /// There is no data directory.
+    #[error("there is no data directory of Fusion at `{}`; name the one of a server", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The data directory belongs to another server.
     #[error("the data directory `{}` belongs to server {found}, this is server {wanted}; use the right directory, or remove the setting `server_id`", path.display())]
     OtherServer {

@@ -43,6 +43,7 @@ use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
 use crate::task::view::{Note, ViewFailed, ViewHandle};
 
+pub(crate) use saved::view_of;
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
 use effects::Locked;

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fusion_core::id::ViewName;
 use uuid::Uuid;
 
 use crate::disk::Disk;
@@ -64,6 +65,11 @@ impl EmbeddedBlocks {
     ) -> Result<Self, StoreError> {
         disk.make_dir(&dir).map_err(StoreError::io("make the directory", &dir))?;
         Ok(Self { disk, dir, settings, views: Mutex::default() })
+    }
+
+    /// The name of a view, if it has a checkpoint that can be read.
+    pub(super) fn name_of(&self, id: ViewId) -> Option<ViewName> {
+        self.view(id).ok()?.contains().map(|(view, _)| view.name)
     }
 
     /// The blocks of a view, read when they are asked for first.

@@ -82,8 +82,16 @@ impl EmbeddedLog {
         self.dir.join(view.to_string())
     }
 
+    /// Removes the files that are kept for the segments to come.
+    ///
+    /// # Errors
+    /// They cannot be removed; `NoView`.
+    pub fn give_back(&self, view: ViewId) -> Result<(), StoreError> {
+        self.with(view, ViewLog::give_back)
+    }
+
     /// The view whose log a directory has; `None` if it has none.
-    fn view_in(&self, name: &str) -> Result<Option<ViewRef>, StoreError> {
+    pub(super) fn view_in(&self, name: &str) -> Result<Option<ViewRef>, StoreError> {
         let dir = self.dir.join(name);
         let names = self.disk.list(&dir).map_err(StoreError::io("read", &dir))?;
         for name in names.iter().rev() {

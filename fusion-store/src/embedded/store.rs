@@ -10,15 +10,18 @@
 //! Called once when the server starts. Must never: touch a directory that is not a store, or that
 //! another server has.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fusion_core::id::ViewName;
 use uuid::Uuid;
 
 use super::{BlocksSettings, EmbeddedBlocks, EmbeddedLog, EmbeddedState, LogSettings};
 use crate::disk::{Access, Disk, RealDisk};
 use crate::error::StoreError;
+use crate::ports::{Blocks as _, ViewId};
 
 /// The version of the data directory.
 pub const STORE_VERSION: u32 = 1;
@@ -46,6 +49,7 @@ pub struct StoreOptions {
 /// An open data directory. Dropping it writes what waits and lets the directory go.
 #[derive(Debug)]
 pub struct Store {
+    disk: Arc<dyn Disk>,
     log: Arc<EmbeddedLog>,
     blocks: Arc<EmbeddedBlocks>,
     state: Arc<EmbeddedState>,
@@ -53,6 +57,19 @@ pub struct Store {
     dir: PathBuf,
     /// Last, so that it is let go when all else is closed.
     _lock: Lock,
+}
+
+/// A view of which something is stored, whether or not it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredView {
+    /// Its id.
+    pub id: ViewId,
+    /// Its name, if anything that can be read tells it.
+    pub name: Option<ViewName>,
+    /// It has a log.
+    pub log: bool,
+    /// It has blocks.
+    pub blocks: bool,
 }
 
 struct Lock(#[allow(dead_code, reason = "held, not used")] Box<dyn Send + Sync>);
@@ -72,10 +89,21 @@ impl Store {
         Self::open_on(Arc::new(RealDisk), dir, options)
     }
 
-    /// The same on any disk.
+    /// Opens a data directory that a server has made.
     ///
     /// # Errors
-    /// See [`Store::open`].
+    /// `NoStore` if there is none; else as [`Store::open`].
+    pub fn open_existing(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        match identity(&RealDisk, dir)? {
+            Some(_) => Self::open(dir, options),
+            None => Err(StoreError::NoStore { path: dir.to_path_buf() }),
+        }
+    }
+
+    /// As [`Store::open`], on any disk.
+    ///
+    /// # Errors
+    /// See there.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -101,7 +129,7 @@ impl Store {
         let blocks = EmbeddedBlocks::new(Arc::clone(&disk), dir.join("blocks"), options.blocks)?;
         let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
         let (log, blocks, state) = (Arc::new(log), Arc::new(blocks), Arc::new(state));
-        Ok(Self { log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
+        Ok(Self { disk, log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
     }
 
     /// The log.
@@ -120,6 +148,67 @@ impl Store {
     #[must_use]
     pub fn state(&self) -> &Arc<EmbeddedState> {
         &self.state
+    }
+
+    /// Everything that is stored of views, by id, also what is damaged or left over.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn views(&self) -> Result<Vec<StoredView>, StoreError> {
+        let mut views = BTreeMap::new();
+        let none = |id| StoredView { id, name: None, log: false, blocks: false };
+        for name in self.names("log")? {
+            let Ok(id) = Uuid::try_parse(&name).map(ViewId) else { continue };
+            let view: &mut StoredView = views.entry(id).or_insert_with(|| none(id));
+            // What cannot be read is there.
+            let found = self.log.view_in(&name);
+            view.log = !matches!(found, Ok(None));
+            view.name = found.ok().flatten().map(|view| view.name);
+        }
+        for name in self.names("blocks")? {
+            let Ok(id) = Uuid::try_parse(&name).map(ViewId) else { continue };
+            let view = views.entry(id).or_insert_with(|| none(id));
+            view.blocks = !matches!(self.blocks.contains(id), Ok(None));
+            view.name = view.name.take().or_else(|| self.blocks.name_of(id));
+        }
+        Ok(views.into_values().filter(|view| view.log || view.blocks).collect())
+    }
+
+    /// How many bytes the files of a view take.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn view_bytes(&self, view: ViewId) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for below in ["log", "blocks"] {
+            let dir = self.dir.join(below).join(view.to_string());
+            let names = match self.disk.list(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                names => names.map_err(StoreError::io("read", &dir))?,
+            };
+            for name in names {
+                bytes += self.bytes(&dir.join(name))?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// How many bytes the file of the state takes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn state_bytes(&self) -> Result<u64, StoreError> {
+        self.bytes(&self.dir.join("state"))
+    }
+
+    fn bytes(&self, path: &Path) -> Result<u64, StoreError> {
+        let length = self.disk.open(path, Access::Read).and_then(|file| file.length());
+        length.map_err(StoreError::io("read", path))
+    }
+
+    fn names(&self, below: &str) -> Result<Vec<String>, StoreError> {
+        let dir = self.dir.join(below);
+        self.disk.list(&dir).map_err(StoreError::io("read", &dir))
     }
 
     /// The server that the directory belongs to.

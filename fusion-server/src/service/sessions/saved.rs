@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use fusion_core::id::{LeaderEpoch, SessionId};
+use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{Session, SessionSettings, SessionState, ViewRules};
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_core::view::{AgentReport, Leadership};
@@ -129,6 +129,11 @@ impl Sessions {
             state.table.set_view(view.name(), rules);
         }
     }
+}
+
+/// The view of a stored session.
+pub(crate) fn view_of(item: &Item) -> Result<ViewName, LoadError> {
+    read(item).map(|record| record.session.view)
 }
 
 fn read(item: &Item) -> Result<SessionRecord, LoadError> {
