@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
+use fusion_proto::convert::session::Withheld;
 
 pub use overlay::{ENV_PREFIX, Sources};
 
@@ -110,6 +111,10 @@ pub struct ViewConfig {
     pub exclusive: bool,
     /// Between the starts of two audits, before jitter.
     pub audit_interval: Duration,
+    /// Names of which its agents tell nothing.
+    pub exclude: Vec<String>,
+    /// Fields that its agents do not tell.
+    pub withheld: Withheld,
     /// What its rules go by.
     pub settings: ViewSettings,
 }
@@ -120,6 +125,8 @@ impl Default for ViewConfig {
             session_timeout: Duration::from_secs(30),
             exclusive: false,
             audit_interval: Duration::from_secs(3600),
+            exclude: Vec::new(),
+            withheld: Withheld::default(),
             settings: ViewSettings::default(),
         }
     }
