@@ -20,6 +20,7 @@ mod scan;
 mod session;
 mod told;
 mod trace;
+mod withhold;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ use crate::clock::SharedClock;
 use crate::config::ServerUrl;
 use crate::ids::SharedIds;
 use crate::ops::metrics::Metrics;
+use crate::scan::Exclusion;
 
 /// Longest that an answer may take before a call counts as failed.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -90,6 +92,13 @@ pub trait Reporter: Send + Sync + 'static {
     fn status(&self) -> AgentStatus;
     /// Which storage the root was when it was last looked at.
     fn root_identity(&self) -> RootIdentity;
+    /// A session begins: its exclude patterns hold from now on.
+    ///
+    /// # Errors
+    /// One of them is no pattern; nothing may be told then.
+    fn exclude(&self, patterns: &[String]) -> Result<(), String>;
+    /// What nothing may be told of.
+    fn exclusion(&self) -> Arc<Exclusion>;
     /// All that the agent saw up to then is acknowledged; `None` if it cannot say.
     fn delivered_through(&self) -> Option<Monotonic>;
 }

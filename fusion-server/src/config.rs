@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
+use fusion_proto::convert::session::Withheld;
 use fusion_store::Retention;
 
 pub use overlay::{ENV_PREFIX, Sources};
@@ -113,6 +114,10 @@ pub struct ViewConfig {
     pub audit_interval: Duration,
     /// How much of its log is kept that its blocks contain.
     pub retention: Retention,
+    /// Names of which its agents tell nothing.
+    pub exclude: Vec<String>,
+    /// Fields that its agents do not tell.
+    pub withheld: Withheld,
     /// What its rules go by.
     pub settings: ViewSettings,
 }
@@ -124,6 +129,8 @@ impl Default for ViewConfig {
             exclusive: false,
             audit_interval: Duration::from_secs(3600),
             retention: Retention::default(),
+            exclude: Vec::new(),
+            withheld: Withheld::default(),
             settings: ViewSettings::default(),
         }
     }

@@ -19,7 +19,7 @@ use crate::ids::SharedIds;
 use crate::link::{AgentStatus, Reporter, ScanStatus, TimeExchange};
 use crate::ops::metrics::Metrics;
 use crate::progress::{Progress, ScanPhase, ScanProgress};
-use crate::scan::{Placer, Root, ScanCounters};
+use crate::scan::{Exclusion, Placer, Root, ScanCounters};
 use crate::watch::{WatchCounts, WatchHandle};
 
 use super::spooler::SharedSpool;
@@ -251,6 +251,16 @@ impl Reporter for Shared {
 
     fn root_identity(&self) -> RootIdentity {
         self.state.root().1
+    }
+
+    fn exclude(&self, patterns: &[String]) -> Result<(), String> {
+        self.root.exclude(patterns)?;
+        self.root.exclusion().leave_in(&mut lock(&self.state.root).1);
+        Ok(())
+    }
+
+    fn exclusion(&self) -> Arc<Exclusion> {
+        self.root.exclusion()
     }
 
     fn delivered_through(&self) -> Option<Monotonic> {

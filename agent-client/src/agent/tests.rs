@@ -2,6 +2,7 @@
 
 mod audits;
 mod broken;
+mod excluded;
 
 use std::path::Path;
 use std::time::Duration;

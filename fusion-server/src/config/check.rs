@@ -204,6 +204,8 @@ fn view(
         exclusive: check.truth(&format!("{key}.exclusive"), raw.exclusive, default.exclusive),
         audit_interval,
         retention,
+        exclude: check.patterns(&format!("{key}.exclude"), raw.exclude, &default.exclude),
+        withheld: check.withheld(&format!("{key}.withhold"), raw.withhold, default.withheld),
         settings: ViewSettings {
             deep_audit_one_in: u32::try_from(deep).unwrap_or(u32::MAX),
             ..settings

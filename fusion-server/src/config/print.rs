@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
 use super::{Config, ListenerConfig, ViewConfig};
@@ -57,6 +58,8 @@ fn view(config: &ViewConfig) -> Value {
         ("session_timeout", span(config.session_timeout)),
         ("exclusive", config.exclusive.into()),
         ("audit_interval", span(config.audit_interval)),
+        ("exclude", texts(config.exclude.iter().cloned())),
+        ("withhold", texts(withheld(config.withheld))),
         ("cache_horizon", span(settings.cache_horizon)),
         ("hot_threshold", span(settings.hot_threshold)),
         ("deep_audit_one_in", i64::from(settings.deep_audit_one_in).into()),
@@ -72,6 +75,15 @@ fn view(config: &ViewConfig) -> Value {
 
 fn table<const N: usize>(values: [(&str, Value); N]) -> Value {
     Value::Table(values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+fn texts(texts: impl Iterator<Item = String>) -> Value {
+    Value::Array(texts.map(Value::String).collect())
+}
+
+fn withheld(withheld: Withheld) -> impl Iterator<Item = String> {
+    let fields = [("owner", withheld.owner), ("mode", withheld.mode)];
+    fields.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned())
 }
 
 fn span(span: Duration) -> Value {

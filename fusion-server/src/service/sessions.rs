@@ -428,6 +428,8 @@ fn agent_settings(config: &ViewConfig) -> AgentSettings {
         deep_audit_one_in: config.settings.deep_audit_one_in,
         batch_rows: limits::BATCH_ROWS,
         batch_bytes: limits::BATCH_BYTES,
+        exclude: config.exclude.clone(),
+        withheld: config.withheld,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
+use fusion_proto::convert::session::Withheld;
 use fusion_proto::pb;
 use fusion_proto::status::{ObsoleteCause, Refusal};
 use fusion_server::clock::RuntimeClock;
@@ -136,6 +137,48 @@ async fn a_session_that_does_not_come_back_expires() {
     match refusal(server.beat(&session.session_id).await) {
         Refusal::SessionObsolete { cause, .. } => assert_eq!(cause, ObsoleteCause::Expired),
         other => panic!("{other:?}"),
+    }
+}
+
+/// An agent that goes on in a session from before would go on telling what must not be told by now.
+#[tokio::test]
+async fn a_session_that_was_told_otherwise_what_to_exclude_is_not_taken_back() {
+    let stores = Stores::memory();
+    let begin = async |exclude: &[&str], withheld| {
+        let mut config = config();
+        config.view_defaults.exclude = exclude.iter().map(|&it| it.to_owned()).collect();
+        config.view_defaults.withheld = withheld;
+        start_in(config, Arc::new(RuntimeClock::new()), stores.clone()).await
+    };
+    let mode = Withheld { owner: false, mode: true };
+    let lives: [(&[&str], Withheld, bool); 5] = [
+        (&[], Withheld::default(), true),
+        (&["*.key"], Withheld::default(), false),
+        (&["*.key"], Withheld::default(), true),
+        (&["*.key"], mode, false),
+        (&["*.key"], mode, true),
+    ];
+    let mut session: Option<String> = None;
+    for (exclude, withheld, goes_on) in lives {
+        let mut server = begin(exclude, withheld).await;
+        if let Some(before) = &session {
+            match server.beat(before).await {
+                Ok(_) => assert!(goes_on),
+                refused => {
+                    assert!(!goes_on);
+                    assert!(matches!(refusal(refused), Refusal::SessionObsolete { .. }));
+                    session = None;
+                }
+            }
+        }
+        if session.is_none() {
+            let joined = server.join("a").await;
+            let settings = joined.settings.unwrap();
+            assert_eq!(settings.exclude, exclude);
+            assert_eq!(settings.withhold.len(), usize::from(withheld.mode));
+            session = Some(joined.session_id);
+        }
+        server.ended().await;
     }
 }
 

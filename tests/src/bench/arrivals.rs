@@ -18,6 +18,7 @@ use agent_client::link::{
     AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkView, Reporter,
 };
 use agent_client::ops::metrics::Metrics;
+use agent_client::scan::Exclusion;
 use agent_client::spawn::{Task, spawn};
 use anyhow::{Context as _, Result, anyhow, bail};
 use fusion_core::evidence::{RootIdentity, RootState};
@@ -260,6 +261,14 @@ impl Reporter for Idle {
 
     fn root_identity(&self) -> RootIdentity {
         RootIdentity::default()
+    }
+
+    fn exclude(&self, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn exclusion(&self) -> Arc<Exclusion> {
+        Arc::default()
     }
 
     fn delivered_through(&self) -> Option<Monotonic> {

@@ -21,7 +21,7 @@ use super::heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatHeard};
 use super::result::ResultValue;
 use super::{
     AgentSettings, CreateSession, CreatedSession, EndSession, EvictSession, ListSessions,
-    SessionInfo, session_id,
+    SessionInfo, Withheld, session_id,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::view::Page;
