@@ -165,6 +165,7 @@ impl State {
         self.ledger.tombstones.put(from, *tombstone, self.settings.tombstone_life());
         self.ledger.trash.seen(from);
         self.ledger.trash.seen(to);
+        self.stand_again(to);
         self.confirm(change, target.0, target.1, facts);
         self.set_suspect(to, facts.suspect_until);
     }

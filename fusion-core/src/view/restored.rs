@@ -29,6 +29,7 @@ impl State {
             return;
         }
         self.unconfirm_within(path);
+        self.stand_again(path);
         for suspect in self.suspects_within(path) {
             if let Ok(path) = PathRef::new(&suspect) {
                 self.set_suspect(path, Some(until));
@@ -57,6 +58,16 @@ impl State {
             });
         }
         found
+    }
+
+    /// R8: what a subtree that came here whole has below its top is no blind deletion any longer.
+    pub(super) fn stand_again(&mut self, path: PathRef<'_>) {
+        for gone in self.ledger.trash.blind_below(path) {
+            let Ok(gone) = PathRef::new(&gone) else { continue };
+            if self.find(gone).is_some() {
+                self.ledger.trash.seen(gone);
+            }
+        }
     }
 
     /// What was confirmed before it went is confirmed no longer: tombstones may have come since.

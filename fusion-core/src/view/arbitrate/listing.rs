@@ -275,6 +275,8 @@ impl View {
         let doubtful = again_at.is_some() && !behind;
         let again_at = again_at.max(behind_at);
         match outcome {
+            // The last part knows nothing of a doubt in this one.
+            None if doubtful => self.unsettled(act, frame.dir, frame.started_at),
             None => {}
             Some(outcome) if outcome.complete && outcome.settled => {
                 self.relisted(act, frame.dir);
