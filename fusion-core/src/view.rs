@@ -24,6 +24,7 @@ mod losses;
 mod path_map;
 mod perform;
 mod read;
+mod restored;
 mod root;
 mod scans;
 mod schedule;

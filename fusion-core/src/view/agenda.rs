@@ -74,6 +74,24 @@ impl Agenda {
         }
     }
 
+    /// What waits there once a doubt wants it: a ghost, or a name that was kept. The back-off begins
+    /// anew: it is for directories that stay too young to be settled, and keeps nothing waiting that is
+    /// known to be doubtful. Every doubt takes a change of the directory, so there are no more orders
+    /// than changes. `None` if nothing changes.
+    pub(super) fn doubted(
+        &self,
+        path: PathRef<'_>,
+        due: ServerTime,
+        horizon: Duration,
+    ) -> Option<Waiting> {
+        let Some(known) = self.get(path).filter(|known| known.level > 1) else {
+            return self.wanted(path, due);
+        };
+        let longer = horizon.saturating_mul((1 << (known.level - 1)) - 1);
+        let floor = known.floor.minus(longer);
+        Some(Waiting { due: known.due.min(due.max(floor)), floor, level: 1 })
+    }
+
     /// What waits there after an answer that left it on the agenda: the next level of back-off.
     pub(super) fn unanswered(
         &self,
@@ -214,5 +232,24 @@ mod tests {
         assert_eq!(agenda.wanted(path, at(120)), None);
         agenda.set(path, agenda.unanswered(path, at(162), H).unwrap());
         assert_eq!(agenda.first(), Some(at(284)));
+    }
+
+    #[test]
+    fn a_doubt_begins_the_back_off_anew() {
+        let path = PathRef::new(b"/d").unwrap();
+        let mut agenda = Agenda::default();
+        agenda.set(path, agenda.wanted(path, at(100)).unwrap());
+        agenda.set(path, agenda.unanswered(path, at(100), H).unwrap());
+        assert_eq!(agenda.doubted(path, at(170), H), None, "it is wanted before");
+        agenda.set(path, agenda.unanswered(path, at(162), H).unwrap());
+        agenda.set(path, agenda.unanswered(path, at(284), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(526)));
+        agenda.set(path, agenda.doubted(path, at(300), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(346)), "62 seconds after the last answer");
+        assert_eq!(agenda.doubted(path, at(350), H), None);
+        agenda.set(path, agenda.unanswered(path, at(346), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(468)), "the second level");
+        agenda.set(path, agenda.doubted(path, at(430), H).unwrap());
+        assert_eq!(agenda.first(), Some(at(430)), "when it may be judged");
     }
 }

@@ -61,9 +61,14 @@ impl Ledger {
 
     /// Moves what is to be done, and tombstones, with a subtree (R3).
     pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
+        // Whether something stands at `to` is still to be asked.
+        let asked = self.probes.get(to);
         self.drop_within(to);
         self.relists.move_within(from, to);
         self.probes.move_within(from, to);
+        if let Some(asked) = asked.filter(|_| self.probes.get(to).is_none()) {
+            self.probes.set(to, asked);
+        }
         self.suspects.move_within(from, to);
         self.parts.move_within(from, to);
         self.unreadable.move_within(from, to);

@@ -93,7 +93,7 @@ impl State {
         }
     }
 
-    fn set_suspect(&mut self, path: PathRef<'_>, until: Option<ServerTime>) {
+    pub(super) fn set_suspect(&mut self, path: PathRef<'_>, until: Option<ServerTime>) {
         match until {
             Some(end) => self.ledger.suspects.set(path, end, self.settings.hot_threshold),
             None => self.ledger.suspects.remove(path),
@@ -165,47 +165,9 @@ impl State {
         self.ledger.tombstones.put(from, *tombstone, self.settings.tombstone_life());
         self.ledger.trash.seen(from);
         self.ledger.trash.seen(to);
+        self.stand_again(to);
         self.confirm(change, target.0, target.1, facts);
         self.set_suspect(to, facts.suspect_until);
-    }
-
-    /// R12: a record is put back. What was suspect in it is suspect anew: its end was forgotten.
-    fn restore(&mut self, change: &Change, path: PathRef<'_>, id: TrashId, until: ServerTime) {
-        let Some((dir, name)) = self.tree.slot(path) else { return };
-        let Some(mut subtree) = self.ledger.trash.take(id, self.settings.trash_ttl) else { return };
-        subtree.flags = subtree.flags.with(Flags::SUSPECT).without(Flags::CONFIRMED);
-        if let Err(refused) = self.tree.attach(dir, name, subtree, change.at) {
-            self.to_free.add(*refused.detached);
-            return;
-        }
-        for suspect in self.suspects_within(path) {
-            if let Ok(path) = PathRef::new(&suspect) {
-                self.set_suspect(path, Some(until));
-            }
-        }
-    }
-
-    /// Entries at a path and below it that are flagged as suspect.
-    fn suspects_within(&mut self, path: PathRef<'_>) -> Vec<Vec<u8>> {
-        let mut found = vec![path.as_bytes().to_vec()];
-        let mut todo: Vec<_> = self
-            .tree
-            .dir(path)
-            .map(|block| (path.as_bytes().to_vec(), block))
-            .into_iter()
-            .collect();
-        while let Some((dir, block)) = todo.pop() {
-            self.tree.children(block, None, usize::MAX, |name, child| {
-                let path = [&*dir, b"/", name].concat();
-                if child.flags.has(Flags::SUSPECT) {
-                    found.push(path.clone());
-                }
-                if let Some(block) = child.block {
-                    todo.push((path, block));
-                }
-            });
-        }
-        found
     }
 
     /// The rows of a listing, in a replay: as they were decided.

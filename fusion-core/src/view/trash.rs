@@ -91,6 +91,11 @@ impl Trash {
         self.blind.after(after).filter_map(|(_, id)| self.get(*id))
     }
 
+    /// Paths of blind deletions strictly below a path.
+    pub(super) fn blind_below(&self, path: PathRef<'_>) -> Vec<Box<[u8]>> {
+        self.blind.below(path).map(|(path, _)| path.into()).collect()
+    }
+
     pub(super) fn put(&mut self, record: TrashRecord, subtree: Detached, ttl: Duration) {
         if record.blind {
             self.seen(record.path.as_ref());

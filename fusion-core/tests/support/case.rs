@@ -192,7 +192,10 @@ impl World {
 
     fn trash(&mut self, what: &str, words: &Words<'_>, now: i64) -> Result<String, String> {
         let path = words.path(0)?;
-        let found = self.view.trash(None).filter(|record| record.path == path).last();
+        let wanted = |inode: u64| words.number("i").is_none_or(|wanted| wanted == inode as i64);
+        let records = self.view.trash(None);
+        let found =
+            records.filter(|record| record.path == path && wanted(record.stat.inode)).last();
         let id = found.map(|record| record.id).ok_or("no such record")?;
         let result = match what {
             "restore" => self.view.restore(id, server(now), &mut self.changes),

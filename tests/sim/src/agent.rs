@@ -72,6 +72,9 @@ pub(crate) struct Agent {
     pub(crate) lanes: [Lane; 2],
     pub(crate) clock: AgentClock,
     pub(crate) watches: BTreeMap<Ino, Path>,
+    /// Directories whose watch lost its path, where they were: listed where they turn up, if a rename
+    /// that was not read yet had taken them along.
+    pub(crate) due: BTreeMap<Ino, Path>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) memory: BTreeMap<Path, Remembered>,
     pub(crate) next_job: u64,
@@ -106,6 +109,7 @@ impl Agent {
             lanes: [Lane::default(), Lane::default()],
             clock,
             watches: BTreeMap::new(),
+            due: BTreeMap::new(),
             jobs: Vec::new(),
             memory: BTreeMap::new(),
             next_job: 0,
@@ -132,6 +136,24 @@ impl Agent {
 
     fn unwatch_below(&mut self, path: &Path) {
         self.watches.retain(|_, watched| !watched.is_within(path));
+    }
+
+    fn lose_below(&mut self, path: &Path) {
+        let lost = self.watches.extract_if(.., |_, watched| watched.is_within(path));
+        self.due.extend(lost);
+    }
+
+    /// What was lost below a path, and what was to be listed there, where it is now.
+    fn take_due(&mut self, from: &Path, to: &Path) -> Vec<Path> {
+        let lost: Vec<Path> =
+            self.due.extract_if(.., |_, path| path.is_within(from)).map(|(_, path)| path).collect();
+        let unread =
+            self.jobs.iter().flat_map(|job| job.unread()).filter(|path| path.is_within(from));
+        let mut due: Vec<Path> =
+            lost.iter().chain(unread).map(|path| path.moved(from, to)).collect();
+        due.sort();
+        due.dedup();
+        due
     }
 
     fn move_watches(&mut self, what: Ino, from: &Path, to: &Path) {
@@ -185,7 +207,7 @@ impl World {
             return Some(path);
         }
         self.note(|| format!("agent {agent} drops its watch on {path}"));
-        self.agents[agent].as_mut()?.unwatch_below(&path);
+        self.agents[agent].as_mut()?.lose_below(&path);
         None
     }
 
@@ -296,6 +318,10 @@ impl World {
                 let known = self.agents[agent].as_ref().and_then(|who| who.watched(ino));
                 if stat.kind == Kind::Directory && known != Some(&to_path) {
                     self.discover(agent, ino, &to_path);
+                }
+                let due = self.agents[agent].as_mut().map(|who| who.take_due(&from_path, &to_path));
+                for path in due.unwrap_or_default() {
+                    self.start_job(agent, Errand::Scan(Source::Discovery), path);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use fusion_core::change::TrashId;
 use fusion_core::evidence::{Source, Witness};
 use fusion_core::id::LeaderEpoch;
 use fusion_core::time::ServerTime;
@@ -29,6 +30,8 @@ impl World {
             FaultKind::Overflow(agent, lasts) => self.overflow(agent, lasts),
             FaultKind::Late(agent) => self.block(agent, Time::MAX),
             FaultKind::UserScan(agent) => self.user_scan(agent),
+            FaultKind::Restore(number) => self.operate_trash(number, true),
+            FaultKind::Purge(number) => self.operate_trash(number, false),
             FaultKind::Unreadable(lasts) => self.unreadable_until = self.now + lasts,
             FaultKind::Jump(agent, by) => {
                 if let Some(who) = self.agents[agent].as_mut() {
@@ -53,6 +56,19 @@ impl World {
             self.server.assign(session);
             self.start_job(agent, Errand::Scan(Source::OnDemand), Path::root());
         }
+    }
+
+    /// An operator puts a record of the trash back, or drops it.
+    fn operate_trash(&mut self, number: usize, restore: bool) {
+        let records: Vec<TrashId> =
+            self.server.view().trash(None).map(|record| record.id).collect();
+        if records.is_empty() || self.now < self.server.down_until {
+            return;
+        }
+        self.server.operate_trash(records[number % records.len()], restore, self.clock());
+        self.check_changes(None);
+        self.check_state();
+        self.arm_poll();
     }
 
     /// All realtime lanes move again: the late spools come.
@@ -186,6 +202,7 @@ impl World {
         who.up = false;
         who.life += 1;
         who.watches.clear();
+        who.due.clear();
         who.memory.clear();
         who.jobs.clear();
         who.overflow_until = 0;

@@ -166,6 +166,8 @@ fn wrong_below(reader: &ViewReader, storage: &Storage, path: &TreePath, dir: Ino
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     entries: BTreeMap<TreePath, Stat>,
+    /// What went, by the number of the change, until it is restored or purged.
+    trash: BTreeMap<u64, Vec<(TreePath, Stat)>>,
     revision: u64,
 }
 
@@ -179,17 +181,22 @@ impl Replay {
             return Err(format!("{:?} follows revision {}", change.revision, self.revision));
         }
         self.revision = change.last_revision().0;
-        change.entries().try_for_each(|entry| self.apply_entry(&entry.kind))
+        change.entries().try_for_each(|entry| self.apply_entry(&entry))
     }
 
-    fn apply_entry(&mut self, kind: &ChangeKind) -> Result<(), String> {
-        match kind {
-            ChangeKind::Created { path, stat, .. } | ChangeKind::Restored { path, stat, .. } => {
+    fn apply_entry(&mut self, change: &Change) -> Result<(), String> {
+        match &change.kind {
+            ChangeKind::Created { path, stat, .. } => {
                 match self.entries.insert(path.clone(), *stat) {
                     None => Ok(()),
                     Some(_) => Err(format!("{path} was created and was there")),
                 }
             }
+            ChangeKind::Restored { path, stat, trash, .. } => self.restore(path, stat, trash.0),
+            ChangeKind::Purged { path, trash, .. } => match self.trash.remove(&trash.0) {
+                Some(_) => Ok(()),
+                None => Err(format!("{path} was purged twice")),
+            },
             ChangeKind::Modified { path, before, after, .. } => {
                 match self.entries.insert(path.clone(), *after) {
                     Some(known) if known == *before => Ok(()),
@@ -197,15 +204,17 @@ impl Replay {
                 }
             }
             ChangeKind::Removed { path, .. } => {
-                if self.take(path).is_empty() {
-                    Err(format!("{path} went unknown"))
-                } else {
-                    Ok(())
+                let taken = self.take(path);
+                if taken.is_empty() {
+                    return Err(format!("{path} went unknown"));
                 }
+                self.trash.insert(change.revision.0, taken);
+                Ok(())
             }
             ChangeKind::Moved { from, to, stat, .. } => self.move_below(from, to, *stat),
             ChangeKind::Reset => {
                 self.entries.clear();
+                self.trash.clear();
                 Ok(())
             }
             _ => Ok(()),
@@ -224,6 +233,19 @@ impl Replay {
             .into_iter()
             .filter_map(|path| self.entries.remove(&path).map(|stat| (path, stat)))
             .collect()
+    }
+
+    fn restore(&mut self, path: &TreePath, stat: &Stat, trash: u64) -> Result<(), String> {
+        let back = self.trash.remove(&trash).unwrap_or_default();
+        if back.first() != Some(&(path.clone(), *stat)) {
+            return Err(format!("{path} was restored as {stat:?} and had gone as {back:?}"));
+        }
+        for (path, stat) in back {
+            if self.entries.insert(path.clone(), stat).is_some() {
+                return Err(format!("{path} was restored and was there"));
+            }
+        }
+        Ok(())
     }
 
     fn move_below(&mut self, from: &TreePath, to: &TreePath, stat: Stat) -> Result<(), String> {

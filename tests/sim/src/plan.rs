@@ -66,10 +66,13 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
     let mut ops = planner.ops;
     ops.sort_by_key(|op| op.at);
     let end = planner.now.max(ops.last().map_or(0, |op| op.at)).max(start) + SEC;
+    let mut faults = draw_faults(&mut chance, &settings, &hosts, start, end);
+    faults.extend(draw_operators(dice, start, end));
+    faults.sort_by_key(|fault| fault.at);
     Schedule {
         seed,
         settings,
-        faults: draw_faults(&mut chance, &settings, &hosts, start, end),
+        faults,
         hosts,
         seen,
         ops,
@@ -85,6 +88,7 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
         delays: true,
         scan_pace: [20 * MS, 500 * MS, 3 * SEC, 20 * SEC][chance.index(4)],
         scan_lag: [50 * MS, 500 * MS, 5 * SEC, 60 * SEC][chance.index(4)],
+        held_max: draw_held_max(dice),
         check_percent: 8,
         batch_rows: 6,
     }
@@ -158,8 +162,26 @@ fn draw_faults(
         let kind = FaultKind::UserScan(agents[chance.index(agents.len())]);
         faults.push(Fault { at: chance.between(start, end), kind });
     }
-    faults.sort_by_key(|fault| fault.at);
     faults
+}
+
+/// What operators do with the trash, in one schedule of five.
+fn draw_operators(dice: Dice, start: Time, end: Time) -> Vec<Fault> {
+    let mut chance = dice.stream(Tag::Plan, 4, 0);
+    let count = if chance.percent(20) { chance.between(1, 4) } else { 0 };
+    let mut act = |_| {
+        let (at, number) = (chance.between(start, end), chance.index(100));
+        let restore = chance.percent(75);
+        let kind = if restore { FaultKind::Restore(number) } else { FaultKind::Purge(number) };
+        Fault { at, kind }
+    };
+    (0..count).map(&mut act).collect()
+}
+
+/// One view of four holds little back.
+fn draw_held_max(dice: Dice) -> usize {
+    let mut chance = dice.stream(Tag::Plan, 5, 0);
+    if chance.percent(25) { chance.index(4) } else { 100_000 }
 }
 
 impl Planner {

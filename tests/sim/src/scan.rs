@@ -61,6 +61,13 @@ impl Job {
         }
     }
 
+    /// What DISCOVERY has still to list.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &Path> {
+        let reading = self.reading.as_ref().map(|reading| &reading.path);
+        let paths = self.stack.iter().chain(reading);
+        paths.filter(|_| self.errand == Errand::Scan(Source::Discovery))
+    }
+
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.errand, Errand::Scan(Source::Snapshot | Source::Audit))
     }

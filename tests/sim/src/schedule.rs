@@ -65,6 +65,10 @@ pub(crate) enum FaultKind {
     UserScan(usize),
     /// The agent's wall clock jumps by this much.
     Jump(usize, Time),
+    /// An operator restores a record of the trash: the one with this number, counted round.
+    Restore(usize),
+    /// An operator purges one.
+    Purge(usize),
 }
 
 /// A fault and when it strikes.
@@ -126,6 +130,8 @@ pub(crate) struct Schedule {
     pub(crate) scan_pace: Time,
     /// How slow the SCAN lane is.
     pub(crate) scan_lag: Time,
+    /// How much evidence the view holds back at most.
+    pub(crate) held_max: usize,
     /// After how many batches in a hundred everything is counted anew.
     pub(crate) check_percent: u64,
 }

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use fusion_core::change::Change;
+use fusion_core::change::{Change, TrashId};
 use fusion_core::evidence::{ChildColumns, Witness};
 use fusion_core::id::{AgentId, LeaderEpoch, SessionId};
 use fusion_core::path::TreePath;
@@ -38,6 +38,8 @@ enum Call {
     Lose(AgentId, bool, ServerTime),
     LoseEvents(AgentId, ServerTime),
     Assign(SessionId),
+    /// A record of the trash is restored, or else purged.
+    Trash(TrashId, bool, ServerTime),
     /// The server came back with so many changes.
     Restart(usize),
 }
@@ -182,6 +184,15 @@ impl Server {
         self.log.push(Call::Assign(session));
     }
 
+    /// An operator restores a record of the trash, or else purges it; it may be refused.
+    pub(crate) fn operate_trash(&mut self, id: TrashId, restore: bool, now: ServerTime) {
+        self.log.push(Call::Trash(id, restore, now));
+        let before = self.history.len();
+        operate_trash(&mut self.view, id, restore, now, &mut self.history);
+        self.fresh = before..self.history.len();
+        self.flush();
+    }
+
     /// Gives the leadership to a session, under a new epoch, or to nobody.
     pub(crate) fn lead(&mut self, session: Option<SessionId>) -> LeaderEpoch {
         self.epoch += u64::from(session.is_some());
@@ -251,6 +262,9 @@ impl Server {
                     view.lose_events(agent, LossCause::NewInstance, *now);
                 }
                 Call::Assign(session) => drop(view.assign_scan(*session, TreePath::root())),
+                Call::Trash(id, restore, now) => {
+                    operate_trash(&mut view, *id, *restore, *now, &mut changes);
+                }
                 Call::Restart(durable) => {
                     changes.truncate(*durable);
                     view = replayed(&self.settings, &changes);
@@ -287,6 +301,16 @@ impl Server {
         let again = replayed(&self.settings, &self.history).dump();
         if first == again { Ok(()) } else { Err(difference(&first, &again)) }
     }
+}
+
+fn operate_trash(
+    view: &mut View,
+    id: TrashId,
+    restore: bool,
+    now: ServerTime,
+    changes: &mut Vec<Change>,
+) {
+    let _ = if restore { view.restore(id, now, changes) } else { view.purge(id, now, changes) };
 }
 
 fn replayed(settings: &ViewSettings, changes: &[Change]) -> View {

@@ -125,8 +125,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(plan: Schedule, trace: bool) -> Self {
         let dice = Dice::new(plan.seed ^ 0x5eed);
-        let settings =
-            ViewSettings { deep_audit_one_in: plan.deep_one_in, ..ViewSettings::default() };
+        let settings = ViewSettings {
+            deep_audit_one_in: plan.deep_one_in,
+            held_max: plan.held_max,
+            ..ViewSettings::default()
+        };
         let mut server = Server::new(settings, dice);
         let hosts = plan.hosts.iter().enumerate();
         let hosts = hosts.map(|(number, host)| Host::new(number, host.lag, dice)).collect();

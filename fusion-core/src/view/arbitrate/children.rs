@@ -34,6 +34,8 @@ pub(super) struct Judge<'a> {
     /// The directory's number in the tree.
     pub(super) dir: u64,
     pub(super) listed_at: Option<ServerTime>,
+    /// Directories in it that were listed themselves since, by their numbers.
+    pub(super) own_listings: BTreeMap<u64, ServerTime>,
     pub(super) version: Version,
     pub(super) started_at: ServerTime,
     /// The listing is tier 3 (R8).
@@ -97,6 +99,7 @@ impl<'a> Judge<'a> {
             now,
             dir: 0,
             listed_at: None,
+            own_listings: BTreeMap::new(),
             version,
             started_at: at,
             scanned: frame.scanned,
@@ -184,7 +187,8 @@ impl Judge<'_> {
             return self.known_to_stale(name, listed, known);
         }
         let confirmed = self.confirmed(name, known);
-        let listed_at = self.listed_at.filter(|_| !known.flags.has(Flags::MARK));
+        let own = known.block.and_then(|block| self.own_listings.get(&block.as_u64()).copied());
+        let listed_at = self.listed_at.filter(|_| !known.flags.has(Flags::MARK)).max(own);
         let looked = Known { stat: known.stat, seen_in: known.seen_in, confirmed, listed_at };
         let seen_in = Some(self.version);
         let look = Look { stat: *listed, seen_in, at: self.started_at, realtime: None };

@@ -73,8 +73,17 @@ impl View {
         let at = frame.started_at;
         let tombstones = &self.state.ledger.tombstones;
         if let Some(passes_at) = tombstones.refuse(frame.dir, None, at, horizon) {
-            self.relist_nearest(act, frame.dir, passes_at);
+            let own = tombstones.get(frame.dir).is_some();
+            self.doubt_above(act, frame.dir, passes_at);
+            if own {
+                // If it is there by then, what is in it has to be listed: this told of that, in vain.
+                self.ask(act, frame.dir, passes_at);
+            }
             return DirRuling::Ignored(Verdict::Ghost);
+        }
+        if self.came_later(frame) {
+            self.relist_nearest(act, frame.dir, act.now);
+            return DirRuling::Ignored(Verdict::Relist);
         }
         match self.state.way(frame.dir, None) {
             Way::Unknown(no_way) => DirRuling::Ignored(self.ask_the_way(act, &no_way)),
@@ -85,6 +94,16 @@ impl View {
             }
             Way::Known(_) => self.create_directory(act, frame),
         }
+    }
+
+    /// Realtime evidence saw the directory above come, or stay, more than `cache_horizon` after this look:
+    /// it may not be the one in which the listed directory was seen (a listing does not say), and then
+    /// tombstones that stood below the path may have gone with the one before.
+    fn came_later(&mut self, frame: &Frame<'_>) -> bool {
+        let limit = frame.started_at.plus(self.state.settings.cache_horizon);
+        let above = frame.dir.split_last().and_then(|(above, _)| self.state.find(above));
+        let confirmed = above.and_then(|above| above.confirmed);
+        confirmed.is_some_and(|confirmed| confirmed.at > limit)
     }
 
     fn create_directory(&mut self, act: &mut Act<'_>, frame: &Frame<'_>) -> DirRuling {

@@ -1,5 +1,7 @@
 //! R4.3 and R4.4: laying a listing over its directory.
 
+use std::collections::BTreeMap;
+
 use crate::change::{Listed, Version};
 use crate::evidence::Children;
 use crate::time::ServerTime;
@@ -37,9 +39,11 @@ impl View {
     ) -> (Listed, Doubts) {
         let version = Version::of(&frame.dir_stat);
         let listed_at = self.state.tree.meta(block).and_then(|meta| meta.listed_at);
+        let own_listings = self.own_listings(block, frame.started_at, act.now);
         let State { tree, ledger, settings, .. } = &mut self.state;
         let mut judge = Judge::new(ledger, settings, frame, lay, act.now);
         (judge.dir, judge.listed_at) = (block.as_u64(), listed_at);
+        judge.own_listings = own_listings;
         let merged =
             tree.merge(block, children, lay.range, version, act.now, |case| judge.decide(&case));
         let (listed, mut doubts) = (judge.listed, judge.doubts);
@@ -52,6 +56,26 @@ impl View {
         self.counts.too_long_rows += doubts.too_long;
         self.keep_listed_since(frame.started_at, &mut doubts);
         (listed, doubts)
+    }
+
+    /// §3: a directory's own listing is a look at it, too. Which of those in a directory were listed since
+    /// a look at it that comes more than `cache_horizon` late; a look that comes sooner is not worth the
+    /// pass over them.
+    fn own_listings(
+        &self,
+        block: BlockId,
+        started_at: ServerTime,
+        now: ServerTime,
+    ) -> BTreeMap<u64, ServerTime> {
+        if started_at.plus(self.state.settings.cache_horizon) >= now {
+            return BTreeMap::new();
+        }
+        let mut blocks: Vec<BlockId> = Vec::new();
+        self.state.tree.children(block, None, usize::MAX, |_, child| blocks.extend(child.block));
+        let listed = |block: BlockId| self.state.tree.meta(block).and_then(|meta| meta.listed_at);
+        let listings =
+            blocks.into_iter().filter_map(|block| Some((block.as_u64(), listed(block)?)));
+        listings.filter(|(_, listed)| *listed > started_at).collect()
     }
 
     /// A directory that is missing but was itself listed later than this listing looked stays, and is

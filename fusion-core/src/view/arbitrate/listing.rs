@@ -272,8 +272,11 @@ impl View {
     ) {
         let horizon = self.state.settings.cache_horizon;
         let behind_at = behind.then(|| frame.started_at.plus(horizon));
+        let doubtful = again_at.is_some() && !behind;
         let again_at = again_at.max(behind_at);
         match outcome {
+            // The last part knows nothing of a doubt in this one.
+            None if doubtful => self.unsettled(act, frame.dir, frame.started_at),
             None => {}
             Some(outcome) if outcome.complete && outcome.settled => {
                 self.relisted(act, frame.dir);
@@ -285,8 +288,10 @@ impl View {
                 }
             }
         }
-        if let Some(again_at) = again_at {
-            self.relist(act, frame.dir, again_at);
+        match again_at {
+            Some(again_at) if doubtful => self.doubt(act, frame.dir, again_at),
+            Some(again_at) => self.relist(act, frame.dir, again_at),
+            None => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::stat::Stat;
 use crate::time::ServerTime;
 use crate::view::View;
 use crate::view::state::Way;
-use crate::view::tree::{Child, Flags, MergeAction, MergeCase, NameRange};
+use crate::view::tree::{BlockId, Child, Flags, MergeAction, MergeCase, NameRange};
 use crate::view::verdict::{Reject, Verdict};
 
 use super::children::{Doubts, Judge};
@@ -112,6 +112,10 @@ impl View {
         let (ledger, settings) = (&self.state.ledger, &self.state.settings);
         let mut judge = Judge::new(ledger, settings, frame, &lay, act.now);
         (judge.dir, judge.listed_at) = (dir.block.as_u64(), dir.meta.listed_at);
+        let own = known.as_ref().and_then(|known| known.block);
+        let meta = own.and_then(|own| self.state.tree.meta(own));
+        let listed_at = meta.and_then(|meta| meta.listed_at).filter(|at| *at > frame.started_at);
+        judge.own_listings.extend(own.map(BlockId::as_u64).zip(listed_at));
         let action = judge.decide(&case);
         let mut doubts = judge.doubts;
         self.keep_listed_since(frame.started_at, &mut doubts);
@@ -285,8 +289,7 @@ impl View {
         let version = Version::of(dir_stat);
         let known = self.state.dir_stat(dir);
         let meta = self.state.tree.dir(dir).and_then(|block| self.state.tree.meta(block));
-        let accepted = meta
-            .is_some_and(|meta| meta.complete && meta.settled && meta.listed_in == Some(version));
+        let accepted = meta.is_some_and(|meta| meta.settled && meta.listed_in == Some(version));
         if accepted && known.is_some_and(|known| Version::of(&known) == version) {
             return Verdict::Unchanged;
         }

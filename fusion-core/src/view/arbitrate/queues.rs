@@ -27,6 +27,21 @@ impl View {
         self.note(act, Cause::Audit, note);
     }
 
+    /// A ghost (R5) or a name that was kept (R4.4) in a known directory: it is listed when they can be
+    /// judged, however long it has been waiting to settle.
+    pub(super) fn doubt(&mut self, act: &mut Act<'_>, dir: PathRef<'_>, due: ServerTime) {
+        let horizon = self.state.settings.cache_horizon;
+        let Some(waiting) = self.state.ledger.relists.doubted(dir, due, horizon) else { return };
+        let note = Note::Waits { agenda: AgendaKind::Relist, path: dir.to_owned(), waiting };
+        self.note(act, Cause::Audit, note);
+    }
+
+    /// The same for the nearest known directory above a path.
+    pub(super) fn doubt_above(&mut self, act: &mut Act<'_>, path: PathRef<'_>, due: ServerTime) {
+        let nearest = self.state.nearest_dir(path);
+        self.doubt(act, nearest, due);
+    }
+
     /// Has the leader look at a name, at `due` or later.
     pub(super) fn ask(&mut self, act: &mut Act<'_>, path: PathRef<'_>, due: ServerTime) {
         let Some(waiting) = self.state.ledger.probes.wanted(path, due) else { return };

@@ -130,7 +130,7 @@ impl View {
         match self.rule_upsert(up, agent) {
             Ruling::Malformed => Verdict::Rejected(Reject::Malformed),
             Ruling::Ghost(passes_at) => {
-                self.relist_nearest(act, up.path, passes_at);
+                self.doubt_above(act, up.path, passes_at);
                 Verdict::Ghost
             }
             Ruling::NoWay(no_way) => self.hold_or_ask(act, by, up, &no_way),

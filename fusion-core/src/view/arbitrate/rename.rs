@@ -130,6 +130,17 @@ impl View {
             tombstone: self.state.ledger.tombstones.merged(rename.from, gone),
         };
         self.commit(act, Cause::Realtime, moved);
+        self.list_if_never(act, rename.to);
         self.release_below(rename.to, &rename.stat);
+    }
+
+    /// A directory that moved before it was ever listed is listed where it is now: DISCOVERY of it, if it
+    /// is under way, tells of a path that is gone.
+    fn list_if_never(&mut self, act: &mut Act<'_>, path: PathRef<'_>) {
+        let block = self.state.tree.dir(path);
+        let meta = block.and_then(|block| self.state.tree.meta(block));
+        if meta.is_some_and(|meta| meta.listed_at.is_none()) {
+            self.relist(act, path, act.now);
+        }
     }
 }

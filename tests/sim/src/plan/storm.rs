@@ -46,6 +46,7 @@ pub(crate) fn storm(directories: usize, others: bool, seed: u64) -> Schedule {
         late_by: 0,
         deep_one_in: 1,
         part_rows: 100,
+        held_max: 100_000,
         storage_offset: 0,
         rename_touches: true,
         audit_every: end - start,
