@@ -8,6 +8,7 @@
 )]
 
 mod made;
+mod start;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -18,7 +19,7 @@ use fusion_core::time::ServerTime;
 use fusion_store::embedded::{BlocksSettings, Store, StoreOptions};
 use serde_json::{Value, json};
 
-use made::{ENTRIES, Writer, data_dir, err, id, lines, options, out, server, store};
+use made::{ENTRIES, Writer, copy, data_dir, err, id, lines, options, out, server, store};
 
 fn check_json(dir: &Path) -> (Option<i32>, Value) {
     let checked = store("check", dir, &["--json"]);
@@ -260,15 +261,6 @@ fn waste(dir: &Path) {
     open.log().open(&view).unwrap();
     let start = open.log().trim(view.id, contains, &nothing, ServerTime::MAX).unwrap();
     assert!(start.record > 0);
-}
-
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    let copied = std::process::Command::new("cp")
-        .args(["-a", &format!("{}/.", from.display()), to.path().to_str().unwrap()])
-        .status();
-    assert!(copied.unwrap().success());
-    to
 }
 
 fn damage(path: &Path, at: usize) {

@@ -13,6 +13,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -82,8 +83,14 @@ impl EmbeddedState {
 
     fn begin(&self) -> Result<Database, StoreError> {
         match self.disk.open(&self.path, Access::Write) {
-            Ok(file) => self.begin_with(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.create(),
+            Ok(file) => {
+                // The engine would take it for a new one.
+                if file.length().map_err(StoreError::io("read", &self.path))? == 0 {
+                    return Err(self.corrupt(Malformed::Broken("it is empty")));
+                }
+                self.begin_with(file)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create(),
             Err(error) => Err(StoreError::io("open", &self.path)(error)),
         }
     }
@@ -91,6 +98,8 @@ impl EmbeddedState {
     fn begin_with(&self, file: Arc<dyn DiskFile>) -> Result<Database, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
+        // All pages are verified, or the engine panics at what somebody damaged.
+        builder.set_check_integrity_on_open(true);
         let database = builder.create_with_backend(Backend::new(file));
         let database = database.map_err(|error| self.error(error.into()))?;
         self.set_up(&database)?;
@@ -113,7 +122,8 @@ impl EmbeddedState {
     /// Makes the tables, or finds out of which version they are.
     fn set_up(&self, database: &Database) -> Result<(), StoreError> {
         let write = || -> Result<Option<u64>, redb::Error> {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let found = {
                 transaction.open_table(VALUES)?;
                 transaction.open_table(EXPIRY)?;
@@ -144,6 +154,12 @@ impl EmbeddedState {
     fn error(&self, error: redb::Error) -> StoreError {
         let place = self.path.display().to_string();
         match error {
+            // So the engine tells of bytes that are none of its own, and of a file that is too short.
+            redb::Error::Io(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                StoreError::Corrupt { place, at: 0, why: error.to_string() }
+            }
             redb::Error::Io(error) => StoreError::io("read or write", &self.path)(error),
             redb::Error::UpgradeRequired(found) => StoreError::FutureFormat {
                 what: "the file of the state",

@@ -28,6 +28,7 @@ pub const STORE_VERSION: u32 = 1;
 const IDENTITY: &str = "fusion-store";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner";
+const STATE: &str = "state";
 /// Longest text that is read of a file that should have a line or two.
 const TEXT_MAX: usize = 4096;
 
@@ -127,7 +128,8 @@ impl Store {
         }
         let log = EmbeddedLog::new(Arc::clone(&disk), dir.join("log"), options.log)?;
         let blocks = EmbeddedBlocks::new(Arc::clone(&disk), dir.join("blocks"), options.blocks)?;
-        let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
+        must_have_state(&*disk, dir)?;
+        let state = EmbeddedState::open(Arc::clone(&disk), dir.join(STATE))?;
         let (log, blocks, state) = (Arc::new(log), Arc::new(blocks), Arc::new(state));
         Ok(Self { disk, log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
     }
@@ -198,7 +200,7 @@ impl Store {
     /// # Errors
     /// It cannot be read.
     pub fn state_bytes(&self) -> Result<u64, StoreError> {
-        self.bytes(&self.dir.join("state"))
+        self.bytes(&self.dir.join(STATE))
     }
 
     fn bytes(&self, path: &Path) -> Result<u64, StoreError> {
@@ -276,6 +278,22 @@ fn must_be_empty(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
             Err(StoreError::NotAStore { path: dir.to_path_buf(), why })
         }
     }
+}
+
+/// Views without the state that names them are no new directory.
+fn must_have_state(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let names = |dir: &Path| disk.list(dir).map_err(StoreError::io("read", dir));
+    if names(dir)?.iter().any(|name| name == STATE) {
+        return Ok(());
+    }
+    for below in ["log", "blocks"] {
+        if !names(&dir.join(below))?.is_empty() {
+            let why = format!("it is missing, and there are views in `{below}`");
+            let place = dir.join(STATE).display().to_string();
+            return Err(StoreError::Corrupt { place, at: 0, why });
+        }
+    }
+    Ok(())
 }
 
 fn begin(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Uuid, StoreError> {

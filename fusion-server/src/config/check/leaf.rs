@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::{Table, Value};
+use uuid::Uuid;
 
 use crate::config::{ConfigFaults, Fault};
 
@@ -83,6 +84,12 @@ impl Checker {
     pub(super) fn path(&mut self, key: &str, value: Option<Value>) -> Option<PathBuf> {
         self.leaf(key, value, None, "a path", |value| {
             value.as_str().filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
+        })
+    }
+
+    pub(super) fn id(&mut self, key: &str, value: Option<Value>) -> Option<Uuid> {
+        self.leaf(key, value, None, "a UUID", |value| {
+            value.as_str().and_then(|text| Uuid::try_parse(text).ok()).map(Some)
         })
     }
 
