@@ -233,6 +233,26 @@ fn entries_are_exported_as_the_last_change_left_them() {
 }
 
 #[test]
+fn a_back_up_is_the_same_and_goes_nowhere_else_than_into_an_empty_directory() {
+    let (dir, to) = (data_dir(), tempfile::tempdir().unwrap());
+    let copy = to.path().join("new/copy");
+    let taken = store("backup", dir.path(), &["--to", copy.to_str().unwrap()]);
+    assert_eq!(taken.status.code(), Some(0), "{}", err(&taken));
+    let said = format!("of server {} to {}", made::SERVER, copy.display());
+    assert!(out(&taken).contains("1 view(s)") && out(&taken).contains(&said), "{}", out(&taken));
+    let entries = |dir: &Path| lines(&store("export", dir, &["--view", "tree", "--entries"]));
+    assert_eq!(entries(&copy), entries(dir.path()));
+    assert_eq!(check_json(&copy).0, Some(0));
+
+    let again = store("backup", dir.path(), &["--to", copy.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(err(&again).contains("name an empty directory"), "{}", err(&again));
+    let none = store("backup", to.path(), &["--to", to.path().join("x").to_str().unwrap()]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(err(&none).contains("there is no data directory"), "{}", err(&none));
+}
+
+#[test]
 fn a_pipe_that_is_closed_is_no_error() {
     let dir = data_dir();
     let place = ["store", "export", "--data-dir", dir.path().to_str().unwrap(), "--view", "tree"];

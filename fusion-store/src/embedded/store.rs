@@ -6,6 +6,7 @@
 //! | `lock`, `owner` | who has it: an advisory lock, and a line for people |
 //! | `log/`, `blocks/` | a directory for each view |
 //! | `state` | sessions, idempotency results, jobs, audit records |
+//! | `state.quiet` | locked while the state is being copied |
 //!
 //! Called once when the server starts. Must never: touch a directory that is not a store, or that
 //! another server has.
@@ -28,7 +29,7 @@ pub const STORE_VERSION: u32 = 1;
 const IDENTITY: &str = "fusion-store";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner";
-const STATE: &str = "state";
+pub(super) const STATE: &str = "state";
 /// Longest text that is read of a file that should have a line or two.
 const TEXT_MAX: usize = 4096;
 
@@ -120,7 +121,10 @@ impl Store {
         // Another may have made it meanwhile.
         let server = match identity(&*disk, dir)? {
             Some(server) => server,
-            None => begin(&*disk, dir, options)?,
+            None => {
+                write_identity(&*disk, dir, options.new_server)?;
+                options.new_server
+            }
         };
         if let Some(wanted) = options.server.filter(|wanted| *wanted != server) {
             let (found, wanted) = (server.to_string(), wanted.to_string());
@@ -246,7 +250,7 @@ fn write_text(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The server that a directory belongs to; `None` if it is not a store yet.
-fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
+pub(super) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
     let path = dir.join(IDENTITY);
     let text = read_text(disk, &path).map_err(StoreError::io("read", &path))?;
     let Some(text) = text else { return Ok(None) };
@@ -296,11 +300,11 @@ fn must_have_state(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn begin(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Uuid, StoreError> {
-    let (path, server) = (dir.join(IDENTITY), options.new_server);
+/// Makes a directory a store.
+pub(super) fn write_identity(disk: &dyn Disk, dir: &Path, server: Uuid) -> Result<(), StoreError> {
+    let path = dir.join(IDENTITY);
     let text = format!("fusion-store {STORE_VERSION}\nserver {}\n", server.hyphenated());
-    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))?;
-    Ok(server)
+    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))
 }
 
 fn lock(disk: &dyn Disk, dir: &Path, owner: &str) -> Result<Lock, StoreError> {
