@@ -6,7 +6,7 @@
 //! silence the heartbeat, drop evidence that was not acknowledged, or hand a wire type to the rest
 //! of the agent. Tested in `tests/` against a scripted server, and by tables and properties below.
 
-mod backoff;
+pub(crate) mod backoff;
 mod batch;
 mod board;
 mod exchange;
@@ -33,7 +33,9 @@ pub use batch::{BatchWriter, Delivery, ScanSink, SinkClosed};
 pub use board::Reports;
 pub use exchange::TimeExchange;
 pub use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress as ScanStatus};
-pub use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
+pub use fusion_proto::convert::session::command::{
+    Action, AgentPart, Command, CommandReport, CommandState,
+};
 pub use fusion_proto::convert::session::result::ResultValue;
 pub use fusion_proto::convert::session::{AgentSettings, Capability, ClientInfo};
 pub use session::{Link, LinkHandle};

@@ -227,6 +227,7 @@ impl View {
         let verdict = self.judge(&mut act, witness, evidence);
         self.release_ripe(&mut act);
         self.counts.count(EvidenceKind::of(evidence), verdict);
+        debug_assert_eq!(self.check_cheap(), Ok(()));
         verdict
     }
 
@@ -247,6 +248,7 @@ impl View {
     /// changes of a view gives the same view.
     pub fn replay(&mut self, change: &Change) {
         self.state.perform(change);
+        debug_assert_eq!(self.check_cheap(), Ok(()));
     }
 
     /// How often each verdict was given.

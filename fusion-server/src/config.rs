@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
+use fusion_store::Retention;
 use uuid::Uuid;
 
 pub use overlay::{ENV_PREFIX, Sources};
@@ -113,6 +114,8 @@ pub struct ViewConfig {
     pub exclusive: bool,
     /// Between the starts of two audits, before jitter.
     pub audit_interval: Duration,
+    /// How much of its log is kept that its blocks contain.
+    pub retention: Retention,
     /// What its rules go by.
     pub settings: ViewSettings,
 }
@@ -123,6 +126,7 @@ impl Default for ViewConfig {
             session_timeout: Duration::from_secs(30),
             exclusive: false,
             audit_interval: Duration::from_secs(3600),
+            retention: Retention::default(),
             settings: ViewSettings::default(),
         }
     }

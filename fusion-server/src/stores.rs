@@ -70,12 +70,17 @@ impl Stores {
     /// Stores that last as long as the process: for tests.
     #[must_use]
     pub fn memory() -> Self {
-        Self {
-            log: Arc::new(MemoryLog::default()),
-            blocks: Arc::new(MemoryBlocks::default()),
-            state: Arc::new(MemoryState::default()),
-            _directory: None,
-        }
+        Self::new(
+            Arc::new(MemoryLog::default()),
+            Arc::new(MemoryBlocks::default()),
+            Arc::new(MemoryState::default()),
+        )
+    }
+
+    /// Any adapters.
+    #[must_use]
+    pub fn new(log: Arc<dyn ChangeLog>, blocks: Arc<dyn Blocks>, state: Arc<dyn State>) -> Self {
+        Self { log, blocks, state, _directory: None }
     }
 }
 
@@ -167,7 +172,7 @@ pub(crate) fn unwritten(error: &StoreError) -> Refusal {
 
 /// The same, where it was waited for in vain.
 pub(crate) fn unwritten_yet() -> Refusal {
-    Refusal::QueueFull { queue: "store".to_owned(), retry_after: RETRY }
+    Refusal::StoreUnavailable { retry_after: RETRY }
 }
 
 /// The version of a JSON record, and whether it can be read.

@@ -3,7 +3,7 @@
 //! Owns what waits, since when it may be done, and how often the leader was asked. What waits is
 //! durable; that the leader was asked is not: after a restart it is asked again. Must never: let one
 //! directory be ordered oftener than its back-off allows, whatever evidence comes (no storms).
-//! Tested by `tests/cases/relist.txt` and the simulator.
+//! Tested by `tests/cases/r4-listing.txt` and the simulator.
 
 use std::time::Duration;
 

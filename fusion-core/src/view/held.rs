@@ -2,9 +2,9 @@
 //!
 //! Owns the held rows, in the order in which they came, and by the directory that they wait for.
 //! Part of the durable record. Must never: hold more than the bound, or change the order of what
-//! one agent said of one directory. Tested by `tests/cases/held.txt`.
+//! one agent said of one directory. Tested by `tests/cases/r1-held.txt`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::evidence::Witness;
 use crate::path::{PathRef, TreePath};
@@ -33,13 +33,17 @@ pub struct HeldUpsert {
     pub by: Witness,
 }
 
+/// What makes two rows one row that came twice. The stat as well: two writes may be clamped to one
+/// time, and then the second one counts.
+type Look = (TreePath, ServerTime, bool, Stat);
+
 /// Held evidence by number.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Held {
     rows: Shared<BTreeMap<u64, HeldUpsert>>,
     by_dir: PathMap<BTreeSet<u64>>,
-    /// What is held, to know a row that is delivered twice.
-    looks: BTreeSet<(TreePath, ServerTime, bool)>,
+    /// What is held, to know a row that is delivered twice. Only asked, never walked.
+    looks: HashSet<Look>,
     next: u64,
 }
 
@@ -117,6 +121,16 @@ impl Held {
         self.rows.iter().filter(|(_, row)| within(row)).map(|(number, _)| *number).collect()
     }
 
+    /// Whether the indexes are true.
+    pub(super) fn is_sound(&self) -> bool {
+        let indexed = |(number, row): (&u64, &HeldUpsert)| {
+            let waits = self.by_dir.get(dir_of(row)).is_some_and(|them| them.contains(number));
+            waits && self.has(row)
+        };
+        let waiting: usize = self.by_dir.iter().map(|(_, numbers)| numbers.len()).sum();
+        self.rows.iter().all(indexed) && waiting == self.rows.len() && self.looks.len() == waiting
+    }
+
     /// All, in the order in which they came.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &HeldUpsert)> {
         self.rows.iter().map(|(number, row)| (*number, row))
@@ -127,6 +141,6 @@ fn dir_of(row: &HeldUpsert) -> PathRef<'_> {
     row.path.as_ref().split_last().map_or(PathRef::ROOT, |(dir, _)| dir)
 }
 
-fn look_of(row: &HeldUpsert) -> (TreePath, ServerTime, bool) {
-    (row.path.clone(), row.observed_at, row.atomic)
+fn look_of(row: &HeldUpsert) -> Look {
+    (row.path.clone(), row.observed_at, row.atomic, row.stat)
 }

@@ -1,7 +1,7 @@
 //! What must always hold of a view, in one place.
 //!
-//! Used by the text cases, by arbitrary evidence, by the simulator after every step, and by
-//! `debug_assert!` where it is cheap. Must never: change anything. A broken invariant is a bug of the
+//! Used by the text cases and arbitrary evidence after every step, by the simulator after some of its
+//! batches, and by `debug_assert!` where it is cheap. Must never: change anything. A broken invariant is a bug of the
 //! rules, whatever the evidence was.
 
 use crate::path::PathRef;
@@ -25,6 +25,8 @@ impl View {
         self.check_suspects()?;
         self.check_agendas()?;
         self.check_tombstones()?;
+        self.check_held()?;
+        self.check_trash()?;
         self.check_cheap()
     }
 
@@ -33,9 +35,6 @@ impl View {
     /// # Errors
     /// The first that does not hold.
     pub fn check_cheap(&self) -> Result<(), Broken> {
-        let ledger = &self.state.ledger;
-        let bound = self.state.settings.held_max;
-        holds(ledger.held.len() <= bound, || format!("{} rows are held", ledger.held.len()))?;
         let told = self.state.tree.revision();
         holds(told == self.state.revision, || format!("readers are told revision {}", told.0))
     }
@@ -105,6 +104,28 @@ impl View {
             let path = [stem, b"/", name].concat();
             let confirmed = self.flags(&path).is_some_and(|flags| flags.has(Flags::CONFIRMED));
             holds(!confirmed, || format!("{} is there and buried", to_text(&path)))?;
+        }
+        Ok(())
+    }
+
+    /// V5: what is held back is within its bound, once each, and found by its directory.
+    fn check_held(&self) -> Result<(), Broken> {
+        let (held, bound) = (&self.state.ledger.held, self.state.settings.held_max);
+        holds(held.len() <= bound, || format!("{} rows are held", held.len()))?;
+        holds(held.is_sound(), || "the indexes of held rows are unsound".to_owned())
+    }
+
+    /// V6: blind deletions are those of the records that say so, and nothing stands there again.
+    fn check_trash(&self) -> Result<(), Broken> {
+        let trash = &self.state.ledger.trash;
+        let flagged = trash.after(None).filter(|record| record.blind).count();
+        let (listed, told) = (trash.blind_after(None).count(), trash.blind_len());
+        let same = flagged == listed && listed == told;
+        holds(same, || format!("{flagged} deletions are blind, {listed} listed, {told} counted"))?;
+        for record in trash.blind_after(None) {
+            let path = record.path.as_bytes();
+            let gone = record.blind && self.flags(path).is_none();
+            holds(gone, || format!("{} is there and a blind deletion", to_text(path)))?;
         }
         Ok(())
     }

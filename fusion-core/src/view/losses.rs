@@ -3,7 +3,7 @@
 //! Owns the losses that are not ended yet. Each makes the view DEGRADED, and an agent that was lost
 //! holds the horizon where it was, until a completed audit that began at least `cache_horizon` after
 //! the loss was over ends it. Must never: ask for a rescan at once, or there would be storms. Tested
-//! by `tests/cases/losses.txt`.
+//! by `tests/cases/r9-r10.txt`.
 
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Owns which agents' roots are away, and whether the storage may be another than the view's. What
 //! was looked at while a root was away is no evidence. Must never: let an empty mount point delete a
-//! view. Tested by `tests/cases/root.txt`.
+//! view. Tested by `tests/cases/r11-r12.txt`.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Owns the frames of scans (READY, R9, R10 and held evidence rest on them), the scans given to
 //! sessions, and between two parts of a listing the number and last name of the part before. Must
 //! never: grow without bound, whatever is begun and never finished. Tested by
-//! `tests/cases/scans.txt`.
+//! `tests/cases/r9-r10.txt`.
 
 use std::collections::BTreeMap;
 

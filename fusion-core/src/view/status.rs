@@ -2,7 +2,7 @@
 //!
 //! Owns what the agents say of themselves, and what was said of them that the next change has to
 //! make durable. Called by the view. Must never: say "quiet" or "ready" when a witness is late or
-//! lost; it says "not known yet". Tested by `tests/cases/readiness.txt`.
+//! lost; it says "not known yet". Tested by `tests/cases/clocks-readiness.txt`.
 
 use std::collections::BTreeMap;
 

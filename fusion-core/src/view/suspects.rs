@@ -3,7 +3,7 @@
 //! Owns the end of the quiet period of every suspect. That an entry is suspect is a flag in the tree,
 //! which counts and lists them; here is only the time. Shortly before the end the leader is asked to
 //! look (the sentinel check), so that a writer on a blind host renews the period. Must never: keep
-//! an entry suspect because of its mtime. Tested by `tests/cases/suspects.txt`.
+//! an entry suspect because of its mtime. Tested by `tests/cases/r7-r8.txt`.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! Owned by the ledger. A tombstone covers its path and all below it. Life and death are judged by
 //! server time and by versions of the directory, never by the entry's own times: the inode lives,
 //! the name need not. Must never: be dropped because a record of the trash was. Tested by
-//! `tests/cases/tombstones.txt`.
+//! `tests/cases/r5-r6.txt`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

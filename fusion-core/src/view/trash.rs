@@ -3,7 +3,7 @@
 //! Owns the records and the subtrees that were taken out of the tree. A record says what stood
 //! there, who saw it go, when and why. That a name must not come back is not known here but by its
 //! tombstone, which lives on by itself. Must never: forget a subtree without freeing it. Tested by
-//! `tests/cases/trash.txt`.
+//! `tests/cases/r11-r12.txt`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

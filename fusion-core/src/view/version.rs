@@ -1,7 +1,7 @@
 //! The order of versions (4-consistency §3): which of two looks at a name is newer.
 //!
 //! Called by every rule that compares evidence with what is known. Must never: look at mtime, which
-//! `cp -p`, `rsync -a`, `tar -x` and `touch` forge. Tested below and by `tests/cases/versions.txt`.
+//! `cp -p`, `rsync -a`, `tar -x` and `touch` forge. Tested below and by `tests/cases/clocks-readiness.txt`.
 
 use std::time::Duration;
 

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a case that cannot be read fails its test")]
 
+#[path = "case_claims.rs"]
+mod claims;
 #[path = "case_evidence.rs"]
 mod evidence;
 #[path = "case_words.rs"]
@@ -14,11 +16,10 @@ use fusion_core::change::{Change, LossCause};
 use fusion_core::evidence::{RootState, Witness};
 use fusion_core::id::LeaderEpoch;
 use fusion_core::path::TreePath;
-use fusion_core::time::ServerTime;
 use fusion_core::view::{AgentReport, Leadership, Order, Verdict, View, ViewSettings};
 
 use evidence::{build, columns};
-use words::{SECOND, Words, agent, server, session};
+use words::{Words, agent, server, session};
 
 type Outcome = Result<(), String>;
 
@@ -237,123 +238,5 @@ impl World {
             Verdict::Rejected(reject) => format!("rejected {}", reject.as_str()),
             verdict => verdict.as_str().to_owned(),
         })
-    }
-
-    fn claim(&mut self, claim: &str) -> Outcome {
-        let (verb, tail) = claim.split_once(' ').unwrap_or((claim, ""));
-        let words = Words::of(tail);
-        let truth = match verb {
-            "there" => return self.claim_there(&words),
-            "gone" => self.view.describe(words.path(0)?.as_ref()).is_none(),
-            "tombstone" => self.view.tombstone(words.path(0)?.as_ref()).is_some_and(|tomb| {
-                words.number("at").is_none_or(|at| tomb.deleted_at == server(at))
-            }),
-            "buried" => self.view.tombstone(words.path(0)?.as_ref()).is_some(),
-            "unburied" => self.view.tombstone(words.path(0)?.as_ref()).is_none(),
-            "relist" => waits(self.view.relists(), &words)?,
-            "probe" => waits(self.view.probes(), &words)?,
-            "unlisted" => !waits(self.view.relists(), &words)?,
-            "unprobed" => !waits(self.view.probes(), &words)?,
-            "trash" => self.claim_trash(&words)?,
-            "untrashed" => !self.claim_trash(&words)?,
-            "held" => words.has(&self.view.figures().held.to_string()),
-            "suspects" => words.has(&self.view.figures().suspects.to_string()),
-            "losses" => words.has(&self.view.figures().losses.to_string()),
-            "blindspots" => words.has(&self.view.figures().blind_deletions.to_string()),
-            "audit" => words.has(&self.view.audit_number().to_string()),
-            "unmoved" => self.changes.len() == self.mark,
-            "unreadable" => {
-                let path = words.path(0)?;
-                self.view.unreadable_directories().any(|(dir, _)| dir == path.as_bytes())
-            }
-            "state" | "horizon" | "watermark" | "coverage" => {
-                return self.claim_status(verb, &words);
-            }
-            _ => return Err(format!("what is `{verb}`?")),
-        };
-        if truth { Ok(()) } else { Err(format!("it is not so\n{}", self.view.dump())) }
-    }
-
-    fn claim_there(&mut self, words: &Words<'_>) -> Outcome {
-        let path = words.path(0)?;
-        let text = self.view.describe(path.as_ref()).ok_or("nothing is there")?;
-        for (key, value) in &words.keyed {
-            let scaled = match *key {
-                "c" | "m" => value.parse::<i64>().map_or(0, |v| v * SECOND).to_string(),
-                "confirmed" => value.parse::<i64>().map_or(0, |v| v * SECOND).to_string() + "#",
-                _ => (*value).to_owned(),
-            };
-            if !text.contains(&format!("{key}={scaled}")) {
-                return Err(format!("it is: {text}"));
-            }
-        }
-        for word in &words.plain[1..] {
-            let (flag, wanted) =
-                word.strip_prefix("not-").map_or((*word, true), |flag| (flag, false));
-            let flag = if flag == "dir" { "Directory" } else { flag };
-            if text.contains(flag) != wanted {
-                return Err(format!("it is: {text}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn claim_trash(&self, words: &Words<'_>) -> Result<bool, String> {
-        let path = words.path(0)?;
-        Ok(self.view.trash(None).any(|record| {
-            record.path == path
-                && words
-                    .keyed
-                    .get("cause")
-                    .is_none_or(|cause| format!("{:?}", record.cause).to_lowercase() == *cause)
-                && words.keyed.get("by").is_none_or(|by| {
-                    record.by.as_ref().is_some_and(|witness| witness.agent.as_str() == *by)
-                })
-                && (!words.has("blind") || record.blind)
-                && words.number("i").is_none_or(|inode| record.stat.inode == inode as u64)
-                && words.number("size").is_none_or(|size| record.stat.size == size as u64)
-                && words.number("gone").is_none_or(|at| record.deleted_at == server(at))
-        }))
-    }
-
-    fn claim_status(&mut self, what: &str, words: &Words<'_>) -> Outcome {
-        let now = words.number("now").unwrap_or(1000);
-        let status = self.view.status(server(now));
-        let told = match what {
-            "state" => format!("{:?}", status.state).to_lowercase(),
-            "coverage" => format!("{:?}", status.coverage).to_lowercase(),
-            "watermark" if status.calibrated => (status.watermark.as_nanos() / SECOND).to_string(),
-            "watermark" => "uncalibrated".to_owned(),
-            _ => {
-                status.horizon.map_or("none".to_owned(), |at| (at.as_nanos() / SECOND).to_string())
-            }
-        };
-        let because = words
-            .keyed
-            .get("because")
-            .is_none_or(|word| status.reasons.iter().any(|reason| reason.contains(word)));
-        let right = words.plain.first().is_some_and(|word| *word == told) && because;
-        if right { Ok(()) } else { Err(format!("it is {told}: {:?}", status.reasons)) }
-    }
-}
-
-fn waits<'a, T>(
-    mut agenda: impl Iterator<Item = (&'a [u8], T)>,
-    words: &Words<'_>,
-) -> Result<bool, String>
-where
-    T: Into<Due>,
-{
-    let Ok(path) = words.path(0) else { return Ok(agenda.next().is_some()) };
-    let found = agenda.find(|(known, _)| *known == path.as_bytes()).map(|(_, due)| due.into().0);
-    Ok(found.is_some_and(|due| words.number("at").is_none_or(|at| due == server(at))))
-}
-
-/// When something that waits is due.
-struct Due(ServerTime);
-
-impl From<fusion_core::view::Waiting> for Due {
-    fn from(waiting: fusion_core::view::Waiting) -> Self {
-        Self(waiting.from())
     }
 }

@@ -45,14 +45,14 @@ impl<'a> Words<'a> {
         let ctime = self.number("c").unwrap_or(100);
         Stat {
             kind,
-            size: self.number("size").unwrap_or(1) as u64,
+            size: self.number("size").unwrap_or(i64::from(kind != Kind::Directory)) as u64,
             mtime: storage(self.number("m").unwrap_or(ctime)),
             ctime: storage(ctime),
             inode: self.number("i").unwrap_or(0) as u64,
             mode: self.number("mode").unwrap_or(0) as u32,
             uid: 0,
             gid: 0,
-            nlink: 1,
+            nlink: if kind == Kind::Directory { 2 } else { 1 },
         }
     }
 

@@ -67,6 +67,9 @@ fn view(config: &ViewConfig) -> Value {
         ("tombstone_ttl", span(settings.tombstone_ttl)),
         ("confirm_keep", span(settings.confirm_keep)),
         ("relist_overdue", span(settings.relist_overdue)),
+        ("change_retention", span(config.retention.age)),
+        ("change_retention_changes", number(config.retention.changes)),
+        ("change_retention_bytes", number(config.retention.bytes)),
     ])
 }
 
@@ -76,6 +79,10 @@ fn table<const N: usize>(values: [(&str, Value); N]) -> Value {
 
 fn span(span: Duration) -> Value {
     Value::String(humantime::format_duration(span).to_string())
+}
+
+fn number(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn count(number: usize) -> Value {

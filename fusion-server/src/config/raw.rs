@@ -46,5 +46,6 @@ raw! {
     RawView {
         session_timeout, exclusive, audit_interval, cache_horizon, hot_threshold,
         deep_audit_one_in, trash_ttl, tombstone_ttl, confirm_keep, relist_overdue,
+        change_retention, change_retention_changes, change_retention_bytes,
     }
 }

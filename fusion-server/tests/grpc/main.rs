@@ -11,6 +11,7 @@
 mod breakage;
 mod events;
 mod evidence;
+mod failing;
 mod find;
 mod harness;
 mod offline;

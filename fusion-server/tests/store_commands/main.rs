@@ -135,6 +135,23 @@ fn compacting_gives_back_space_and_loses_nothing() {
 }
 
 #[test]
+fn the_log_is_kept_as_the_configuration_says() {
+    let dir = data_dir();
+    let first = || check_json(dir.path()).1["views"][0]["log"]["first_revision"].as_u64();
+    let entries = || out(&store("export", dir.path(), &["--view", "tree", "--entries"]));
+    let (config, before) = (dir.path().with_extension("toml"), entries());
+    for (changes, is_trimmed) in [(1_000, false), (1, true)] {
+        let keeps = format!("change_retention = \"1s\"\nchange_retention_changes = {changes}\n");
+        std::fs::write(&config, format!("[view_defaults]\n{keeps}")).unwrap();
+        let compacted = store("compact", dir.path(), &["--config", config.to_str().unwrap()]);
+        assert_eq!(compacted.status.code(), Some(0), "{}", err(&compacted));
+        assert_eq!(first() > Some(1), is_trimmed, "{changes}: {:?}", first());
+    }
+    std::fs::remove_file(config).unwrap();
+    assert_eq!((entries(), check_json(dir.path()).0), (before, Some(0)));
+}
+
+#[test]
 fn a_view_goes_only_when_it_is_named_and_not_configured() {
     let dir = data_dir();
     let open = Store::open(dir.path(), &options()).unwrap();

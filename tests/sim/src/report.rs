@@ -40,6 +40,8 @@ pub enum Property {
     Suspects,
     /// R4: leader-only evidence is taken from the leader alone.
     Authority,
+    /// The view's own invariants, which the text cases check as well.
+    Invariants,
     /// The rules panicked.
     Panic,
 }

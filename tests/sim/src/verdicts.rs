@@ -107,8 +107,11 @@ impl World {
         }
     }
 
-    /// Aggregates, and the changes replayed, against what the view shows.
+    /// Invariants, aggregates, and the changes replayed, against what the view shows.
     pub(crate) fn check_state(&mut self) {
+        if let Err(why) = self.server.view().check_invariants() {
+            self.fail(Property::Invariants, why.to_string());
+        }
         if let Err(why) = recount(self.server.reader()) {
             self.fail(Property::Aggregates, why);
         }

@@ -415,7 +415,7 @@ impl Rig {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(5)));
         let ids = Arc::new(RandomIds);
-        let spool = SharedSpool::for_test(folder.path(), clock.clone(), ids.clone());
+        let spool = SharedSpool::alone(folder.path(), clock.clone(), ids.clone()).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         let deps = LinkDeps {
             clock,

@@ -24,6 +24,7 @@ impl View {
         self.expire_tombstones(&mut act);
         self.release_ripe(&mut act);
         self.state.free(FREED);
+        debug_assert_eq!(self.check_cheap(), Ok(()));
     }
 
     /// When [`View::tick`] or [`View::orders`] next has something to do; `None` if nothing waits.

@@ -57,7 +57,15 @@ pub(super) fn begin(
     let reader = view.reader();
     let flusher = {
         let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));
-        Flusher::new(deps.stores.clone(), stored, contains, clock, control, metrics.flush())
+        Flusher::new(
+            deps.stores.clone(),
+            stored,
+            contains,
+            config.retention,
+            clock,
+            control,
+            metrics.flush(),
+        )
     };
     let thread = ViewThread {
         name: name.clone(),

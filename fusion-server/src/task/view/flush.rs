@@ -84,13 +84,13 @@ impl Flusher {
         stores: Stores,
         view: ViewRef,
         contains: LogPoint,
+        retention: Retention,
         clock: Arc<dyn Clock>,
         control: Arc<Control>,
         metrics: FlushMetrics,
     ) -> Self {
         let now = clock.monotonic();
-        let (retention, running) = (Retention::default(), None);
-        let (last_at, not_before) = (now, now);
+        let (last_at, not_before, running) = (now, now, None);
         Self {
             stores,
             view,

@@ -110,6 +110,8 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         }),
         vec(any_of::path(), 0..4).prop_map(|paths| Action::Probe { paths }),
         "\\PC{0,20}".prop_map(|why| Action::Stop { why }),
+        prop_oneof![Just(AgentPart::Watch), Just(AgentPart::Scan)]
+            .prop_map(|part| Action::Restart { part }),
     ]
 }
 
