@@ -20,6 +20,7 @@ use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
 use fusion_proto::convert::session::Withheld;
 use fusion_store::Retention;
+use uuid::Uuid;
 
 pub use overlay::{ENV_PREFIX, Sources};
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub http: ListenerConfig,
     /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
+    /// The id that the data directory must have; any, if it is not set.
+    pub server_id: Option<Uuid>,
     /// Where the chosen addresses are written.
     pub address_file: Option<PathBuf>,
     /// Hard limit of a graceful end.
@@ -146,6 +149,7 @@ impl Default for Config {
             grpc: listener(7700),
             http: listener(7701),
             data_dir: None,
+            server_id: None,
             address_file: None,
             shutdown_grace: Duration::from_secs(30),
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },

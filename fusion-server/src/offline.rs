@@ -1,5 +1,6 @@
 //! What an operator does with a data directory that no server has: look whether it is whole
-//! ([`check`]), give back space ([`compact`]), write out what is in it ([`export`]).
+//! ([`check`]), give back space ([`compact`]), write out what is in it ([`export`]); and copy one,
+//! whoever has it ([`back_up`]).
 //!
 //! Called by the binary's `store` commands. Must never: work in a directory that a server has, make
 //! one, or remove what was not asked for by name. Tested by `tests/store_commands.rs`.
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::View;
-use fusion_store::embedded::{Store, StoredView};
+use fusion_store::embedded::{BackedUp, Store, StoredView};
 use fusion_store::{Space, StoreError, ViewId, ViewRef};
 
 use crate::config::Config;
@@ -147,6 +148,16 @@ impl Offline {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         Err(OfflineError::NoView { name: name.to_owned(), known })
     }
+}
+
+/// Copies a data directory, also one that a server is writing; what was copied, in words.
+///
+/// # Errors
+/// See [`fusion_store::embedded::back_up`].
+pub fn back_up(from: &Path, to: &Path) -> Result<String, OfflineError> {
+    let BackedUp { server, views, bytes } = fusion_store::embedded::back_up(from, to)?;
+    let what = format!("{views} view(s), {}", bytes_text(bytes));
+    Ok(format!("copied {what} of server {server} to {}", to.display()))
 }
 
 /// A number of bytes for people.

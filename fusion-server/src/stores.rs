@@ -41,12 +41,14 @@ pub struct Stores {
 
 impl Stores {
     /// Opens a data directory, which is made if it is not there. `new_server` is the id of the
-    /// server if it is new.
+    /// server if it is new; `server` the one that it must be, if that is known.
     ///
     /// # Errors
     /// Another server has it, it is none, it cannot be read or written.
-    pub fn open(dir: &Path, new_server: Uuid) -> Result<Self, StoreError> {
-        Store::open(dir, &options(new_server, "a server")).map(|store| Self::of(Arc::new(store)))
+    pub fn open(dir: &Path, new_server: Uuid, server: Option<Uuid>) -> Result<Self, StoreError> {
+        let new_server = server.unwrap_or(new_server);
+        let options = StoreOptions { server, ..options(new_server, "a server") };
+        Store::open(dir, &options).map(|store| Self::of(Arc::new(store)))
     }
 
     /// Those of an open data directory.

@@ -1,10 +1,12 @@
 //! The embedded adapter: one data directory on a local disk.
 
+mod backup;
 mod blocks;
 mod log;
 mod state;
 mod store;
 
+pub use backup::{BackedUp, back_up};
 pub use blocks::{BlocksSettings, EmbeddedBlocks};
 pub use log::{EmbeddedLog, LogSettings};
 pub use state::EmbeddedState;

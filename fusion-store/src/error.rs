@@ -26,7 +26,7 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
     /// The disk, or the quota on it, is full.
-    #[error("cannot {what} `{}`: the disk is full; free some space, the store goes on by itself", path.display())]
+    #[error("cannot {what} `{}`: the disk is full; free some space; a server that runs goes on by itself", path.display())]
     Full {
         /// What was tried.
         what: &'static str,

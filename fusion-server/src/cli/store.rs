@@ -1,20 +1,36 @@
-//! `fusion-server store`: commands on a data directory that no server has.
+//! `fusion-server store`: commands on a data directory, most of them on one that no server has.
 
 use std::io::{BufWriter, ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use fusion_core::time::Clock as _;
 use fusion_server::clock::RuntimeClock;
-use fusion_server::config::{Config, Sources};
-use fusion_server::offline::{Offline, OfflineError};
+use fusion_server::config::Config;
+use fusion_server::offline::{Offline, OfflineError, back_up};
 
 use super::{FAILED, USAGE, fail, print, sources, usual_data_dir};
 
 /// Looks after a data directory.
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
+    /// Copy a data directory, also one that a server is writing, to another one; all that the server
+    /// has acknowledged is in the copy
+    Backup {
+        #[command(flatten)]
+        place: Place,
+        /// Where to: a directory that is empty or not there
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What needs the directory for itself.
+#[derive(Debug, Subcommand)]
+pub(super) enum Alone {
     /// Read everything in a data directory that no server has, rebuild every view from it, and say
     /// what is wrong; exits 1 if anything is
     Check {
@@ -62,30 +78,47 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn config(&self) -> Result<Config, String> {
-        let sources: Sources = sources(self.config.clone(), &[("data_dir", &self.data_dir)]);
-        Config::load(&sources).map_err(|faults| faults.to_string())
+    /// The configuration and the directory, or that the command was called wrongly.
+    fn find(&self) -> Result<(Config, PathBuf), ExitCode> {
+        let sources = sources(self.config.clone(), &[("data_dir", &self.data_dir)]);
+        let config = Config::load(&sources).map_err(|faults| fail(USAGE, &faults))?;
+        let dir = config.data_dir.clone().or_else(usual_data_dir);
+        let dir = dir.ok_or_else(|| {
+            fail(USAGE, &"there is no data directory: give --data-dir DIR, or set HOME")
+        });
+        dir.map(|dir| (config, dir))
     }
 }
 
 impl StoreCommand {
     pub(super) fn run(self) -> ExitCode {
-        let (Self::Check { place, .. } | Self::Compact { place, .. } | Self::Export { place, .. }) =
-            &self;
-        let config = match place.config() {
-            Ok(config) => config,
-            Err(faults) => return fail(USAGE, &faults),
+        let (Self::Backup { place, .. }
+        | Self::Alone(
+            Alone::Check { place, .. } | Alone::Compact { place, .. } | Alone::Export { place, .. },
+        )) = &self;
+        let (config, dir) = match place.find() {
+            Ok(found) => found,
+            Err(code) => return code,
         };
-        let Some(dir) = config.data_dir.clone().or_else(usual_data_dir) else {
-            return fail(USAGE, &"there is no data directory: give --data-dir DIR");
-        };
+        match self {
+            Self::Alone(command) => command.run(&config, &dir),
+            Self::Backup { to, .. } => match back_up(&dir, &to) {
+                Ok(done) => print(&format!("{done}\n")),
+                Err(error) => fail(FAILED, &error),
+            },
+        }
+    }
+}
+
+impl Alone {
+    fn run(self, config: &Config, dir: &Path) -> ExitCode {
         // The clock is read within a runtime, as the server does it.
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
             Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
         };
         let now = runtime.block_on(async { RuntimeClock::new().now() });
-        let ran = Offline::open(&dir, self.name(), now).and_then(|dir| self.act(&dir, &config));
+        let ran = Offline::open(dir, self.name(), now).and_then(|dir| self.act(&dir, config));
         match ran {
             Ok(code) => code,
             // Whoever read the output has seen enough.
@@ -96,6 +129,7 @@ impl StoreCommand {
         }
     }
 
+    /// What is told to a server that finds its directory taken.
     fn name(&self) -> &'static str {
         match self {
             Self::Check { .. } => "`store check`",

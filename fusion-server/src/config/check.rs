@@ -46,6 +46,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         grpc: listener(check, "listen.grpc", listen.grpc, default.grpc),
         http: listener(check, "listen.http", listen.http, default.http),
         data_dir: check.path("data_dir", raw.data_dir),
+        server_id: check.id("server_id", raw.server_id),
         address_file: check.path("address_file", raw.address_file),
         shutdown_grace: check.duration(
             "shutdown_grace",

@@ -13,6 +13,9 @@ pub(super) fn to_toml(config: &Config) -> String {
     if let Some(dir) = &config.data_dir {
         tree.insert("data_dir".to_owned(), path(dir));
     }
+    if let Some(id) = config.server_id {
+        tree.insert("server_id".to_owned(), id.to_string().into());
+    }
     if let Some(file) = &config.address_file {
         tree.insert("address_file".to_owned(), path(file));
     }

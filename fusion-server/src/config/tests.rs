@@ -140,8 +140,11 @@ fn what_is_no_toml_or_not_there_names_the_file() {
 
 #[test]
 fn what_is_printed_reads_back_the_same() {
-    let text = "data_dir = \"/tmp/x\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";
-    let config = load(text, &[], &[]).unwrap();
+    let id = "00000000-0000-4000-8000-000000000000";
+    let text = "data_dir = \"/tmp/x\"\nserver_id = \"ID\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";
+    let config = load(&text.replace("ID", id), &[], &[]).unwrap();
+    assert_eq!(config.server_id.map(|id| id.to_string()).as_deref(), Some(id));
+    assert_eq!(keys(text), ["server_id"]);
     assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config));
 }
 

@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use fusion_store::{
-    Blocks as _, ChangeLog as _, LogPoint, Retention, Space, State as _, StoreError,
-};
+use fusion_store::{Blocks as _, ChangeLog as _, LogPoint, Space, State as _, StoreError};
 
 use super::{Known, Offline, OfflineError, bytes_text};
 use crate::config::Config;
@@ -79,7 +77,7 @@ impl Offline {
         for view in &known {
             let before = self.store.view_bytes(view.view.id)?;
             let is_named = remove.iter().any(|name| view.is_called(name));
-            let done = if is_named { self.remove(view) } else { self.compact_view(view) };
+            let done = if is_named { self.remove(view) } else { self.compact_view(view, config) };
             let unused = !view.is_live || config.view(&view.view.name).is_none();
             let outcome = match done {
                 Err(error) => Outcome::Failed(error.to_string()),
@@ -98,7 +96,8 @@ impl Offline {
         Ok(Compacted { views, state: (before, self.store.state_bytes()?), faults })
     }
 
-    fn compact_view(&self, known: &Known) -> Result<(), StoreError> {
+    fn compact_view(&self, known: &Known, config: &Config) -> Result<(), StoreError> {
+        let retention = &config.view(&known.view.name).unwrap_or(&config.view_defaults).retention;
         let (log, blocks, id) = (self.store.log(), self.store.blocks(), known.view.id);
         let mut contains = LogPoint::default();
         if known.blocks {
@@ -107,7 +106,7 @@ impl Offline {
         }
         if known.log {
             log.open(&known.view)?;
-            log.trim(id, contains, &Retention::default(), self.now)?;
+            log.trim(id, contains, retention, self.now)?;
             log.give_back(id)?;
         }
         Ok(())

@@ -16,7 +16,7 @@ use crate::telling::{Lane, opening};
 #[tokio::test]
 async fn what_a_server_left_is_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let stores = Stores::open(dir.path(), Uuid::from_u128(1)).unwrap();
+    let stores = Stores::open(dir.path(), Uuid::from_u128(1), None).unwrap();
     let mut server = start_in(config(), Arc::new(RuntimeClock::new()), stores).await;
     let session = server.join("a").await;
     let ask = opening(pb::Lane::Realtime, &session.session_id, "a");

@@ -208,3 +208,13 @@ pub(crate) fn lines(output: &Output) -> Vec<Value> {
     assert!(output.status.success(), "{}", err(output));
     out(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
+
+/// A copy of a directory that nobody writes.
+pub(crate) fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp")
+        .args(["-a", &format!("{}/.", from.display()), to.path().to_str().unwrap()])
+        .status();
+    assert!(copied.unwrap().success());
+    to
+}

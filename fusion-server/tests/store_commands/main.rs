@@ -8,6 +8,7 @@
 )]
 
 mod made;
+mod start;
 
 use std::io::Read as _;
 use std::path::Path;
@@ -18,7 +19,7 @@ use fusion_core::time::ServerTime;
 use fusion_store::embedded::{BlocksSettings, Store, StoreOptions};
 use serde_json::{Value, json};
 
-use made::{ENTRIES, Writer, data_dir, err, id, lines, options, out, server, store};
+use made::{ENTRIES, Writer, copy, data_dir, err, id, lines, options, out, server, store};
 
 fn check_json(dir: &Path) -> (Option<i32>, Value) {
     let checked = store("check", dir, &["--json"]);
@@ -134,6 +135,23 @@ fn compacting_gives_back_space_and_loses_nothing() {
 }
 
 #[test]
+fn the_log_is_kept_as_the_configuration_says() {
+    let dir = data_dir();
+    let first = || check_json(dir.path()).1["views"][0]["log"]["first_revision"].as_u64();
+    let entries = || out(&store("export", dir.path(), &["--view", "tree", "--entries"]));
+    let (config, before) = (dir.path().with_extension("toml"), entries());
+    for (changes, is_trimmed) in [(1_000, false), (1, true)] {
+        let keeps = format!("change_retention = \"1s\"\nchange_retention_changes = {changes}\n");
+        std::fs::write(&config, format!("[view_defaults]\n{keeps}")).unwrap();
+        let compacted = store("compact", dir.path(), &["--config", config.to_str().unwrap()]);
+        assert_eq!(compacted.status.code(), Some(0), "{}", err(&compacted));
+        assert_eq!(first() > Some(1), is_trimmed, "{changes}: {:?}", first());
+    }
+    std::fs::remove_file(config).unwrap();
+    assert_eq!((entries(), check_json(dir.path()).0), (before, Some(0)));
+}
+
+#[test]
 fn a_view_goes_only_when_it_is_named_and_not_configured() {
     let dir = data_dir();
     let open = Store::open(dir.path(), &options()).unwrap();
@@ -232,6 +250,26 @@ fn entries_are_exported_as_the_last_change_left_them() {
 }
 
 #[test]
+fn a_back_up_is_the_same_and_goes_nowhere_else_than_into_an_empty_directory() {
+    let (dir, to) = (data_dir(), tempfile::tempdir().unwrap());
+    let copy = to.path().join("new/copy");
+    let taken = store("backup", dir.path(), &["--to", copy.to_str().unwrap()]);
+    assert_eq!(taken.status.code(), Some(0), "{}", err(&taken));
+    let said = format!("of server {} to {}", made::SERVER, copy.display());
+    assert!(out(&taken).contains("1 view(s)") && out(&taken).contains(&said), "{}", out(&taken));
+    let entries = |dir: &Path| lines(&store("export", dir, &["--view", "tree", "--entries"]));
+    assert_eq!(entries(&copy), entries(dir.path()));
+    assert_eq!(check_json(&copy).0, Some(0));
+
+    let again = store("backup", dir.path(), &["--to", copy.to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(err(&again).contains("name an empty directory"), "{}", err(&again));
+    let none = store("backup", to.path(), &["--to", to.path().join("x").to_str().unwrap()]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(err(&none).contains("there is no data directory"), "{}", err(&none));
+}
+
+#[test]
 fn a_pipe_that_is_closed_is_no_error() {
     let dir = data_dir();
     let place = ["store", "export", "--data-dir", dir.path().to_str().unwrap(), "--view", "tree"];
@@ -260,15 +298,6 @@ fn waste(dir: &Path) {
     open.log().open(&view).unwrap();
     let start = open.log().trim(view.id, contains, &nothing, ServerTime::MAX).unwrap();
     assert!(start.record > 0);
-}
-
-fn copy(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    let copied = std::process::Command::new("cp")
-        .args(["-a", &format!("{}/.", from.display()), to.path().to_str().unwrap()])
-        .status();
-    assert!(copied.unwrap().success());
-    to
 }
 
 fn damage(path: &Path, at: usize) {

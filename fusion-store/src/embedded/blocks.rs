@@ -8,6 +8,7 @@
 //! `blocks/ID/NUMBER.blocks`, numbered without a hole.
 
 mod contents;
+mod copy;
 mod file;
 mod view;
 mod writer;
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::ports::{Blocks, BlocksFigures, CheckpointWriter, Loaded, LogPoint, ViewId, ViewRef};
+pub(super) use copy::copy;
 use view::ViewBlocks;
 
 /// What can be set about blocks.

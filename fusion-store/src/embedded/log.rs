@@ -6,6 +6,7 @@
 //! `log/ID/NUMBER.log` are segments, `spare-NUMBER` files of segments that were trimmed,
 //! `end` is how far the log went when it was closed last.
 
+mod copy;
 mod frame;
 mod mark;
 mod queue;
@@ -30,6 +31,7 @@ use crate::ports::{
     ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
     ViewId, ViewRef,
 };
+pub(super) use copy::copy;
 use segment::Segment;
 use view::ViewLog;
 

@@ -13,12 +13,15 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use fusion_core::time::ServerTime;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
+use super::backup::quiet_of;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Malformed, StoreError};
 use crate::ports::{Expect, Item, Page, Space, State, Swap, Version, check};
@@ -27,6 +30,9 @@ use transaction::{Done, Write, run};
 
 /// The version of the file's tables and values.
 const STATE_VERSION: u64 = 1;
+/// How long writes wait for a copy of the file: half a second.
+const QUIET_STEP: Duration = Duration::from_millis(2);
+const QUIET_STEPS: u32 = 250;
 /// Memory for pages of the file.
 const CACHE: usize = 32 << 20;
 
@@ -43,7 +49,17 @@ pub struct EmbeddedState {
     path: PathBuf,
     database: RwLock<Option<Database>>,
     waiting: Mutex<Vec<(Write, Arc<Slot>)>>,
-    turn: Mutex<()>,
+    turn: Mutex<Quiet>,
+}
+
+/// Whether the writer waits for a copy that is being taken.
+#[derive(Debug, Default)]
+enum Quiet {
+    /// It does.
+    #[default]
+    Kept,
+    /// It has waited for this one for long enough.
+    Over,
 }
 
 /// Where who waits for a write finds what came of it.
@@ -82,8 +98,14 @@ impl EmbeddedState {
 
     fn begin(&self) -> Result<Database, StoreError> {
         match self.disk.open(&self.path, Access::Write) {
-            Ok(file) => self.begin_with(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.create(),
+            Ok(file) => {
+                // The engine would take it for a new one.
+                if file.length().map_err(StoreError::io("read", &self.path))? == 0 {
+                    return Err(self.corrupt(Malformed::Broken("it is empty")));
+                }
+                self.begin_with(file)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create(),
             Err(error) => Err(StoreError::io("open", &self.path)(error)),
         }
     }
@@ -91,6 +113,8 @@ impl EmbeddedState {
     fn begin_with(&self, file: Arc<dyn DiskFile>) -> Result<Database, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
+        // All pages are verified, or the engine panics at what somebody damaged.
+        builder.set_check_integrity_on_open(true);
         let database = builder.create_with_backend(Backend::new(file));
         let database = database.map_err(|error| self.error(error.into()))?;
         self.set_up(&database)?;
@@ -113,7 +137,8 @@ impl EmbeddedState {
     /// Makes the tables, or finds out of which version they are.
     fn set_up(&self, database: &Database) -> Result<(), StoreError> {
         let write = || -> Result<Option<u64>, redb::Error> {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let found = {
                 transaction.open_table(VALUES)?;
                 transaction.open_table(EXPIRY)?;
@@ -144,6 +169,12 @@ impl EmbeddedState {
     fn error(&self, error: redb::Error) -> StoreError {
         let place = self.path.display().to_string();
         match error {
+            // So the engine tells of bytes that are none of its own, and of a file that is too short.
+            redb::Error::Io(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                StoreError::Corrupt { place, at: 0, why: error.to_string() }
+            }
             redb::Error::Io(error) => StoreError::io("read or write", &self.path)(error),
             redb::Error::UpgradeRequired(found) => StoreError::FutureFormat {
                 what: "the file of the state",
@@ -179,10 +210,11 @@ impl EmbeddedState {
     fn write(&self, write: Write) -> Result<Done, StoreError> {
         let slot = Arc::new(Slot::default());
         lock(&self.waiting).push((write, Arc::clone(&slot)));
-        let turn = lock(&self.turn);
+        let mut turn = lock(&self.turn);
         if let Some(done) = lock(&slot.0).take() {
             return done;
         }
+        self.keep_quiet(&mut turn);
         let all = std::mem::take(&mut *lock(&self.waiting));
         let (writes, slots): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         let outcome = self.with(|database| run(database, &writes));
@@ -196,6 +228,25 @@ impl EmbeddedState {
         }
         drop(turn);
         lock(&slot.0).take().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Waits while a copy of the file is being taken, once for each copy and not for long: who is
+    /// copying may hang.
+    fn keep_quiet(&self, quiet: &mut Quiet) {
+        let path = quiet_of(&self.path);
+        let is_asked = || {
+            self.disk.open(&path, Access::Read).is_ok() && matches!(self.disk.lock(&path), Ok(None))
+        };
+        let mut left = if matches!(quiet, Quiet::Kept) { QUIET_STEPS } else { 0 };
+        while is_asked() {
+            if left == 0 {
+                *quiet = Quiet::Over;
+                return;
+            }
+            std::thread::sleep(QUIET_STEP);
+            left -= 1;
+        }
+        *quiet = Quiet::Kept;
     }
 
     /// Gives back what the file does not need.

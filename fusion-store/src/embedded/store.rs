@@ -6,6 +6,7 @@
 //! | `lock`, `owner` | who has it: an advisory lock, and a line for people |
 //! | `log/`, `blocks/` | a directory for each view |
 //! | `state` | sessions, idempotency results, jobs, audit records |
+//! | `state.quiet` | locked while the state is being copied |
 //!
 //! Called once when the server starts. Must never: touch a directory that is not a store, or that
 //! another server has.
@@ -28,6 +29,7 @@ pub const STORE_VERSION: u32 = 1;
 const IDENTITY: &str = "fusion-store";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner";
+pub(super) const STATE: &str = "state";
 /// Longest text that is read of a file that should have a line or two.
 const TEXT_MAX: usize = 4096;
 
@@ -119,7 +121,10 @@ impl Store {
         // Another may have made it meanwhile.
         let server = match identity(&*disk, dir)? {
             Some(server) => server,
-            None => begin(&*disk, dir, options)?,
+            None => {
+                write_identity(&*disk, dir, options.new_server)?;
+                options.new_server
+            }
         };
         if let Some(wanted) = options.server.filter(|wanted| *wanted != server) {
             let (found, wanted) = (server.to_string(), wanted.to_string());
@@ -127,7 +132,8 @@ impl Store {
         }
         let log = EmbeddedLog::new(Arc::clone(&disk), dir.join("log"), options.log)?;
         let blocks = EmbeddedBlocks::new(Arc::clone(&disk), dir.join("blocks"), options.blocks)?;
-        let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
+        must_have_state(&*disk, dir)?;
+        let state = EmbeddedState::open(Arc::clone(&disk), dir.join(STATE))?;
         let (log, blocks, state) = (Arc::new(log), Arc::new(blocks), Arc::new(state));
         Ok(Self { disk, log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
     }
@@ -198,7 +204,7 @@ impl Store {
     /// # Errors
     /// It cannot be read.
     pub fn state_bytes(&self) -> Result<u64, StoreError> {
-        self.bytes(&self.dir.join("state"))
+        self.bytes(&self.dir.join(STATE))
     }
 
     fn bytes(&self, path: &Path) -> Result<u64, StoreError> {
@@ -244,7 +250,7 @@ fn write_text(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The server that a directory belongs to; `None` if it is not a store yet.
-fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
+pub(super) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
     let path = dir.join(IDENTITY);
     let text = read_text(disk, &path).map_err(StoreError::io("read", &path))?;
     let Some(text) = text else { return Ok(None) };
@@ -278,11 +284,27 @@ fn must_be_empty(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn begin(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Uuid, StoreError> {
-    let (path, server) = (dir.join(IDENTITY), options.new_server);
+/// Views without the state that names them are no new directory.
+fn must_have_state(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let names = |dir: &Path| disk.list(dir).map_err(StoreError::io("read", dir));
+    if names(dir)?.iter().any(|name| name == STATE) {
+        return Ok(());
+    }
+    for below in ["log", "blocks"] {
+        if !names(&dir.join(below))?.is_empty() {
+            let why = format!("it is missing, and there are views in `{below}`");
+            let place = dir.join(STATE).display().to_string();
+            return Err(StoreError::Corrupt { place, at: 0, why });
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory a store.
+pub(super) fn write_identity(disk: &dyn Disk, dir: &Path, server: Uuid) -> Result<(), StoreError> {
+    let path = dir.join(IDENTITY);
     let text = format!("fusion-store {STORE_VERSION}\nserver {}\n", server.hyphenated());
-    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))?;
-    Ok(server)
+    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))
 }
 
 fn lock(disk: &dyn Disk, dir: &Path, owner: &str) -> Result<Lock, StoreError> {

@@ -10,6 +10,7 @@ use fusion_proto::convert::session::Withheld;
 use fusion_proto::limits;
 use globset::{Glob, GlobBuilder, GlobSetBuilder};
 use toml::{Table, Value};
+use uuid::Uuid;
 
 use crate::config::{ConfigFaults, Fault};
 
@@ -86,6 +87,12 @@ impl Checker {
     pub(super) fn path(&mut self, key: &str, value: Option<Value>) -> Option<PathBuf> {
         self.leaf(key, value, None, "a path", |value| {
             value.as_str().filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
+        })
+    }
+
+    pub(super) fn id(&mut self, key: &str, value: Option<Value>) -> Option<Uuid> {
+        self.leaf(key, value, None, "a UUID", |value| {
+            value.as_str().and_then(|text| Uuid::try_parse(text).ok()).map(Some)
         })
     }
 

@@ -146,3 +146,32 @@ fn compacting_changes_nothing() {
     assert!(disk.files()[0].1 < before / 2, "{before} {}", disk.files()[0].1);
     assert_eq!(state.get(Space::Audit, &[0], NOW).unwrap().unwrap().value, [0; 50_000]);
 }
+
+#[test]
+fn damage_is_told_and_a_file_that_was_emptied_is_no_new_one() {
+    let whole = disk();
+    assert_eq!(script(&whole), 12);
+    let length = whole.files()[0].1;
+    let path = Path::new(PATH);
+    for cut in [0, 1, 100, 4_096, length / 2] {
+        let damaged = whole.restart(0);
+        let file = damaged.open(path, Access::Write).unwrap();
+        file.set_length(cut as u64).unwrap();
+        let refused = open(&damaged);
+        assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{cut}: {refused:?}");
+    }
+    let read = |disk: &SimulatedDisk| open(disk)?.scan(Space::Job, b"", None, 100, NOW);
+    let items = read(&whole).unwrap().items;
+    assert_eq!(items.len(), 3);
+    let mut told = 0;
+    for at in (0..320).chain((320..length).step_by(173)) {
+        let damaged = whole.restart(0);
+        damaged.damage(path, at, 0x10);
+        match read(&damaged) {
+            Ok(page) => assert_eq!(page.items, items, "byte {at}"),
+            Err(StoreError::Corrupt { .. } | StoreError::FutureFormat { .. }) => told += 1,
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(told > 10, "{told}");
+}
