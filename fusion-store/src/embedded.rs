@@ -5,6 +5,8 @@ mod blocks;
 mod log;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use backup::{BackedUp, back_up};
 pub use blocks::{BlocksSettings, EmbeddedBlocks};

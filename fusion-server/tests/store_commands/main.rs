@@ -81,6 +81,14 @@ fn every_kind_of_damage_is_told_with_its_file_and_what_to_do() {
         let checked = store("check", dir.path(), &[]);
         assert_eq!(checked.status.code(), Some(1), "{}: {}", file.display(), out(&checked));
     }
+    // The blocks are gone, and the log was trimmed behind them.
+    let dir = copy(whole.path());
+    waste(dir.path());
+    std::fs::remove_dir_all(dir.path().join(&blocks)).unwrap();
+    let checked = store("check", dir.path(), &[]);
+    assert_eq!(checked.status.code(), Some(1), "{}", out(&checked));
+    let said = format!("the blocks of view {}", id(1));
+    assert!(out(&checked).contains(&said) && out(&checked).contains("is missing"), "{checked:?}");
     // The log is gone, and the blocks follow from it.
     let dir = copy(whole.path());
     std::fs::remove_dir_all(dir.path().join(&log)).unwrap();

@@ -15,7 +15,7 @@ mod tests;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
@@ -48,8 +48,30 @@ pub struct EmbeddedState {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     database: RwLock<Option<Database>>,
-    waiting: Mutex<Vec<(Write, Arc<Slot>)>>,
-    turn: Mutex<Quiet>,
+    desk: Mutex<Desk>,
+    /// Somebody has written.
+    freed: Condvar,
+    quiet: Mutex<Quiet>,
+}
+
+/// Writes that wait.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Vec<(Write, Arc<Slot>)>,
+    /// Somebody is writing for all who waited when it began.
+    is_writing: bool,
+}
+
+/// The right to write, until it is dropped.
+struct Turn<'a> {
+    state: &'a EmbeddedState,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.state.desk).is_writing = false;
+        self.state.freed.notify_all();
+    }
 }
 
 /// Whether the writer waits for a copy that is being taken.
@@ -80,8 +102,9 @@ impl EmbeddedState {
             disk,
             path,
             database: RwLock::new(None),
-            waiting: Mutex::default(),
-            turn: Mutex::default(),
+            desk: Mutex::default(),
+            freed: Condvar::new(),
+            quiet: Mutex::default(),
         };
         state.reopen()?;
         Ok(state)
@@ -209,13 +232,11 @@ impl EmbeddedState {
     /// Writes together with all who wait.
     fn write(&self, write: Write) -> Result<Done, StoreError> {
         let slot = Arc::new(Slot::default());
-        lock(&self.waiting).push((write, Arc::clone(&slot)));
-        let mut turn = lock(&self.turn);
-        if let Some(done) = lock(&slot.0).take() {
-            return done;
-        }
-        self.keep_quiet(&mut turn);
-        let all = std::mem::take(&mut *lock(&self.waiting));
+        let Some(turn) = self.turn(write, &slot) else {
+            return lock(&slot.0).take().unwrap_or(Err(StoreError::Closed));
+        };
+        self.keep_quiet(&mut lock(&self.quiet));
+        let all = std::mem::take(&mut lock(&self.desk).waiting);
         let (writes, slots): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         let outcome = self.with(|database| run(database, &writes));
         for (number, slot) in slots.iter().enumerate() {
@@ -228,6 +249,21 @@ impl EmbeddedState {
         }
         drop(turn);
         lock(&slot.0).take().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Leaves a write, and waits until somebody has done it (`None`) or nobody is writing. Who is done
+    /// does not wait for the turn: else whoever comes again first would take it for itself alone.
+    fn turn(&self, write: Write, slot: &Arc<Slot>) -> Option<Turn<'_>> {
+        let mut desk = lock(&self.desk);
+        desk.waiting.push((write, Arc::clone(slot)));
+        while desk.is_writing {
+            desk = self.freed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            if lock(&slot.0).is_some() {
+                return None;
+            }
+        }
+        desk.is_writing = true;
+        Some(Turn { state: self })
     }
 
     /// Waits while a copy of the file is being taken, once for each copy and not for long: who is

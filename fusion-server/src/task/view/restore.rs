@@ -36,12 +36,18 @@ pub(super) fn restore(
     }
     let mut restored = blocks(stores, view, settings)?;
     restored.end = opened.end;
-    let from = match restored.contains {
-        LogPoint { record: 0, .. } => ReadFrom::Start,
-        contains => ReadFrom::After(contains),
-    };
+    if restored.contains.record < opened.start.record {
+        return Err(StoreError::Corrupt {
+            place: format!("the blocks of view {}", view.id),
+            at: 0,
+            why: format!(
+                "they end at {}, and the log begins at {}: what lies between is missing",
+                restored.contains, opened.start
+            ),
+        });
+    }
     let mut num_changes = 0_u64;
-    for record in stores.log.read(view.id, from)? {
+    for record in stores.log.read(view.id, ReadFrom::After(restored.contains))? {
         let record = record?;
         num_changes += record.width();
         record.changes.iter().for_each(|change| restored.view.replay(change));

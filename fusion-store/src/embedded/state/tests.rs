@@ -175,3 +175,45 @@ fn damage_is_told_and_a_file_that_was_emptied_is_no_new_one() {
     }
     assert!(told > 10, "{told}");
 }
+
+/// Writers that come again and again while others write for them: every answer is the one to their
+/// own write, also while the disk fails now and then.
+#[test]
+fn many_writers_get_each_the_answer_to_its_own_write() {
+    const WRITERS: u64 = 16;
+    const EACH: u64 = 25;
+    let disk = disk();
+    let state = open(&disk).unwrap();
+    let put = |writer: u64| {
+        let key = writer.to_le_bytes();
+        let (mut last, mut refused) = (0, 0);
+        for number in 1..=EACH {
+            if writer == 0 && number % 5 == 0 {
+                disk.set_faults(Faults { syncs_fail: number % 10 == 0, ..Faults::default() });
+            }
+            match state.put(Space::Job, &key, &number.to_le_bytes(), None) {
+                Ok(_) => last = number,
+                Err(error) => {
+                    assert!(error.is_of_the_disk(), "{error}");
+                    refused += 1;
+                }
+            }
+            if let Some(item) = state.get(Space::Job, &key, NOW).ok().flatten() {
+                let found = u64::from_le_bytes(*item.value.first_chunk().unwrap());
+                assert!((last..=number).contains(&found), "{found} of {last}");
+            }
+        }
+        (key, last, refused)
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let put = &put;
+        let all: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || put(writer))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    disk.set_faults(Faults::default());
+    for (key, last, _) in &outcomes {
+        let found = state.get(Space::Job, key, NOW).unwrap().unwrap().value;
+        assert!(u64::from_le_bytes(*found.first_chunk().unwrap()) >= *last);
+    }
+    assert!(outcomes.iter().any(|(_, _, refused)| *refused > 0), "the disk failed");
+}
