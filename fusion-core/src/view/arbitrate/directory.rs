@@ -35,6 +35,12 @@ impl View {
         let ordered = order(&found.known(), &look, horizon);
         let same = known.kind == stat.kind && known.inode == stat.inode;
         let Some(block) = found.child.block.filter(|_| same) else {
+            // R12: what was restored stands under its tombstone, which still speaks of all else.
+            let tombstones = &self.state.ledger.tombstones;
+            if let Some(passes_at) = tombstones.refuse(frame.dir, None, at, horizon) {
+                self.doubt_above(act, frame.dir, passes_at);
+                return DirRuling::Ignored(Verdict::Ghost);
+            }
             return match ordered {
                 Order::Newer => self.other_directory(act, frame, &known),
                 Order::Open(again_at) => {
