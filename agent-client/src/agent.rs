@@ -7,16 +7,17 @@
 pub(crate) mod commands;
 pub(crate) mod duties;
 pub(crate) mod figures;
+pub(crate) mod keep;
 pub(crate) mod open;
 pub(crate) mod scans;
 pub(crate) mod shared;
 pub mod spooler;
+mod watching;
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,14 +33,15 @@ use crate::link::{Link, LinkConfig, LinkDeps, LinkError, LinkHandle};
 use crate::ops::http::{self, Shown};
 use crate::ops::metrics::Metrics;
 use crate::progress::{LinkState, Progress};
-use crate::scan::Placer;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
-use crate::watch::{WatchOptions, Watcher};
 use commands::{CommandsTask, ReportDesk};
 use duties::DutiesTask;
-use shared::{Shared, State};
+use figures::{Figures, RootWatch};
+use keep::{Part, keep};
+use shared::{Shared, State, Watched};
 use spooler::SharedSpool;
+use watching::Watching;
 
 /// How long the last evidence may take on its way out.
 const DRAIN_LIMIT: Duration = Duration::from_millis(300);
@@ -181,7 +183,7 @@ async fn build_with(
         metrics: Arc::new(metrics),
         root: Arc::new(root),
         spool,
-        watch: std::sync::OnceLock::new(),
+        watch: Watched::default(),
         state,
         progress,
     });
@@ -195,7 +197,7 @@ struct Parts {
     _figures: Task<()>,
     _root: Task<()>,
     _http: Option<Task<()>>,
-    _watcher: Option<Watcher>,
+    _watching: Task<()>,
 }
 
 impl Agent {
@@ -253,7 +255,7 @@ impl Agent {
             http = http_address.map(tracing::field::display),
             "agent starts"
         );
-        let watcher = start_watcher(&shared);
+        let watching = Watching::start(&shared);
         let deps = LinkDeps {
             clock: Arc::clone(&shared.clock),
             ids: Arc::clone(&shared.ids),
@@ -264,7 +266,7 @@ impl Agent {
         };
         let (link, handle) = Link::new(link, deps)?;
         shared.state.linked(Arc::clone(&handle.exchange));
-        let mut parts = start_parts(&shared, handle, http, watcher);
+        let mut parts = start_parts(&shared, handle, http, watching);
         let mut cause = Ended::ByWish;
         let stop = async {
             tokio::select! {
@@ -303,45 +305,17 @@ async fn anew(shared: &Shared, http: Option<SocketAddr>) -> Result<Agent, AgentE
     }
 }
 
-/// Without a watcher the agent is of use still: scans see changes later.
-fn start_watcher(shared: &Arc<Shared>) -> Option<Watcher> {
-    let config = &shared.config;
-    let options = WatchOptions {
-        max_watches: config.max_watches,
-        left_out: shared.spool.own_directories(),
-        placement_rate: NonZeroU32::new(config.placement_rate).unwrap_or(NonZeroU32::MIN),
-        ..WatchOptions::default()
-    };
-    let (root, clock) = (Arc::clone(&shared.root), Arc::clone(&shared.clock));
-    match Watcher::start(root, options, clock, shared.spool.sink()) {
-        Ok(watcher) => {
-            // Set once, here.
-            let _ = shared.watch.set(watcher.handle().clone());
-            Some(watcher)
-        }
-        Err(error) => {
-            tracing::error!("{error}: changes are found by scans only");
-            shared.state.broken("watch", Some(error.to_string()));
-            None
-        }
-    }
-}
-
 fn start_parts(
     shared: &Arc<Shared>,
     handle: LinkHandle,
     http: Option<tokio::net::TcpListener>,
-    watcher: Option<Watcher>,
+    watching: Watching,
 ) -> Parts {
     let LinkHandle { view, commands, reports, exchange } = handle;
-    let placer = shared.watch.get().map(|handle| {
-        let placer: Arc<dyn Placer + Send + Sync> = Arc::new(handle.clone());
-        placer
-    });
     let (own, other) = (Arc::clone(&exchange), exchange);
     let desk = ReportDesk { shared: Arc::clone(shared), reports };
     let (audits, ordered) = mpsc::channel(AUDITS_WAITING);
-    let duties = DutiesTask::new(desk.clone(), own, view.clone(), placer.clone(), ordered);
+    let duties = DutiesTask::new(desk.clone(), own, view.clone(), ordered);
     let commands = CommandsTask {
         shared: Arc::clone(shared),
         exchange: other,
@@ -349,17 +323,21 @@ fn start_parts(
         arriving: commands,
         audits,
         desk,
-        placer,
+        doing: None,
         waiting: VecDeque::new(),
     };
     Parts {
-        commands: spawn("commands", commands.run()),
-        _duties: spawn("duties", duties.run()),
-        _figures: spawn("figures", figures::show(Arc::clone(shared), view)),
-        _root: spawn("root", figures::watch_root(Arc::clone(shared))),
+        commands: kept(shared, commands),
+        _duties: kept(shared, duties),
+        _figures: kept(shared, Figures::new(Arc::clone(shared), view)),
+        _root: kept(shared, RootWatch(Arc::clone(shared))),
         _http: http.map(|listener| spawn("http", serve(listener, Arc::clone(shared)))),
-        _watcher: watcher,
+        _watching: spawn("watching", watching.run()),
     }
+}
+
+fn kept<P: Part + 'static>(shared: &Arc<Shared>, part: P) -> Task<P::End> {
+    spawn(P::NAME, keep(Arc::clone(shared), part))
 }
 
 async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>) {

@@ -6,7 +6,7 @@
 //! silence the heartbeat, drop evidence that was not acknowledged, or hand a wire type to the rest
 //! of the agent. Tested in `tests/` against a scripted server, and by tables and properties below.
 
-mod backoff;
+pub(crate) mod backoff;
 mod batch;
 mod board;
 mod exchange;
@@ -20,6 +20,7 @@ mod scan;
 mod session;
 mod told;
 mod trace;
+mod withhold;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,9 @@ pub use batch::{BatchWriter, Delivery, ScanSink, SinkClosed};
 pub use board::Reports;
 pub use exchange::TimeExchange;
 pub use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress as ScanStatus};
-pub use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
+pub use fusion_proto::convert::session::command::{
+    Action, AgentPart, Command, CommandReport, CommandState,
+};
 pub use fusion_proto::convert::session::result::ResultValue;
 pub use fusion_proto::convert::session::{AgentSettings, Capability, ClientInfo};
 pub use session::{Link, LinkHandle};
@@ -42,6 +45,7 @@ use crate::clock::SharedClock;
 use crate::config::ServerUrl;
 use crate::ids::SharedIds;
 use crate::ops::metrics::Metrics;
+use crate::scan::Exclusion;
 
 /// Longest that an answer may take before a call counts as failed.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
@@ -88,6 +92,13 @@ pub trait Reporter: Send + Sync + 'static {
     fn status(&self) -> AgentStatus;
     /// Which storage the root was when it was last looked at.
     fn root_identity(&self) -> RootIdentity;
+    /// A session begins: its exclude patterns hold from now on.
+    ///
+    /// # Errors
+    /// One of them is no pattern; nothing may be told then.
+    fn exclude(&self, patterns: &[String]) -> Result<(), String>;
+    /// What nothing may be told of.
+    fn exclusion(&self) -> Arc<Exclusion>;
     /// All that the agent saw up to then is acknowledged; `None` if it cannot say.
     fn delivered_through(&self) -> Option<Monotonic>;
 }

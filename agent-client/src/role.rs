@@ -25,27 +25,45 @@ pub enum Duty {
     Audit,
 }
 
-/// Who does what: (duty, leader does it, follower does it).
-pub const DUTIES: [(Duty, bool, bool); 7] = [
-    (Duty::Watch, true, true),
-    (Duty::Discover, true, true),
-    (Duty::ScanOnDemand, true, true),
-    (Duty::Probe, true, true),
-    (Duty::PlaceWatches, false, true),
-    (Duty::Snapshot, true, false),
-    (Duty::Audit, true, false),
+/// What happens to work under way when a leadership begins or ends, ours or another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AtTurn {
+    /// Whoever has the duty now goes on with it.
+    GoesOn,
+    /// It stops, in mid-directory too, and under the next leadership of ours it is begun anew:
+    /// nothing that was learned under the one before (what is listed, when to audit) is kept.
+    BegunAnew,
+}
+
+/// Who does what: (duty, leader does it, follower does it, what a turn of the leadership does to it).
+pub const DUTIES: [(Duty, bool, bool, AtTurn); 7] = [
+    (Duty::Watch, true, true, AtTurn::GoesOn),
+    (Duty::Discover, true, true, AtTurn::GoesOn),
+    (Duty::ScanOnDemand, true, true, AtTurn::GoesOn),
+    (Duty::Probe, true, true, AtTurn::GoesOn),
+    (Duty::PlaceWatches, false, true, AtTurn::GoesOn),
+    (Duty::Snapshot, true, false, AtTurn::BegunAnew),
+    (Duty::Audit, true, false, AtTurn::BegunAnew),
 ];
 
 /// Whether a role has a duty.
 #[must_use]
 pub fn has(role: Role, duty: Duty) -> bool {
-    DUTIES.iter().any(|&(row, leader, follower)| {
+    DUTIES.iter().any(|&(row, leader, follower, _)| {
         row == duty
             && match role {
                 Role::Leader => leader,
                 Role::Follower => follower,
             }
     })
+}
+
+/// Whether a duty that was begun under a leadership goes on now: in the same one, and else only if a
+/// turn of the leadership is nothing to it.
+#[must_use]
+pub fn goes_on(duty: Duty, role: Role, same_term: bool) -> bool {
+    let at_turn = DUTIES.iter().find(|row| row.0 == duty).map(|row| row.3);
+    has(role, duty) && (same_term || at_turn == Some(AtTurn::GoesOn))
 }
 
 /// The word for metrics and logs.
@@ -74,11 +92,16 @@ mod tests {
 
     #[test]
     fn every_duty_has_one_row_and_somebody_who_does_it() {
-        for (duty, leader, follower) in DUTIES {
+        for (duty, leader, follower, at_turn) in DUTIES {
             assert_eq!(DUTIES.iter().filter(|row| row.0 == duty).count(), 1, "{duty:?}");
             assert!(leader || follower, "{duty:?}");
             assert_eq!(has(Role::Leader, duty), leader, "{duty:?}");
             assert_eq!(has(Role::Follower, duty), follower, "{duty:?}");
+            for (role, is_theirs) in [(Role::Leader, leader), (Role::Follower, follower)] {
+                assert_eq!(goes_on(duty, role, true), is_theirs, "{duty:?}");
+                let over_a_turn = is_theirs && at_turn == AtTurn::GoesOn;
+                assert_eq!(goes_on(duty, role, false), over_a_turn, "{duty:?}");
+            }
         }
     }
 
@@ -91,6 +114,8 @@ mod tests {
                 "{source:?}"
             );
             assert!(has(Role::Leader, duty_of(source)), "{source:?}");
+            let goes_on = goes_on(duty_of(source), Role::Leader, false);
+            assert_eq!(goes_on, !source.is_leader_only(), "{source:?}");
         }
     }
 }

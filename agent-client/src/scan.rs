@@ -19,6 +19,7 @@
 pub mod cancel;
 pub mod counters;
 mod directory;
+mod exclusion;
 pub mod identity;
 pub mod look;
 mod memory;
@@ -40,6 +41,7 @@ use rustix::fd::BorrowedFd;
 
 pub use cancel::Cancel;
 pub use counters::{ScanCounters, ScanCounts};
+pub use exclusion::Exclusion;
 pub use identity::{RootCheck, RootIdentity};
 pub use look::{Look, LookError};
 pub use memory::Memory;

@@ -98,13 +98,15 @@ pub enum WatchEvidence {
     Unreadable(Unreadable),
     /// A directory that appeared and is not entered.
     LeftOut(LeftOut),
-    /// Events were lost (R10). Comes twice: at once, and again with a later `watching_since` when
-    /// all watches were placed anew.
+    /// Events were lost (R10). Comes at once, and again with a later `watching_since` when all watches
+    /// were placed anew.
     Overflow {
         /// The last moment of which everything is known.
         since: Monotonic,
         /// When the agent watched again.
         watching_since: Monotonic,
+        /// All watches were placed anew: nothing is lost any more, whatever was told before.
+        is_over: bool,
     },
     /// The root was moved, removed or unmounted. [`Root::check`](crate::scan::Root::check) tells
     /// more; a watcher on a root that is gone sees nothing and is to be ended.
@@ -158,6 +160,9 @@ pub struct WatchOptions {
     pub left_out: Vec<FileId>,
     /// Directories read per second when watches are placed anew after lost events.
     pub placement_rate: NonZeroU32,
+    /// Events were lost since then, before this watcher: it says so, and places watches on the whole
+    /// tree by itself, as after a loss of its own. Absent: none were.
+    pub lost_since: Option<Monotonic>,
 }
 
 impl Default for WatchOptions {
@@ -171,6 +176,7 @@ impl Default for WatchOptions {
             max_rows: NonZeroUsize::MIN.saturating_add(999),
             left_out: Vec::new(),
             placement_rate: NonZeroU32::MIN.saturating_add(1_999),
+            lost_since: None,
         }
     }
 }

@@ -98,7 +98,7 @@ impl Deps {
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
             stores: match &config.data_dir {
-                Some(dir) => Stores::open(dir, RandomIds.draw())?,
+                Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
                 None => Stores::memory(),
             },
         })

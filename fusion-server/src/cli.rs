@@ -1,10 +1,12 @@
 //! The command line: flags, and how a run ends.
 
+mod store;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use fusion_server::app::{self, Deps};
 use fusion_server::config::{Config, ENV_PREFIX, Sources};
 use fusion_server::ops::telemetry::Telemetry;
@@ -19,8 +21,10 @@ const USAGE: u8 = 2;
 /// Settings come from the configuration file, overridden by environment variables
 /// (FUSION_SERVER__LISTEN__GRPC=...), overridden by these flags.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -46,8 +50,19 @@ pub(crate) struct Cli {
     print_config: bool,
 }
 
+/// What else it does than to serve.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look after a data directory that no server has
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+}
+
 impl Cli {
     pub(crate) fn run(self) -> ExitCode {
+        if let Some(Command::Store(command)) = self.command {
+            return command.run();
+        }
         let mut config = match Config::load(&self.sources()) {
             Ok(config) => config,
             Err(faults) => return fail(USAGE, &faults),
@@ -76,17 +91,18 @@ impl Cli {
             ("data_dir", &self.data_dir),
             ("address_file", &self.address_file),
         ];
-        let given = |(key, value): (_, &Option<String>)| value.clone().map(|value| (key, value));
-        let env = std::env::vars_os().filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
-            Some((name, value.to_string_lossy().into_owned()))
-        });
-        Sources {
-            file: self.config.clone(),
-            env: env.collect(),
-            flags: flags.into_iter().filter_map(given).collect(),
-        }
+        sources(self.config.clone(), &flags)
     }
+}
+
+/// A file, the environment, and those flags that were given.
+fn sources(file: Option<PathBuf>, flags: &[(&'static str, &Option<String>)]) -> Sources {
+    let given = |(key, value): &(_, &Option<String>)| (*value).clone().map(|value| (*key, value));
+    let env = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    });
+    Sources { file, env: env.collect(), flags: flags.iter().filter_map(given).collect() }
 }
 
 async fn serve(config: Config) -> ExitCode {

@@ -18,6 +18,9 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
+use fusion_proto::convert::session::Withheld;
+use fusion_store::Retention;
+use uuid::Uuid;
 
 pub use overlay::{ENV_PREFIX, Sources};
 
@@ -30,6 +33,8 @@ pub struct Config {
     pub http: ListenerConfig,
     /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
+    /// The id that the data directory must have; any, if it is not set.
+    pub server_id: Option<Uuid>,
     /// Where the chosen addresses are written.
     pub address_file: Option<PathBuf>,
     /// Hard limit of a graceful end.
@@ -110,6 +115,12 @@ pub struct ViewConfig {
     pub exclusive: bool,
     /// Between the starts of two audits, before jitter.
     pub audit_interval: Duration,
+    /// How much of its log is kept that its blocks contain.
+    pub retention: Retention,
+    /// Names of which its agents tell nothing.
+    pub exclude: Vec<String>,
+    /// Fields that its agents do not tell.
+    pub withheld: Withheld,
     /// What its rules go by.
     pub settings: ViewSettings,
 }
@@ -120,6 +131,9 @@ impl Default for ViewConfig {
             session_timeout: Duration::from_secs(30),
             exclusive: false,
             audit_interval: Duration::from_secs(3600),
+            retention: Retention::default(),
+            exclude: Vec::new(),
+            withheld: Withheld::default(),
             settings: ViewSettings::default(),
         }
     }
@@ -135,6 +149,7 @@ impl Default for Config {
             grpc: listener(7700),
             http: listener(7701),
             data_dir: None,
+            server_id: None,
             address_file: None,
             shutdown_grace: Duration::from_secs(30),
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },

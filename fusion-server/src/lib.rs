@@ -8,6 +8,7 @@ pub mod app;
 pub mod clock;
 pub mod config;
 pub mod ids;
+pub mod offline;
 pub mod ops;
 pub mod stores;
 

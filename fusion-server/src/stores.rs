@@ -13,7 +13,7 @@ use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
-use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError};
+use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError, ViewId};
 use uuid::Uuid;
 
 use crate::task::view::BeginError;
@@ -41,36 +41,57 @@ pub struct Stores {
 
 impl Stores {
     /// Opens a data directory, which is made if it is not there. `new_server` is the id of the
-    /// server if it is new.
+    /// server if it is new; `server` the one that it must be, if that is known.
     ///
     /// # Errors
     /// Another server has it, it is none, it cannot be read or written.
-    pub fn open(dir: &Path, new_server: Uuid) -> Result<Self, StoreError> {
-        let options = StoreOptions {
-            new_server,
-            server: None,
-            owner: format!("process {} on host {}", std::process::id(), host()),
-            log: LogSettings::default(),
-            blocks: BlocksSettings::default(),
-        };
-        let store = Store::open(dir, &options)?;
-        Ok(Self {
+    pub fn open(dir: &Path, new_server: Uuid, server: Option<Uuid>) -> Result<Self, StoreError> {
+        let new_server = server.unwrap_or(new_server);
+        let options = StoreOptions { server, ..options(new_server, "a server") };
+        Store::open(dir, &options).map(|store| Self::of(Arc::new(store)))
+    }
+
+    /// Those of an open data directory.
+    pub(crate) fn of(store: Arc<Store>) -> Self {
+        Self {
             log: Arc::clone(store.log()) as _,
             blocks: Arc::clone(store.blocks()) as _,
             state: Arc::clone(store.state()) as _,
-            _directory: Some(Arc::new(store)),
-        })
+            _directory: Some(store),
+        }
+    }
+
+    /// Bytes that the log and the blocks of a view take; 0 where that cannot be told now.
+    pub(crate) fn bytes_of(&self, view: ViewId) -> (u64, u64) {
+        let log = self.log.status(view).map_or(0, |status| status.bytes);
+        (log, self.blocks.figures(view).map_or(0, |figures| figures.stored_bytes))
     }
 
     /// Stores that last as long as the process: for tests.
     #[must_use]
     pub fn memory() -> Self {
-        Self {
-            log: Arc::new(MemoryLog::default()),
-            blocks: Arc::new(MemoryBlocks::default()),
-            state: Arc::new(MemoryState::default()),
-            _directory: None,
-        }
+        Self::new(
+            Arc::new(MemoryLog::default()),
+            Arc::new(MemoryBlocks::default()),
+            Arc::new(MemoryState::default()),
+        )
+    }
+
+    /// Any adapters.
+    #[must_use]
+    pub fn new(log: Arc<dyn ChangeLog>, blocks: Arc<dyn Blocks>, state: Arc<dyn State>) -> Self {
+        Self { log, blocks, state, _directory: None }
+    }
+}
+
+/// How a data directory is opened, and by whom.
+pub(crate) fn options(new_server: Uuid, who: &str) -> StoreOptions {
+    StoreOptions {
+        new_server,
+        server: None,
+        owner: format!("{who}, process {} on host {}", std::process::id(), host()),
+        log: LogSettings::default(),
+        blocks: BlocksSettings::default(),
     }
 }
 
@@ -151,7 +172,7 @@ pub(crate) fn unwritten(error: &StoreError) -> Refusal {
 
 /// The same, where it was waited for in vain.
 pub(crate) fn unwritten_yet() -> Refusal {
-    Refusal::QueueFull { queue: "store".to_owned(), retry_after: RETRY }
+    Refusal::StoreUnavailable { retry_after: RETRY }
 }
 
 /// The version of a JSON record, and whether it can be read.

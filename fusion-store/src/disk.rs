@@ -163,10 +163,20 @@ impl Disk for RealDisk {
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = file.open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(Held(file)))),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
             Err(std::fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// A lock that is let go at once, also while a process that is just being started has the file.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The lock goes with the file in any case.
+        let _ = self.0.unlock();
     }
 }
 

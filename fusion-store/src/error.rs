@@ -26,7 +26,7 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
     /// The disk, or the quota on it, is full.
-    #[error("cannot {what} `{}`: the disk is full; free some space, the store goes on by itself", path.display())]
+    #[error("cannot {what} `{}`: the disk is full; free some space; a server that runs goes on by itself", path.display())]
     Full {
         /// What was tried.
         what: &'static str,
@@ -56,6 +56,12 @@ pub enum StoreError {
         path: PathBuf,
         /// What speaks against it.
         why: String,
+    },
+    /// There is no data directory.
+    #[error("there is no data directory of Fusion at `{}`; name the one of a server", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
     },
     /// The data directory belongs to another server.
     #[error("the data directory `{}` belongs to server {found}, this is server {wanted}; use the right directory, or remove the setting `server_id`", path.display())]

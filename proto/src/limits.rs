@@ -82,6 +82,12 @@ pub const TRACEPARENT_MAX: usize = 128;
 /// Longest glob in bytes.
 pub const GLOB_MAX: usize = 1_024;
 
+/// Most exclude patterns of a view.
+pub const EXCLUDE_MAX: usize = 256;
+
+/// Longest exclude pattern, in bytes.
+pub const PATTERN_MAX: usize = 1_024;
+
 /// Longest free text, in bytes, in the metadata or the message of a status; longer ones are cut
 /// short. Clients refuse trailers above 8 or 16 KiB, and an error must arrive.
 pub const STATUS_TEXT_MAX: usize = 512;

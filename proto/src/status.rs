@@ -200,6 +200,12 @@ pub enum Refusal {
         /// When to connect again.
         retry_after: Duration,
     },
+    /// The server's disk cannot be written: nothing that must be kept is taken until it can.
+    #[error("the server's store cannot be written; what it keeps can be read")]
+    StoreUnavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// A newer stream of the same lane took over: same session.
     #[error("a newer stream of the same lane took over")]
     StreamReplaced {
@@ -311,6 +317,7 @@ impl Refusal {
             Self::RevisionUnknown { .. } => Reason::RevisionUnknown,
             Self::ViewNotReady { .. } => Reason::ViewNotReady,
             Self::ServerDraining { .. } => Reason::ServerDraining,
+            Self::StoreUnavailable { .. } => Reason::StoreUnavailable,
             Self::StreamReplaced { .. } => Reason::StreamReplaced,
             Self::QuotaExceeded { .. } => Reason::QuotaExceeded,
             Self::RateExceeded { .. } => Reason::RateExceeded,

@@ -1,10 +1,12 @@
 //! Benchmarks: rows of 6-quality's table, each beside its yardstick in the same run.
 
+pub mod arrivals;
 mod cost;
 mod ingest;
 mod load;
 mod queries;
 mod raw;
+mod sessions;
 pub mod sink;
 mod snapshot;
 
@@ -78,6 +80,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.wants(10) {
         print(&runtime.block_on(queries::heartbeats(options))?);
+        print(&runtime.block_on(sessions::heartbeats(options))?);
     }
     Ok(())
 }
@@ -96,7 +99,11 @@ fn print(line: &Line) {
 }
 
 fn figure(value: f64, unit: &str) -> String {
-    if unit == "s" { format!("{value:.2} s") } else { format!("{value:.0} {unit}") }
+    if matches!(unit, "s" | "ms") {
+        format!("{value:.2} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
 }
 
 /// The middle one.

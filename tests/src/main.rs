@@ -18,7 +18,7 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print a table of figures beside their yardsticks.
-    Bench(bench::Options),
+    Bench(Bench),
     /// Run the long form of a test; prints its seeds and result, and fails if anything failed.
     Soak(soak::Options),
     /// The yardstick of ingest: a server that decodes, acknowledges and forgets. Used by `bench`.
@@ -26,9 +26,27 @@ enum Command {
     Sink,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Bench {
+    #[command(subcommand)]
+    only: Option<BenchOf>,
+    #[command(flatten)]
+    table: bench::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchOf {
+    /// How many agents come back whose sessions are lost in one moment.
+    Arrivals(bench::arrivals::Options),
+}
+
 fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Bench(options) => bench::run(&options),
+        Command::Bench(Bench { only: Some(BenchOf::Arrivals(options)), .. }) => {
+            bench::arrivals::run(&options)
+        }
+        Command::Bench(Bench { only: None, table }) => bench::run(&table),
         Command::Soak(options) => soak::run(&options),
         Command::Sink => bench::sink::run(),
     };

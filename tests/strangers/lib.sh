@@ -9,6 +9,7 @@ bin_dir=${1:?usage: $0 BIN_DIR}
 bin_dir=$(cd "$bin_dir" && pwd)
 work=$(mktemp -d)
 pids=() # the processes to end, in this order
+server_args=() # more arguments of the server
 cache=${FUSION_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fusion-ci}
 # shellcheck source=/dev/null
 if [ -f "$cache/env" ]; then . "$cache/env"; fi
@@ -93,7 +94,8 @@ view_is_whole() {
 # start_server [NAME=VALUE...]: sets $grpc and $http.
 start_server() {
     env "$@" "$bin_dir/fusion-server" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
-        --data-dir "$work/data" --address-file "$work/server.address" >"$work/server.log" 2>&1 </dev/null &
+        --data-dir "$work/data" --address-file "$work/server.address" \
+        "${server_args[@]}" >"$work/server.log" 2>&1 </dev/null &
     pids=($! "${pids[@]}")
     within 20 "the server's addresses" has_address "$work/server.address" grpc http
     grpc=$(address "$work/server.address" grpc) http=$(address "$work/server.address" http)

@@ -1,4 +1,4 @@
-//! What the server asks for: scans of a path, probes of names, and to stop.
+//! What the server asks for: scans of a path, probes of names, to begin a part anew, and to stop.
 //!
 //! Each command is done once and reported until the server has the report; a repetition is reported
 //! again, not done again. Probes are short and go at once; scans go one after the other, so that a
@@ -12,14 +12,15 @@ use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::keep::Part;
 use super::scans::{self, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{
-    Action, BatchWriter, Command, CommandReport, CommandState, LinkView, Reports, ResultValue,
-    Standing, TimeExchange,
+    Action, AgentPart, BatchWriter, Command, CommandReport, CommandState, LinkView, Reports,
+    ResultValue, Standing, TimeExchange,
 };
-use crate::role::{duty_of, has};
-use crate::scan::{Cancel, Placer, ScanReport};
+use crate::role::{duty_of, goes_on, has};
+use crate::scan::{Cancel, ScanReport};
 
 /// Does commands.
 pub(crate) struct CommandsTask {
@@ -30,7 +31,8 @@ pub(crate) struct CommandsTask {
     /// Where audits of the whole tree go: to whoever does that anyway.
     pub(crate) audits: mpsc::Sender<AuditOrder>,
     pub(crate) desk: ReportDesk,
-    pub(crate) placer: Option<Arc<dyn Placer + Send + Sync>>,
+    /// What is being done; nobody else will report it.
+    pub(crate) doing: Option<Command>,
     pub(crate) waiting: VecDeque<Command>,
 }
 
@@ -54,9 +56,12 @@ impl Drop for CancelOnDrop {
     }
 }
 
-impl CommandsTask {
+impl Part for CommandsTask {
+    const NAME: &'static str = "commands";
+    type End = String;
+
     /// Works until it is dropped, or told to stop; then gives the reason.
-    pub(crate) async fn run(mut self) -> String {
+    async fn run(&mut self) -> String {
         loop {
             let command = match self.waiting.pop_front() {
                 Some(command) => command,
@@ -71,6 +76,15 @@ impl CommandsTask {
         }
     }
 
+    /// What was being done will not be reported any more: it failed.
+    fn broke_off(&mut self) {
+        if let Some(command) = self.doing.take() {
+            self.desk.finish(&command, Err("the agent's part that does commands broke off".into()));
+        }
+    }
+}
+
+impl CommandsTask {
     /// Does a command that is short, and a scan while it takes in what else comes.
     async fn take(&mut self, command: Command) -> Option<String> {
         if self.desk.reports.is_known(command.id) {
@@ -83,6 +97,13 @@ impl CommandsTask {
         );
         self.desk.report(&command, CommandState::Running, BTreeMap::new());
         let command = self.hand_on(command)?;
+        self.doing = Some(command.clone());
+        let stop = self.carry_out(command).await;
+        self.doing = None;
+        stop
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Option<String> {
         match command.action.clone() {
             Action::Stop { why } => {
                 self.desk.finish(&command, Ok(BTreeMap::new()));
@@ -91,6 +112,10 @@ impl CommandsTask {
             Action::Probe { paths } => {
                 let outcome = self.probe(&command, paths).await;
                 self.desk.finish(&command, outcome);
+                None
+            }
+            Action::Restart { part } => {
+                self.restart(&command, part);
                 None
             }
             Action::Scan { path, source, recursive, .. } => {
@@ -148,19 +173,33 @@ impl CommandsTask {
             causation: CorrelationId::new(&command.id.to_string()).ok(),
         };
         let cancel = CancelOnDrop(Cancel::new());
-        let placer = self.placer.clone();
+        let placer = self.shared.placer();
         let end = scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel.0);
-        Ok(outcome_of(self.while_listening(end).await?).await)
+        let end = self.while_listening(end, source, &standing, &cancel.0).await?;
+        Ok(outcome_of(end).await)
     }
 
-    /// Waits for a scan, and does meanwhile what need not wait for it.
+    /// Waits for a scan, and does meanwhile what need not wait for it. A scan that is a leader's stops
+    /// when the leadership under which it was begun is over.
     async fn while_listening(
         &mut self,
         mut end: oneshot::Receiver<ScanEnd>,
+        source: Source,
+        begun: &Standing,
+        cancel: &Cancel,
     ) -> Result<Option<ScanEnd>, String> {
         loop {
+            let goes_on = self.view.borrow_and_update().standing.as_ref().is_some_and(|now| {
+                let same_term = (now.session, now.epoch) == (begun.session, begun.epoch);
+                goes_on(duty_of(source), now.role, same_term)
+            });
+            if !goes_on {
+                cancel.set();
+            }
             tokio::select! {
                 end = &mut end => return Ok(end.ok()),
+                // Without a link nothing changes any more; this task ends with it.
+                Ok(()) = self.view.changed() => {}
                 Some(command) = self.arriving.recv() => match &command.action {
                     Action::Stop { why } => return Err(why.clone()),
                     _ if self.desk.reports.is_known(command.id) => {}
@@ -174,9 +213,19 @@ impl CommandsTask {
                         let outcome = self.probe(&command, paths.clone()).await;
                         self.desk.finish(&command, outcome);
                     }
+                    Action::Restart { part } => self.restart(&command, *part),
                 },
             }
         }
+    }
+
+    /// Tells a part to begin anew.
+    fn restart(&self, command: &Command, part: AgentPart) {
+        match part {
+            AgentPart::Watch => self.shared.state.restart_watch.notify_one(),
+            AgentPart::Scan => self.shared.state.restart_scan.notify_one(),
+        }
+        self.desk.finish(command, Ok(BTreeMap::new()));
     }
 
     /// Looks at names, off the async threads.
@@ -286,7 +335,9 @@ fn whole_audit(action: &Action) -> Option<u64> {
 async fn outcome_of(end: Option<ScanEnd>) -> Outcome {
     let (report, mut delivery) = match end {
         Some(ScanEnd::Done(report, delivery)) => (report, delivery),
-        Some(ScanEnd::CutOff) => return Err("the session ended before the scan did".into()),
+        Some(ScanEnd::CutOff) => {
+            return Err("the session or the leadership ended before the scan did".into());
+        }
         Some(ScanEnd::NoStorage(check)) => return Err(format!("the root is not there: {check:?}")),
         None => return Err("the scan broke off".into()),
     };

@@ -20,11 +20,12 @@ use fusion_core::time::Monotonic;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::commands::{AuditOrder, Outcome, ReportDesk, figures_of};
+use super::keep::Part;
 use super::scans::{self, Remembered, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{Delivery, LinkView, Standing, TimeExchange};
 use crate::progress::ScanPhase;
-use crate::role::{Duty, has};
+use crate::role::{Duty, duty_of, goes_on, has};
 use crate::scan::{
     Cancel, DeepTurn, Found, Memory, Placer, RateLimit, Scan, ScanCounters, ScanOptions, ScanReport,
 };
@@ -42,7 +43,6 @@ pub(crate) struct DutiesTask {
     shared: Arc<Shared>,
     exchange: Arc<TimeExchange>,
     view: watch::Receiver<LinkView>,
-    placer: Option<Arc<dyn Placer + Send + Sync>>,
     desk: ReportDesk,
     asked: mpsc::Receiver<AuditOrder>,
     /// Audits that the server asked for: the scan that runs, or else the next, answers them all.
@@ -64,6 +64,8 @@ struct Running {
     what: What,
     cancel: Cancel,
     end: oneshot::Receiver<ScanEnd>,
+    /// The watcher with which it places watches.
+    watcher: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,14 +85,12 @@ impl DutiesTask {
         desk: ReportDesk,
         exchange: Arc<TimeExchange>,
         view: watch::Receiver<LinkView>,
-        placer: Option<Arc<dyn Placer + Send + Sync>>,
         asked: mpsc::Receiver<AuditOrder>,
     ) -> Self {
         Self {
             shared: Arc::clone(&desk.shared),
             exchange,
             view,
-            placer,
             desk,
             asked,
             orders: Vec::new(),
@@ -102,9 +102,14 @@ impl DutiesTask {
             not_before: None,
         }
     }
+}
+
+impl Part for DutiesTask {
+    const NAME: &'static str = "duties";
+    type End = ();
 
     /// Works until it is dropped, which cancels what runs.
-    pub(crate) async fn run(mut self) {
+    async fn run(&mut self) {
         loop {
             self.begin_what_is_due();
             let wake = self.wake_at();
@@ -114,9 +119,28 @@ impl DutiesTask {
                 Some(order) = self.asked.recv() => self.orders.push(order),
                 end = ended(&mut self.running) => self.ended(end),
                 delivered = delivered(&mut self.delivery) => self.delivered(delivered),
+                () = self.shared.state.restart_scan.notified() => self.begin_anew(),
                 () = tokio::time::sleep(wake.map_or(Duration::MAX, |at| at.since(now))),
                     if wake.is_some() => self.not_before = None,
             }
+        }
+    }
+
+    /// What ran is cancelled, and this leadership lists anew.
+    fn broke_off(&mut self) {
+        self.begin_anew();
+    }
+}
+
+impl DutiesTask {
+    /// Cuts off what runs; a leader will list all anew, which answers audits too, and a follower walk
+    /// anew.
+    fn begin_anew(&mut self) {
+        (self.running, self.listed, self.delivery, self.not_before) = (None, None, None, None);
+        self.memory = None;
+        let lists = self.standing().is_some_and(|standing| has(standing.role, Duty::Snapshot));
+        if !lists {
+            self.shared.state.placed.store(false, Ordering::Relaxed);
         }
     }
 
@@ -150,19 +174,20 @@ impl DutiesTask {
             return;
         };
         let cancel = Cancel::new();
-        if let Some(watch) = self.shared.watch.get() {
+        let watcher = self.shared.watch_number();
+        if let Some(watch) = self.shared.watch() {
             watch.begin_walk();
         }
         let end = match what {
             What::Scan(term, source) => {
                 self.delivery = None;
                 let order = self.order(term, source, deep);
-                let placer = self.placer.clone();
+                let placer = self.shared.placer();
                 scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel)
             }
             What::Place => self.place(&cancel),
         };
-        self.running = Some(Running { what, cancel, end });
+        self.running = Some(Running { what, cancel, end, watcher });
     }
 
     /// The turn of an audit in the rotation (R9); `None` while its number is not known: the server
@@ -215,20 +240,23 @@ impl DutiesTask {
             let may = self.delivery.is_none() && has(standing.role, Duty::Audit);
             return (asked && may).then_some(What::Scan(term, Source::Audit));
         }
-        let placed = self.shared.state.placed.load(Ordering::Relaxed);
-        (has(standing.role, Duty::PlaceWatches) && !placed && self.placer.is_some())
+        let Shared { state, .. } = &*self.shared;
+        // A watcher that lost events walks by itself.
+        let lacks = !state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed);
+        (has(standing.role, Duty::PlaceWatches) && lacks && self.shared.watch().is_some())
             .then_some(What::Place)
     }
 
     fn may_go_on(&self, what: What, standing: Option<&Standing>) -> bool {
         match (what, standing) {
-            (What::Scan(term, _), Some(standing)) => {
-                has(standing.role, Duty::Snapshot) && (standing.session, standing.epoch) == term
+            (What::Scan(term, source), Some(standing)) => {
+                let same_term = (standing.session, standing.epoch) == term;
+                goes_on(duty_of(source), standing.role, same_term)
             }
             (What::Scan(..), None) => false,
             // Watches are placed whatever the session; but a leader places them while it lists.
             (What::Place, standing) => {
-                standing.is_none_or(|standing| has(standing.role, Duty::PlaceWatches))
+                standing.is_none_or(|standing| goes_on(Duty::PlaceWatches, standing.role, false))
             }
         }
     }
@@ -237,7 +265,7 @@ impl DutiesTask {
     fn place(&self, cancel: &Cancel) -> oneshot::Receiver<ScanEnd> {
         let (ended, end) = oneshot::channel();
         let (shared, placer, cancel) =
-            (Arc::clone(&self.shared), self.placer.clone(), cancel.clone());
+            (Arc::clone(&self.shared), self.shared.placer(), cancel.clone());
         let spawned = crate::spawn::spawn_thread("fusion-place-0", move || {
             let options =
                 ScanOptions { left_out: shared.spool.own_directories(), ..ScanOptions::default() };
@@ -276,8 +304,7 @@ impl DutiesTask {
         let now = self.shared.clock.monotonic();
         match end {
             Some(ScanEnd::Done(report, delivery)) if report.complete => {
-                self.shared.state.placed.store(self.placer.is_some(), Ordering::Relaxed);
-                self.shared.state.news.notify_one();
+                self.placed(&running);
                 if let What::Scan(term, _) = running.what {
                     self.delivery = Some((report, delivery));
                     self.listed = Some((term, self.audit_at(report.started_at)));
@@ -310,6 +337,15 @@ impl DutiesTask {
         {
             *memory = Arc::new(tidied);
         }
+    }
+
+    /// All directories were walked; their watches are in place, if it is the same watcher still. One
+    /// that was begun anew walks by itself.
+    fn placed(&self, running: &Running) {
+        if self.shared.watch().is_some() && running.watcher == self.shared.watch_number() {
+            self.shared.state.placed.store(true, Ordering::Relaxed);
+        }
+        self.shared.state.news.notify_one();
     }
 
     /// What a scan found is part of the view, if `report` is its report; else the session ended

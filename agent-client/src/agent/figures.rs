@@ -7,6 +7,7 @@ use fusion_core::evidence::RootState;
 use fusion_core::session::Role;
 use tokio::sync::watch;
 
+use super::keep::Part;
 use super::shared::Shared;
 use crate::link::{LinkView, Reporter as _};
 use crate::ops::metrics::{gauge, source_label};
@@ -23,13 +24,42 @@ const IDENTITY_EVERY: u32 = 12;
 const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Shows how the agent is until it is dropped.
-pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView>) {
-    let mut file_stats = 0;
-    let mut overflows = 0;
-    let mut full = 0;
-    loop {
-        look_after_watcher(&shared);
-        show_link(&shared, &view);
+pub(crate) struct Figures {
+    shared: Arc<Shared>,
+    view: watch::Receiver<LinkView>,
+    file_stats: u64,
+    overflows: u64,
+    full: u64,
+}
+
+impl Figures {
+    pub(crate) fn new(shared: Arc<Shared>, view: watch::Receiver<LinkView>) -> Self {
+        Self { shared, view, file_stats: 0, overflows: 0, full: 0 }
+    }
+}
+
+impl Part for Figures {
+    const NAME: &'static str = "figures";
+    type End = ();
+
+    async fn run(&mut self) {
+        loop {
+            self.show();
+            self.shared.spool.mend().await;
+            tokio::select! {
+                changed = self.view.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    fn broke_off(&mut self) {}
+}
+
+impl Figures {
+    fn show(&mut self) {
+        let Self { shared, view, file_stats, overflows, full } = self;
+        show_link(shared, view);
         let status = shared.status();
         let metrics = &shared.metrics;
         metrics.watched_directories.set(gauge(status.watched_directories));
@@ -41,23 +71,10 @@ pub(crate) async fn show(shared: Arc<Shared>, mut view: watch::Receiver<LinkView
         metrics.spool_bytes.set(gauge(spool.bytes));
         let age = status.oldest_unacknowledged.unwrap_or_default();
         metrics.spool_oldest.set(age.as_secs_f64());
-        metrics.spool_full.inc_by(advance(&mut full, spool.times_full));
-        metrics.file_stats.inc_by(advance(&mut file_stats, status.file_stats));
-        metrics.kernel_overflows.inc_by(advance(&mut overflows, shared.watch_counts().overflows));
-        show_scan_rate(&shared);
-        shared.spool.mend().await;
-        tokio::select! {
-            changed = view.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(EVERY) => {}
-        }
-    }
-}
-
-/// A watcher that has ended is said to be: the agent goes on with scans.
-fn look_after_watcher(shared: &Shared) {
-    if shared.watch.get().is_some_and(|watch| !watch.is_running()) {
-        let why = "the watcher has ended: changes are found by scans only";
-        shared.state.broken("watch", Some(why.to_owned()));
+        metrics.spool_full.inc_by(advance(full, spool.times_full));
+        metrics.file_stats.inc_by(advance(file_stats, status.file_stats));
+        metrics.kernel_overflows.inc_by(advance(overflows, shared.watch_counts().overflows));
+        show_scan_rate(shared);
     }
 }
 
@@ -111,7 +128,20 @@ fn show_scan_rate(shared: &Shared) {
 
 /// Looks at the root until dropped. A look may hang with the storage: it has a time limit, and one
 /// that hangs is not joined by a second.
-pub(crate) async fn watch_root(shared: Arc<Shared>) {
+pub(crate) struct RootWatch(pub(crate) Arc<Shared>);
+
+impl Part for RootWatch {
+    const NAME: &'static str = "root watch";
+    type End = ();
+
+    async fn run(&mut self) {
+        watch_root(&self.0).await;
+    }
+
+    fn broke_off(&mut self) {}
+}
+
+async fn watch_root(shared: &Arc<Shared>) {
     let mut looks = 0_u32;
     loop {
         tokio::time::sleep(ROOT_EVERY).await;
@@ -130,7 +160,7 @@ pub(crate) async fn watch_root(shared: Arc<Shared>) {
         let looked = match tokio::time::timeout(ROOT_LIMIT, &mut look).await {
             Ok(looked) => looked,
             Err(_) => {
-                tell(&shared, RootState::Unavailable, "the root does not answer");
+                tell(shared, RootState::Unavailable, "the root does not answer");
                 look.await
             }
         };
@@ -139,19 +169,19 @@ pub(crate) async fn watch_root(shared: Arc<Shared>) {
                 shared.state.broken("root", None);
                 if shared.state.root_found(RootState::Available, identity) {
                     tracing::info!("the root is there again");
-                    report(&shared, RootState::Available);
+                    report(shared, RootState::Available);
                 }
             }
             Ok(Err(Away::Anew)) => {
-                tell(&shared, RootState::Unavailable, "the root was mounted anew");
+                tell(shared, RootState::Unavailable, "the root was mounted anew");
                 shared.state.root_anew.notify_one();
             }
             Ok(Err(Away::Replaced)) => {
                 let why = "another directory stands at the root's path";
-                tell(&shared, RootState::Doubtful, why);
+                tell(shared, RootState::Doubtful, why);
             }
             Ok(Err(Away::Gone)) | Err(_) => {
-                tell(&shared, RootState::Unavailable, "the root is not there");
+                tell(shared, RootState::Unavailable, "the root is not there");
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fusion_core::evidence::{RootIdentity, RootState, Source};
 use fusion_core::path::TreePath;
@@ -19,7 +19,7 @@ use crate::ids::SharedIds;
 use crate::link::{AgentStatus, Reporter, ScanStatus, TimeExchange};
 use crate::ops::metrics::Metrics;
 use crate::progress::{Progress, ScanPhase, ScanProgress};
-use crate::scan::{Root, ScanCounters};
+use crate::scan::{Exclusion, Placer, Root, ScanCounters};
 use crate::watch::{WatchCounts, WatchHandle};
 
 use super::spooler::SharedSpool;
@@ -32,10 +32,23 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) root: Arc<Root>,
     pub(crate) spool: SharedSpool,
-    /// Empty if the kernel gives no watcher: then only scans see changes.
-    pub(crate) watch: OnceLock<WatchHandle>,
+    pub(crate) watch: Watched,
     pub(crate) state: Arc<State>,
     pub(crate) progress: watch::Sender<Progress>,
+}
+
+/// The watcher, as the rest of the agent has it.
+#[derive(Default)]
+pub(crate) struct Watched(Mutex<WatchNow>);
+
+#[derive(Default)]
+struct WatchNow {
+    /// None while there is no watcher: then only scans see changes.
+    handle: Option<WatchHandle>,
+    /// Counts the watchers: a walk placed its watches with one of them.
+    number: u64,
+    /// What those before it counted.
+    before: WatchCounts,
 }
 
 /// What changes while the agent works.
@@ -48,6 +61,9 @@ pub(crate) struct State {
     pub(crate) news: Arc<Notify>,
     /// Rung when the root that we hold is gone and the same tree stands at its path again.
     pub(crate) root_anew: Notify,
+    /// Rung when the watcher is to be begun anew, and when the scan of the whole tree is.
+    pub(crate) restart_watch: Notify,
+    pub(crate) restart_scan: Notify,
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
@@ -74,6 +90,8 @@ impl State {
             healing: AtomicBool::new(false),
             news: Arc::new(Notify::new()),
             root_anew: Notify::new(),
+            restart_watch: Notify::new(),
+            restart_scan: Notify::new(),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
             scan: Mutex::new(None),
@@ -126,15 +144,46 @@ impl State {
 }
 
 impl Shared {
+    /// The watcher; none while there is none.
+    pub(crate) fn watch(&self) -> Option<WatchHandle> {
+        lock(&self.watch.0).handle.clone()
+    }
+
+    /// What places watches; none while there is no watcher.
+    pub(crate) fn placer(&self) -> Option<Arc<dyn Placer + Send + Sync>> {
+        self.watch().map(|handle| Arc::new(handle) as Arc<dyn Placer + Send + Sync>)
+    }
+
+    /// Which watcher it is, of all that there were.
+    pub(crate) fn watch_number(&self) -> u64 {
+        lock(&self.watch.0).number
+    }
+
+    /// A watcher began or ended.
+    pub(crate) fn set_watch(&self, handle: Option<WatchHandle>) {
+        let mut watch = lock(&self.watch.0);
+        let counted = watch.handle.as_ref().map(WatchHandle::counts).unwrap_or_default();
+        watch.before.file_stats += counted.file_stats;
+        watch.before.overflows += counted.overflows;
+        watch.number += u64::from(handle.is_some());
+        watch.handle = handle;
+    }
+
     pub(crate) fn watch_counts(&self) -> WatchCounts {
-        self.watch.get().map(WatchHandle::counts).unwrap_or_default()
+        let watch = lock(&self.watch.0);
+        let now = watch.handle.as_ref().map(WatchHandle::counts).unwrap_or_default();
+        WatchCounts {
+            file_stats: watch.before.file_stats + now.file_stats,
+            overflows: watch.before.overflows + now.overflows,
+            ..now
+        }
     }
 
     /// All directories are watched, and no event was lost since that the server does not know of.
     pub(crate) fn realtime_ready(&self) -> bool {
         let (state, relaxed) = (&self.state, Ordering::Relaxed);
         let placed = state.placed.load(relaxed) && !state.healing.load(relaxed);
-        let watches = placed && self.watch.get().is_some_and(WatchHandle::is_running);
+        let watches = placed && self.watch().is_some_and(|watch| watch.is_running());
         watches && !self.spool.is_losing()
     }
 
@@ -184,7 +233,7 @@ impl Reporter for Shared {
         AgentStatus {
             realtime_ready: self.realtime_ready(),
             watched_directories: watch.watched,
-            watch_limit: self.watch.get().map(|_| watch.limit).filter(|limit| *limit != u64::MAX),
+            watch_limit: self.watch().map(|_| watch.limit).filter(|limit| *limit != u64::MAX),
             unwatched_directories: watch.unwatched,
             queue_depth: watch.queued,
             spool_bytes: spool.bytes,
@@ -204,8 +253,18 @@ impl Reporter for Shared {
         self.state.root().1
     }
 
+    fn exclude(&self, patterns: &[String]) -> Result<(), String> {
+        self.root.exclude(patterns)?;
+        self.root.exclusion().leave_in(&mut lock(&self.state.root).1);
+        Ok(())
+    }
+
+    fn exclusion(&self) -> Arc<Exclusion> {
+        self.root.exclusion()
+    }
+
     fn delivered_through(&self) -> Option<Monotonic> {
-        let seen_through = self.watch.get()?.seen_through();
+        let seen_through = self.watch()?.seen_through();
         if !self.realtime_ready() {
             return None;
         }

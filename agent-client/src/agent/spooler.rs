@@ -8,6 +8,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,9 @@ use crate::watch::{WatchEvidence, WatchSink};
 
 /// Bytes that are read from the spool at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Size of a spool without an agent around it.
+const ALONE_BYTES: u64 = 1 << 20;
 
 /// How long after it was full the spool takes evidence again, at the earliest.
 const RECOVER_AFTER: Duration = Duration::from_millis(500);
@@ -59,6 +63,8 @@ struct Known {
     saying_so: Option<u64>,
     /// When an append last failed.
     failed_at: Option<Monotonic>,
+    /// Counts the watchers that were given a sink: only the latest may write.
+    sinks: u64,
 }
 
 /// How full the spool is.
@@ -92,7 +98,7 @@ impl SharedSpool {
         figures.oldest = oldest(&mut spool);
         let lost_since = lost.then_some(Monotonic::from_nanos(0));
         let id = spool.identity().spool_id;
-        let known = Known { id, figures, lost_since, saying_so: None, failed_at: None };
+        let known = Known { id, figures, lost_since, saying_so: None, failed_at: None, sinks: 0 };
         Self(Arc::new(Inner {
             next: watch::Sender::new(spool.next()),
             spool: Mutex::new(Some(spool)),
@@ -214,21 +220,25 @@ impl SharedSpool {
         }
     }
 
-    /// An open spool in a folder, for tests of the link.
-    #[cfg(test)]
-    pub(crate) fn for_test(folder: &std::path::Path, clock: SharedClock, ids: SharedIds) -> Self {
+    /// Opens a small spool for a link without an agent around it: tests of the link, and whoever
+    /// makes the load of many agents. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The spool cannot be had: another process holds it, or the disk fails.
+    pub fn alone(folder: &Path, clock: SharedClock, ids: SharedIds) -> Result<Self, SpoolError> {
         let claim = crate::spool::Claim {
-            host: "test".into(),
+            host: "nobody".into(),
             instance_id: fusion_core::id::InstanceId::new(ids.uuid()),
             since: clock.wall(),
         };
-        let options = crate::spool::SpoolOptions::with_max_bytes(1 << 20);
-        let opened = Spool::open(folder, options, &claim, &mut || ids.uuid()).unwrap();
-        let boot = BootId::new([7; 16]);
-        let (spool, max_bytes, lost, found) = (opened.spool, 1 << 20, false, Vec::new());
+        let boot = BootId::of_this_boot()
+            .map_err(|source| SpoolError::Io { doing: "read the boot id".into(), source })?;
+        let options = crate::spool::SpoolOptions::with_max_bytes(ALONE_BYTES);
+        let spool = Spool::open(folder, options, &claim, &mut || ids.uuid())?.spool;
+        let (max_bytes, lost, found) = (ALONE_BYTES, false, Vec::new());
         let opened = OpenedSpool { spool, boot, max_bytes, lost, found };
         let state = Arc::new(State::new(RootIdentity::default()));
-        Self::new(opened, Vec::new(), state, clock, ids)
+        Ok(Self::new(opened, Vec::new(), state, clock, ids))
     }
 
     /// Appends evidence as the watcher does.
@@ -237,7 +247,7 @@ impl SharedSpool {
         self.0.append(&frames(evidence));
     }
 
-    /// Where the watcher puts its evidence.
+    /// Where a watcher puts its evidence, until the next is given a sink.
     pub(crate) fn sink(&self) -> Box<dyn WatchSink> {
         Box::new(sink::SpoolSink::new(self.clone()))
     }
@@ -312,7 +322,8 @@ impl Inner {
         if is_early || spool.bytes() > self.max_bytes / 2 {
             return;
         }
-        for frame in frames(&[WatchEvidence::Overflow { since, watching_since }]) {
+        let overflow = WatchEvidence::Overflow { since, watching_since, is_over: true };
+        for frame in frames(&[overflow]) {
             let Ok(sequence) = spool.append(frame.stamp, self.boot, &frame.payload) else {
                 return;
             };

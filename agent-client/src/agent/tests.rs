@@ -1,9 +1,15 @@
 //! The whole agent on a real tree, with a scripted server: who does what, and when it stops.
 
+mod audits;
+mod broken;
+mod excluded;
+
 use std::path::Path;
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
+use fusion_core::path::PathRef;
+use fusion_core::view::audit::lists_in_full;
 use fusion_proto::pb;
 use fusion_proto::pb::evidence::Evidence;
 use fusion_proto::status::Refusal;
@@ -11,9 +17,6 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::*;
-
-mod audits;
-
 use crate::link::tests::fake::{Answer, Fake, OnBatch, Script};
 use crate::progress::ScanPhase;
 use crate::watch::WatchEvidence;
@@ -117,6 +120,12 @@ fn small_tree(root: &Path) {
     }
 }
 
+fn many_files(root: &Path) {
+    for number in 0..60_000 {
+        std::fs::File::create(root.join(format!("{number}"))).unwrap();
+    }
+}
+
 fn scan_command(path: &str, source: pb::ScanSource) -> pb::Command {
     pb::Command {
         command_id: Uuid::new_v4().to_string(),
@@ -185,13 +194,8 @@ async fn a_new_session_lists_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_whose_leadership_is_over_stops_in_mid_directory() {
-    let large = |root: &Path| {
-        for number in 0..60_000 {
-            std::fs::File::create(root.join(format!("{number}"))).unwrap();
-        }
-    };
     // The first batch is refused, and what follows is never acknowledged: the window fills.
-    let mut rig = Rig::start(large, |script| {
+    let mut rig = Rig::start(many_files, |script| {
         script.on_batch.push_back(OnBatch::Reject("LEADER_EPOCH_STALE"));
         script.on_batch.extend((0..100).map(|_| OnBatch::Silent));
     })
@@ -203,6 +207,45 @@ async fn a_leader_whose_leadership_is_over_stops_in_mid_directory() {
     assert!(finished(&script).is_empty());
     assert!(rows_listed(&script) < 60_000, "{}", rows_listed(&script));
     assert_eq!(script.creates.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relist_stops_in_mid_directory_when_the_leadership_is_over() {
+    let mut command = scan_command("/", pb::ScanSource::Audit);
+    if let Some(pb::command::Action::Scan(scan)) = &mut command.action {
+        scan.recursive = false;
+    }
+    stops_with_the_leadership(command).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_stops_in_mid_directory_when_the_leadership_is_over() {
+    let mut command = scan_command("/", pb::ScanSource::Audit);
+    if let Some(pb::command::Action::Scan(scan)) = &mut command.action {
+        // One that does not go past the directory that holds everything.
+        let lists = |number: &u64| lists_in_full(PathRef::ROOT, *number, 4);
+        scan.audit_number = (0..).find(lists).unwrap();
+    }
+    stops_with_the_leadership(command).await;
+}
+
+async fn stops_with_the_leadership(command: pb::Command) {
+    let mut rig = Rig::start(many_files, |script| script.beats_fast = true).await;
+    rig.phase(ScanPhase::Delivered).await;
+    let batches = {
+        let mut script = rig.fake.script();
+        // Nothing more is acknowledged: the window fills, and the relist is held up in it.
+        script.on_batch.extend((0..100).map(|_| OnBatch::Silent));
+        script.commands.push(command);
+        script.batches.len()
+    };
+    rig.until("a relist", |script| script.batches.len() >= batches + 32).await;
+    assert_eq!(reports(&rig.fake.script(), pb::CommandState::Failed), 0);
+    rig.fake.script().follows = true;
+    rig.until("its end", |script| reports(script, pb::CommandState::Failed) > 0).await;
+    let fake = rig.end().await;
+    assert_eq!(finished(&fake.script()).len(), 1, "the snapshot alone");
+    assert_eq!(fake.script().creates.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -102,7 +102,7 @@ impl Frames {
                 let (dir, errno) = (unreadable.dir.as_ref(), unreadable.errno);
                 self.row(&Evidence::Unreadable { dir, errno, observed_at }, unreadable.looked_at);
             }
-            WatchEvidence::Overflow { since, watching_since } => {
+            WatchEvidence::Overflow { since, watching_since, .. } => {
                 let (since, observed_at) = (unstamped(*since), unstamped(*watching_since));
                 self.row(&Evidence::Overflow { since, observed_at }, *watching_since);
             }

@@ -29,6 +29,8 @@ impl Link {
         loop {
             let trouble = match self.create().await {
                 Ok(created) => {
+                    let excluded = self.deps.reporter.exclude(&created.settings.exclude);
+                    excluded.map_err(LinkError::Refused)?;
                     tracing::info!(
                         session = %created.session,
                         view = %self.config.view,

@@ -101,6 +101,7 @@ fn react(refusal: &Refusal) -> Reaction {
         | Refusal::RateExceeded { retry_after, .. }
         | Refusal::QueueFull { retry_after, .. }
         | Refusal::WatcherTooSlow { retry_after, .. }
+        | Refusal::StoreUnavailable { retry_after }
         | Refusal::ViewNotReady { retry_after, .. } => {
             Reaction::SlowDown { after: *retry_after }
         }

@@ -5,19 +5,23 @@ use std::sync::Arc;
 
 use fusion_proto::convert::evidence::WireBatch;
 use fusion_proto::convert::push::Lane;
+use fusion_proto::convert::session::Withheld;
 use fusion_proto::pb;
 
-use super::TimeExchange;
 use super::exchange::Monotone;
 use super::frame::restamp;
 use super::lane::{Opening, Outgoing, Source};
 use super::reaction::Trouble;
+use super::withhold::{Hidden, hide, withhold};
+use super::{LinkDeps, Reporter, TimeExchange};
 use crate::agent::spooler::SharedSpool;
 use crate::spool::Frame;
 
 /// What waits in the spool.
 pub(crate) struct RealtimeSource {
     spool: SharedSpool,
+    reporter: Arc<dyn Reporter>,
+    withheld: Withheld,
     exchange: Arc<TimeExchange>,
     stamps: Monotone,
     /// The next to send, and what of it is read already.
@@ -28,9 +32,17 @@ pub(crate) struct RealtimeSource {
 }
 
 impl RealtimeSource {
-    pub(crate) fn new(spool: SharedSpool, exchange: Arc<TimeExchange>) -> Self {
-        let stamps = Monotone::default();
-        Self { spool, exchange, stamps, next: 1, read: VecDeque::new(), sent: 0 }
+    pub(crate) fn new(deps: &LinkDeps, exchange: Arc<TimeExchange>, withheld: Withheld) -> Self {
+        Self {
+            spool: deps.spool.clone(),
+            reporter: Arc::clone(&deps.reporter),
+            withheld,
+            exchange,
+            stamps: Monotone::default(),
+            next: 1,
+            read: VecDeque::new(),
+            sent: 0,
+        }
     }
 
     async fn fill(&mut self) -> Result<(), Trouble> {
@@ -68,7 +80,14 @@ impl Source for RealtimeSource {
         };
         let sequence = frame.sequence;
         let batch = match restamp(frame.payload.clone(), &self.exchange, &mut self.stamps) {
-            Ok(Some(batch)) => batch,
+            Ok(Some(mut batch)) => {
+                if hide(&mut batch, &self.reporter.exclusion()) == Hidden::Lost {
+                    tracing::info!(sequence, "listings from before the patterns count as lost");
+                    self.spool.events_lost();
+                }
+                withhold(&mut batch, self.withheld);
+                batch
+            }
             Ok(None) => return Err(Trouble::unexpected("the server's time is not known")),
             // What cannot be read must not stand in the way: its number is used up by nothing.
             Err(error) => {

@@ -6,16 +6,19 @@ use std::collections::VecDeque;
 
 use fusion_proto::convert::evidence::WireBatch;
 use fusion_proto::convert::push::Lane;
+use fusion_proto::convert::session::Withheld;
 use fusion_proto::pb;
 use tokio::sync::mpsc;
 
 use super::batch::ScanBatch;
 use super::lane::{Opening, Outgoing, Source};
 use super::reaction::Trouble;
+use super::withhold::withhold;
 
 /// What scans found in one session.
 pub(crate) struct ScanSource {
     arriving: mpsc::Receiver<ScanBatch>,
+    withheld: Withheld,
     /// Not acknowledged, oldest first; the first has number `first_held`.
     held: VecDeque<ScanBatch>,
     first_held: u64,
@@ -26,8 +29,8 @@ pub(crate) struct ScanSource {
 
 impl ScanSource {
     /// Nothing yet.
-    pub(crate) fn new(arriving: mpsc::Receiver<ScanBatch>) -> Self {
-        Self { arriving, held: VecDeque::new(), first_held: 1, sent: 0, sent_before: 0 }
+    pub(crate) fn new(arriving: mpsc::Receiver<ScanBatch>, withheld: Withheld) -> Self {
+        Self { arriving, withheld, held: VecDeque::new(), first_held: 1, sent: 0, sent_before: 0 }
     }
 
     fn forget(&mut self, through: u64) {
@@ -62,7 +65,10 @@ impl Source for ScanSource {
     async fn next(&mut self) -> Result<Outgoing, Trouble> {
         if self.sent == self.held.len() {
             match self.arriving.recv().await {
-                Some(batch) => self.held.push_back(batch),
+                Some(mut batch) => {
+                    withhold(&mut batch.evidence, self.withheld);
+                    self.held.push_back(batch);
+                }
                 // Nobody scans any more; the lane stays open for notices.
                 None => std::future::pending().await,
             }

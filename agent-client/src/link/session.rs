@@ -141,6 +141,7 @@ impl Link {
     async fn live(&mut self, created: CreatedSession) -> Ending {
         let session = created.session;
         let (scan, arriving) = ScanSink::new();
+        let withheld = created.settings.withheld;
         // Before anything can be heard: a role or a command that comes at once finds a session.
         self.board.set(Some(Standing {
             session,
@@ -151,9 +152,9 @@ impl Link {
         }));
         self.backoff.healthy(self.deps.clock.monotonic());
         let heartbeat = spawn("heartbeat", self.heartbeat(&created).run());
-        let source = RealtimeSource::new(self.deps.spool.clone(), Arc::clone(&self.exchange));
+        let source = RealtimeSource::new(&self.deps, Arc::clone(&self.exchange), withheld);
         let realtime = spawn("realtime lane", self.lane(session, &self.realtime, source).run());
-        let source = ScanSource::new(arriving);
+        let source = ScanSource::new(arriving, withheld);
         let lane = spawn("scan lane", self.lane(session, &self.scan, source).run());
         let (name, ended) = tokio::select! {
             ended = heartbeat => ("heartbeat", ended),

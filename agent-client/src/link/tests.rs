@@ -1,6 +1,7 @@
 //! The reaction to each refusal, against a scripted server and on paused time.
 
 pub(crate) mod fake;
+mod rig;
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use fusion_proto::status::Refusal;
 
 use super::{LinkError, LinkView};
 use crate::watch::WatchEvidence;
-use fake::{Answer, EPOCH, OnBatch, Rig};
+use fake::{Answer, EPOCH, OnBatch};
+use rig::Rig;
 
 fn obsolete(cause: ObsoleteCause, retry_after: Duration) -> Refusal {
     Refusal::SessionObsolete { session: None, view: None, cause, retry_after }

@@ -53,7 +53,7 @@ impl Rules<'_> {
 pub(crate) enum Reading {
     /// It was read; what is to be entered is in [`DirectoryReader::subdirectories`].
     Read(FileId),
-    /// Nothing stands there, or no directory.
+    /// Nothing stands there, or no directory, or it is excluded: nothing is told of it.
     Gone,
     /// It cannot be read; said.
     Unreadable,
@@ -132,6 +132,9 @@ impl DirectoryReader {
         emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
     ) -> Reading {
         self.clear();
+        if rules.root.excludes(path.as_ref()) {
+            return Reading::Gone;
+        }
         let started_at = rules.clock.monotonic();
         let open = match parent {
             Some((parent, name)) => rules.root.open_child(parent, name),
@@ -159,7 +162,7 @@ impl DirectoryReader {
                 }
             }
         }
-        let complete = match self.read_names(rules, &fd) {
+        let complete = match self.read_names(rules, &fd, path) {
             Ok(()) => true,
             Err(_) if rules.cancel.is_set() => return Reading::Stopped,
             Err(errno) if self.rows.is_empty() => {
@@ -194,7 +197,13 @@ impl DirectoryReader {
     }
 
     /// All names, sorted by bytes, none twice.
-    fn read_names(&mut self, rules: &Rules<'_>, fd: &OwnedFd) -> Result<(), Errno> {
+    fn read_names(
+        &mut self,
+        rules: &Rules<'_>,
+        fd: &OwnedFd,
+        path: &TreePath,
+    ) -> Result<(), Errno> {
+        let exclusion = rules.root.exclusion();
         let mut entries = RawDir::new(fd, self.raw.spare_capacity_mut());
         let mut result = Ok(());
         while let Some(entry) = entries.next() {
@@ -211,6 +220,9 @@ impl DirectoryReader {
                 continue;
             }
             let (start, length) = (self.names.len(), name.len() - 1);
+            if exclusion.takes_in(path.as_ref(), &name[..length]) {
+                continue;
+            }
             self.names.extend_from_slice(name);
             self.rows.push(Row {
                 prefix: 0,

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs;
 
 pub use fusion_core::evidence::RootIdentity;
+use fusion_core::path::PathRef;
 use fusion_core::time::StorageTime;
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags, RawDir, StatxFlags, openat, statx};
@@ -82,7 +83,11 @@ impl Root {
         names.sort_unstable();
         names.truncate(LOOKED_AT_MAX);
         let mut top: Vec<(StorageTime, CString, u64)> = Vec::with_capacity(names.len());
+        let exclusion = self.exclusion();
         for (_, name) in names {
+            if exclusion.takes_in(PathRef::ROOT, name.to_bytes()) {
+                continue;
+            }
             // What vanished meanwhile, or cannot be looked at, is left to the others.
             if let Ok(looked) = statx(&directory, &name, stat::NAME, stat::MASK) {
                 top.push((stat::nanos(looked.stx_ctime).0, name, looked.stx_ino));

@@ -34,9 +34,13 @@ impl Root {
     /// Looks at one path: what a `Probe` says.
     ///
     /// # Errors
-    /// It cannot be told (EACCES, EIO, ESTALE, another mount …): that yields no evidence.
+    /// It cannot be told (EACCES, EIO, ESTALE, another mount …), or is not to be (EPERM: excluded):
+    /// that yields no evidence.
     pub fn look(&self, path: PathRef<'_>, clock: &dyn AgentClock) -> Result<Look, LookError> {
         let looked_at = clock.monotonic();
+        if self.excludes(path) {
+            return Err(LookError { errno: Errno::PERM });
+        }
         let Some((parent, name)) = path.split_last() else {
             let (_, found) = stat_of(self.as_fd()).map_err(|errno| LookError { errno })?;
             return Ok(Look { parent: None, found: Some(found), looked_at });

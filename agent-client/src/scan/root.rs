@@ -11,6 +11,7 @@
 
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 
 use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
@@ -18,6 +19,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatxAttributes, openat, openat2, statx};
 use rustix::io::Errno;
 
+use super::exclusion::Exclusion;
 use super::stat;
 
 /// What is one file on a host: names come and go, this stays.
@@ -66,6 +68,7 @@ pub struct Root {
     id: FileId,
     options: RootOptions,
     has_openat2: bool,
+    pub(super) exclusion: RwLock<Arc<Exclusion>>,
 }
 
 /// A directory that was opened to look at names in it.
@@ -101,7 +104,8 @@ impl Root {
         let id = stat::file_id(&looked);
         let probe = openat2(&fd, ".", REACH, Mode::empty(), ResolveFlags::BENEATH);
         let has_openat2 = !options.without_openat2 && probe.is_ok();
-        Ok(Self { path: path.to_owned(), fd, id, options, has_openat2 })
+        let exclusion = RwLock::default();
+        Ok(Self { path: path.to_owned(), fd, id, options, has_openat2, exclusion })
     }
 
     /// The path that was given.

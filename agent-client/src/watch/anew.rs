@@ -2,7 +2,8 @@
 //! known, so the tree is walked, names only and at a limited rate, on a thread of its own.
 //!
 //! What was lost is not told from here: an audit finds it (R10). When the walk is done, watches that
-//! it did not come by and whose path leads elsewhere are dropped, and the loss is over.
+//! it did not come by and whose path leads elsewhere are dropped, and the loss is over. Where it cannot
+//! be done (the root cannot be read, there is no thread) the watcher ends: whoever owns it begins another.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ impl Anew {
             return None;
         }
         let since = self.lost_since.take()?;
-        Some(WatchEvidence::Overflow { since, watching_since: shared.clock.monotonic() })
+        let watching_since = shared.clock.monotonic();
+        Some(WatchEvidence::Overflow { since, watching_since, is_over: true })
     }
 
     /// Waits for the walk, which ends soon once it is cancelled.
@@ -61,17 +63,21 @@ impl Anew {
     fn begin(&mut self, shared: &Arc<Shared>) {
         let (shared, messages) = (Arc::clone(shared), self.messages.clone());
         let walk = move || {
-            place_all(&shared);
-            let _ = messages.send(Message::PlacedAnew);
+            let is_whole = place_all(&shared);
+            let _ = messages.send(if is_whole { Message::PlacedAnew } else { Message::End });
         };
         match spawn_thread("fusion-watch-anew", walk) {
             Ok(thread) => self.thread = Some(thread),
-            Err(error) => tracing::warn!(%error, "cannot place watches anew: no thread"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot place watches anew: no thread");
+                let _ = self.messages.send(Message::End);
+            }
         }
     }
 }
 
-fn place_all(shared: &Shared) {
+/// Gives whether all was walked.
+fn place_all(shared: &Shared) -> bool {
     let round = shared.places.lock().begin_round();
     let options = ScanOptions {
         workers: std::num::NonZeroUsize::MIN,
@@ -88,9 +94,11 @@ fn place_all(shared: &Shared) {
         placer: Some(shared),
     };
     let nothing = |_: Found| ControlFlow::Continue(());
-    if scan.place_watches(PathRef::ROOT, &nothing).complete {
+    let is_whole = scan.place_watches(PathRef::ROOT, &nothing).complete;
+    if is_whole {
         drop_unseen(shared, round);
     }
+    is_whole
 }
 
 /// Drops watches that the walk did not come by, unless their paths lead to what they watch.

@@ -82,6 +82,7 @@ impl Interpreter {
             match message {
                 Message::Batch(batch) => self.take_batch(&batch),
                 Message::End => return false,
+                Message::Lost(since) => self.lose(since),
                 Message::PlacedAnew => {
                     let placed = self.anew.placed(&self.shared);
                     placed.into_iter().for_each(|evidence| self.outlet.emit(evidence));
@@ -124,7 +125,7 @@ impl Interpreter {
             match &message {
                 Message::Batch(batch) => events += batch.events.len(),
                 Message::End => return None,
-                Message::PlacedAnew => {}
+                Message::Lost(_) | Message::PlacedAnew => {}
             }
             messages.push(message);
             next = if events < ROUND_EVENTS { self.inbox.try_recv().ok() } else { None };
@@ -148,7 +149,7 @@ impl Interpreter {
     pub(super) fn lose(&mut self, since: Monotonic) {
         super::counters::add(&self.shared.counters.overflows, 1);
         let watching_since = self.shared.clock.monotonic();
-        self.outlet.emit(WatchEvidence::Overflow { since, watching_since });
+        self.outlet.emit(WatchEvidence::Overflow { since, watching_since, is_over: false });
         self.anew.lost(&self.shared, since);
     }
 

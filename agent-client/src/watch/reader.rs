@@ -47,6 +47,8 @@ pub(super) struct RawEvent {
 pub(super) enum Message {
     /// Events.
     Batch(Batch),
+    /// Events were lost since then, before there was this watcher.
+    Lost(Monotonic),
     /// Watches were placed anew after a loss.
     PlacedAnew,
     /// There will be no more events.

@@ -75,6 +75,9 @@ impl Interpreter {
         };
         // Between the halves of a rename it has no path.
         let Some(path) = path else { return self.try_again(due) };
+        if self.shared.root.excludes(path.as_ref()) {
+            return self.leave(due.node);
+        }
         match self.shared.root.reach(path.as_ref()) {
             Ok(reached) if file.is_none_or(|file| file == reached.id) => {
                 let mut names: Vec<(Box<[u8]>, Pending)> = due.names.into_iter().collect();
@@ -106,6 +109,14 @@ impl Interpreter {
         self.try_again(due);
     }
 
+    /// A directory has got an excluded name, or is below one: it is of no interest any more.
+    fn leave(&mut self, node: NodeId) {
+        self.pending.drop_directory(node);
+        if node != ROOT {
+            self.shared.places.lock().remove(node);
+        }
+    }
+
     fn try_again(&mut self, due: Due) {
         let now = self.shared.clock.monotonic();
         self.pending.put_back(due, now.plus(MISLED_AGAIN), now);
@@ -122,6 +133,9 @@ impl Interpreter {
         let Ok(path) = directory.join(name) else {
             return add(&self.shared.counters.failed_looks, 1);
         };
+        if self.shared.root.excludes(path.as_ref()) {
+            return;
+        }
         let looked_at = self.shared.clock.monotonic();
         let place = Place { path, node, name, parent: reached.stat };
         match stat_in(&reached.fd, name) {
@@ -253,6 +267,11 @@ impl Interpreter {
     /// Tells of one rename, if what moved is found at its end and nothing at its beginning.
     fn tell_rename(&mut self, rename: &Rename) -> Option<()> {
         let (from_path, to_path) = (rename.from.path.clone()?, rename.to.path.clone()?);
+        // Of one that is half excluded, what is seen of it is told: it went, or it came.
+        let exclusion = self.shared.root.exclusion();
+        if [&from_path, &to_path].iter().any(|path| exclusion.takes(path.as_ref())) {
+            return None;
+        }
         let looked_at = self.shared.clock.monotonic();
         let to_directory = self.reach(&rename.to)?;
         let from_directory = match rename.from.node == rename.to.node {

@@ -33,7 +33,7 @@ pub struct WatchHandle(Arc<Shared>);
 
 impl Watcher {
     /// Starts the threads. Nothing is watched yet: watches are placed by a scan that has
-    /// [`Watcher::handle`] as its placer.
+    /// [`Watcher::handle`] as its placer, or after a loss by the watcher itself.
     ///
     /// # Errors
     /// The kernel gives no way to hear of changes, or no thread.
@@ -63,6 +63,10 @@ impl Watcher {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(WatchError::Thread)?;
         let (messages, inbox) = crossbeam_channel::unbounded();
+        if let Some(since) = shared.options.lost_since {
+            // It can be sent: its receiver is here.
+            let _ = messages.send(Message::Lost(since));
+        }
         let handle = WatchHandle(Arc::clone(&shared));
         let mut watcher = Self { handle, threads: Vec::new(), messages: messages.clone() };
         let interpreter = Interpreter::new(Arc::clone(&shared), inbox, messages.clone(), sink);
@@ -90,6 +94,12 @@ impl Watcher {
     #[must_use]
     pub fn handle(&self) -> &WatchHandle {
         &self.handle
+    }
+
+    /// Whether it still watches: the kernel or the sink may have ended it, or a thread broke off.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.handle.is_running() && !self.threads.iter().any(JoinHandle::is_finished)
     }
 
     /// Ends the threads and waits for them. A sink that blocks must be broken off before.
@@ -166,9 +176,9 @@ impl WatchHandle {
         !self.0.cancel.is_set()
     }
 
-    /// Breaks the watcher, as a panic of a thread would.
+    /// Ends the watcher as if it had broken off.
     #[cfg(test)]
-    pub(crate) fn break_for_test(&self) {
+    pub(crate) fn break_off_for_test(&self) {
         self.0.cancel.set();
         self.0.stop_reader.notify_one();
     }

@@ -75,12 +75,22 @@ impl Watched {
     }
 
     pub(crate) fn with(options: WatchOptions, fill: impl FnOnce(&Path)) -> Self {
+        Self::excluding(options, &[], fill)
+    }
+
+    pub(crate) fn excluding(
+        options: WatchOptions,
+        excluded: &[&str],
+        fill: impl FnOnce(&Path),
+    ) -> Self {
         let folder = folder();
         let path = folder.path().join("tree");
         std::fs::create_dir(&path).unwrap();
         std::fs::create_dir(folder.path().join("outside")).unwrap();
         fill(&path);
         let root = Arc::new(Root::open(&path, RootOptions::default()).unwrap());
+        let excluded: Vec<String> = excluded.iter().map(|&it| it.to_owned()).collect();
+        root.exclude(&excluded).unwrap();
         let (sender, evidence) = channel();
         let sink = move |batch| match sender.send(batch) {
             Ok(()) => ControlFlow::Continue(()),

@@ -13,6 +13,7 @@ mod scan_edges;
 mod watch;
 mod watch_bursts;
 mod watch_edges;
+mod watch_exclude;
 mod watch_moves;
 mod watch_random;
 mod watch_whole;

@@ -283,6 +283,12 @@ impl SessionTable {
             .filter_map(|(_, id)| self.live.get(id))
     }
 
+    /// Number of live sessions of a view.
+    #[must_use]
+    pub fn num_of_view(&self, view: &ViewName) -> usize {
+        self.views.get(view).map_or(0, |members| members.order.len())
+    }
+
     /// The views of the table by name.
     pub fn views(&self) -> impl Iterator<Item = &ViewName> {
         self.views.keys()

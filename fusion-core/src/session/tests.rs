@@ -173,6 +173,31 @@ fn who_is_leaving_is_never_told_to_come_back() {
     assert_eq!(world.evict(session.id), Err(SessionNotFound(session.id)));
 }
 
+/// However its session was lost, an agent that is alone leads again, under a larger epoch.
+#[test]
+fn one_agent_alone_leads_again_after_every_recovery() {
+    let losses: [fn(&mut World, SessionId); 5] = [
+        |world, id| world.end(id).unwrap(),
+        |world, id| world.evict(id).unwrap(),
+        |world, _| world.pass(timeout() + SECOND),
+        // Its new session supersedes the old one.
+        |_, _| {},
+        |world, _| {
+            let wall = world.wall();
+            world.table.reset_view(&view(), world.now, wall, &mut world.effects);
+        },
+    ];
+    let mut world = World::new(ViewRules::default());
+    let mut last = world.join("a", 1).unwrap();
+    for lose in losses {
+        lose(&mut world, last.id);
+        let next = world.join("a", 1).unwrap();
+        assert_eq!((next.role, world.leader()), (Role::Leader, Some(next.id)));
+        assert!(next.epoch > last.epoch, "{next:?} after {last:?}");
+        last = next;
+    }
+}
+
 #[test]
 fn another_principal_sees_nothing() {
     let mut world = World::new(ViewRules::default());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewSettings;
+use fusion_store::Retention;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -19,6 +20,10 @@ use leaf::Checker;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const MILLI: Duration = Duration::from_millis(1);
+/// Changes of a log that are kept whatever their age, at most.
+const CHANGES_MAX: usize = 1_000_000_000;
+/// What the size of a log can be bounded to.
+const LOG_BYTES: std::ops::RangeInclusive<usize> = 64 << 20..=1 << 40;
 
 /// Checks a whole tree.
 pub(super) fn check(tree: Table) -> Result<Config, ConfigFaults> {
@@ -41,6 +46,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         grpc: listener(check, "listen.grpc", listen.grpc, default.grpc),
         http: listener(check, "listen.http", listen.http, default.http),
         data_dir: check.path("data_dir", raw.data_dir),
+        server_id: check.id("server_id", raw.server_id),
         address_file: check.path("address_file", raw.address_file),
         shutdown_grace: check.duration(
             "shutdown_grace",
@@ -188,6 +194,9 @@ fn view(
     );
     let audit_interval =
         span("audit_interval", raw.audit_interval, default.audit_interval, MILLI..=YEAR);
+    let raw_retention =
+        [raw.change_retention, raw.change_retention_changes, raw.change_retention_bytes];
+    let retention = retention(check, key, raw_retention, &default.retention);
     let deep = own.deep_audit_one_in as usize;
     let deep =
         check.count(&format!("{key}.deep_audit_one_in"), raw.deep_audit_one_in, deep, 1..=1_000);
@@ -195,9 +204,31 @@ fn view(
         session_timeout,
         exclusive: check.truth(&format!("{key}.exclusive"), raw.exclusive, default.exclusive),
         audit_interval,
+        retention,
+        exclude: check.patterns(&format!("{key}.exclude"), raw.exclude, &default.exclude),
+        withheld: check.withheld(&format!("{key}.withhold"), raw.withhold, default.withheld),
         settings: ViewSettings {
             deep_audit_one_in: u32::try_from(deep).unwrap_or(u32::MAX),
             ..settings
         },
+    }
+}
+
+fn retention(
+    check: &mut Checker,
+    key: &str,
+    [age, changes, bytes]: [Option<Value>; 3],
+    default: &Retention,
+) -> Retention {
+    let key = format!("{key}.change_retention");
+    let age = check.duration(&key, age, default.age, Duration::ZERO..=YEAR);
+    let mut number = |field: &str, value, default: u64, range| {
+        let default = usize::try_from(default).unwrap_or(usize::MAX);
+        check.count(&format!("{key}_{field}"), value, default, range) as u64
+    };
+    Retention {
+        age,
+        changes: number("changes", changes, default.changes, 0..=CHANGES_MAX),
+        bytes: number("bytes", bytes, default.bytes, LOG_BYTES),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
 use super::{Config, ListenerConfig, ViewConfig};
@@ -11,6 +12,9 @@ pub(super) fn to_toml(config: &Config) -> String {
     let path = |path: &std::path::Path| Value::String(path.display().to_string());
     if let Some(dir) = &config.data_dir {
         tree.insert("data_dir".to_owned(), path(dir));
+    }
+    if let Some(id) = config.server_id {
+        tree.insert("server_id".to_owned(), id.to_string().into());
     }
     if let Some(file) = &config.address_file {
         tree.insert("address_file".to_owned(), path(file));
@@ -57,6 +61,8 @@ fn view(config: &ViewConfig) -> Value {
         ("session_timeout", span(config.session_timeout)),
         ("exclusive", config.exclusive.into()),
         ("audit_interval", span(config.audit_interval)),
+        ("exclude", texts(config.exclude.iter().cloned())),
+        ("withhold", texts(withheld(config.withheld))),
         ("cache_horizon", span(settings.cache_horizon)),
         ("hot_threshold", span(settings.hot_threshold)),
         ("deep_audit_one_in", i64::from(settings.deep_audit_one_in).into()),
@@ -64,6 +70,9 @@ fn view(config: &ViewConfig) -> Value {
         ("tombstone_ttl", span(settings.tombstone_ttl)),
         ("confirm_keep", span(settings.confirm_keep)),
         ("relist_overdue", span(settings.relist_overdue)),
+        ("change_retention", span(config.retention.age)),
+        ("change_retention_changes", number(config.retention.changes)),
+        ("change_retention_bytes", number(config.retention.bytes)),
     ])
 }
 
@@ -71,8 +80,21 @@ fn table<const N: usize>(values: [(&str, Value); N]) -> Value {
     Value::Table(values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
+fn texts(texts: impl Iterator<Item = String>) -> Value {
+    Value::Array(texts.map(Value::String).collect())
+}
+
+fn withheld(withheld: Withheld) -> impl Iterator<Item = String> {
+    let fields = [("owner", withheld.owner), ("mode", withheld.mode)];
+    fields.into_iter().filter(|(_, is)| *is).map(|(name, _)| name.to_owned())
+}
+
 fn span(span: Duration) -> Value {
     Value::String(humantime::format_duration(span).to_string())
+}
+
+fn number(number: u64) -> Value {
+    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn count(number: usize) -> Value {

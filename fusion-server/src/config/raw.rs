@@ -21,7 +21,7 @@ macro_rules! raw {
 raw! {
     /// The whole file.
     RawConfig {
-        data_dir, address_file, shutdown_grace, auto_create_views, max_views,
+        data_dir, server_id, address_file, shutdown_grace, auto_create_views, max_views,
         listen, log, session, view_defaults, views,
     }
 }
@@ -46,5 +46,7 @@ raw! {
     RawView {
         session_timeout, exclusive, audit_interval, cache_horizon, hot_threshold,
         deep_audit_one_in, trash_ttl, tombstone_ttl, confirm_keep, relist_overdue,
+        change_retention, change_retention_changes, change_retention_bytes,
+        exclude, withhold,
     }
 }

@@ -109,6 +109,29 @@ fn all_faults_are_told_at_once() {
 }
 
 #[test]
+fn what_is_not_to_be_told_is_read_and_what_cannot_be_is_named() {
+    let text = "[views.home]\nexclude = [\"*.key\", \"/home/*/private\"]\nwithhold = [\"owner\"]";
+    let config = load(text, &[], &[]).unwrap();
+    let home = config.views.values().next().unwrap();
+    assert_eq!(home.exclude, ["*.key", "/home/*/private"]);
+    assert!(home.withheld.owner && !home.withheld.mode);
+    assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config));
+    let env = [("FUSION_SERVER__VIEW_DEFAULTS__WITHHOLD", "[\"mode\", \"owner\"]")];
+    let withheld = load("", &env, &[]).unwrap().view_defaults.withheld;
+    assert!(withheld.owner && withheld.mode);
+
+    let long = "x".repeat(1_025);
+    let text = format!("view_defaults.exclude = [\"ok\", \"a[\", \"/\", \"{long}\"]");
+    let bad = ["view_defaults.exclude[1]", "view_defaults.exclude[2]", "view_defaults.exclude[3]"];
+    assert_eq!(keys(&text), bad);
+    assert_eq!(keys("view_defaults.exclude = \"*.key\""), ["view_defaults.exclude"]);
+    let many = format!("view_defaults.exclude = {:?}", vec!["x"; 257]);
+    assert_eq!(keys(&many), ["view_defaults.exclude"]);
+    let text = "view_defaults.withhold = [\"inode\"]";
+    assert_eq!(keys(text), ["view_defaults.withhold"], "the rules stand on it");
+}
+
+#[test]
 fn what_is_no_toml_or_not_there_names_the_file() {
     assert_eq!(keys("listen = ["), ["--config"]);
     let sources = Sources { file: Some("/no/such/file".into()), ..Sources::default() };
@@ -117,8 +140,11 @@ fn what_is_no_toml_or_not_there_names_the_file() {
 
 #[test]
 fn what_is_printed_reads_back_the_same() {
-    let text = "data_dir = \"/tmp/x\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";
-    let config = load(text, &[], &[]).unwrap();
+    let id = "00000000-0000-4000-8000-000000000000";
+    let text = "data_dir = \"/tmp/x\"\nserver_id = \"ID\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";
+    let config = load(&text.replace("ID", id), &[], &[]).unwrap();
+    assert_eq!(config.server_id.map(|id| id.to_string()).as_deref(), Some(id));
+    assert_eq!(keys(text), ["server_id"]);
     assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config));
 }
 

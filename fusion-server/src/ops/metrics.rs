@@ -91,6 +91,16 @@ metrics! {
         "Time from the append of a record to its being durable.";
     store_failing: IntGaugeVec = "fusion_store_failing" ["view"] NONE,
         "1 while the log of a view cannot be written, so that the view takes no evidence.";
+    checkpoint_duration: HistogramVec = "fusion_store_checkpoint_duration_seconds" ["view"] CALL,
+        "Time from the begin of a checkpoint to its being durable.";
+    checkpoint_bytes: IntCounterVec = "fusion_store_checkpoint_bytes_total" ["view"] NONE,
+        "Bytes of blocks and tables written by checkpoints.";
+    checkpoint_failures: IntCounterVec = "fusion_store_checkpoint_failures_total" ["view"] NONE,
+        "Checkpoints that were begun and not stored; each is tried again.";
+    log_bytes: IntGaugeVec = "fusion_store_log_bytes" ["view"] NONE,
+        "Bytes that the log of a view takes.";
+    block_bytes: IntGaugeVec = "fusion_store_block_bytes" ["view"] NONE,
+        "Bytes that the blocks of a view take.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

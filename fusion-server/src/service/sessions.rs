@@ -16,7 +16,7 @@ mod standing;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fusion_core::evidence::RootState;
@@ -43,8 +43,10 @@ use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
 use crate::task::view::{Note, ViewFailed, ViewHandle};
 
+pub(crate) use saved::view_of;
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
+use effects::Locked;
 use standing::Live;
 
 /// When a client that was told SERVER_DRAINING should connect again.
@@ -377,8 +379,8 @@ impl Sessions {
         Now { monotonic: clock.monotonic(), server: clock.now() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked::new(self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The answer to a session that is not honoured. Many at once are told to come back spread.
@@ -426,6 +428,8 @@ fn agent_settings(config: &ViewConfig) -> AgentSettings {
         deep_audit_one_in: config.settings.deep_audit_one_in,
         batch_rows: limits::BATCH_ROWS,
         batch_bytes: limits::BATCH_BYTES,
+        exclude: config.exclude.clone(),
+        withheld: config.withheld,
     }
 }
 

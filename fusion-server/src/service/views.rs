@@ -16,7 +16,7 @@ use fusion_core::view::{EntryInfo, ReadError, Totals, ViewState, ViewStatus};
 use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use fusion_store::Space;
+use fusion_store::{Space, ViewId};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -318,6 +318,9 @@ impl Views {
                 let is = i64::from(now == state);
                 metrics.view_state.with_label_values(&[name, label]).set(is);
             }
+            let (log, blocks) = self.shared.deps.stores.bytes_of(ViewId(view.id()));
+            metrics.log_bytes.with_label_values(&[name]).set(gauged(log));
+            metrics.block_bytes.with_label_values(&[name]).set(gauged(blocks));
         }
     }
 

@@ -8,8 +8,10 @@
 
 mod apply;
 mod begin;
+mod beside;
 mod commands;
 mod control;
+mod flush;
 mod journal;
 mod lanes;
 mod restore;
@@ -21,8 +23,9 @@ use std::time::Duration;
 use fusion_core::evidence::Witness;
 use fusion_core::id::{CorrelationId, LeaderEpoch, Revision, ViewName};
 use fusion_core::time::{Clock, ServerTime, StorageTime};
-use fusion_core::view::{View, ViewReader, ViewState, ViewStatus};
+use fusion_core::view::{View, ViewReader, ViewSettings, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
+use fusion_store::{StoreError, ViewRef};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -184,10 +187,19 @@ pub(crate) struct ViewFailed {
 pub(crate) enum BeginError {
     /// It cannot be loaded.
     #[error("load view {view}: {source}")]
-    Store { view: ViewName, source: fusion_store::StoreError },
+    Store { view: ViewName, source: StoreError },
     /// The operating system gives no thread.
     #[error("begin the thread of view {view}: {source}")]
     Thread { view: ViewName, source: std::io::Error },
+}
+
+/// A view as a start of the server would have it; makes its log if there is none.
+pub(crate) fn rebuild(
+    stores: &Stores,
+    view: &ViewRef,
+    settings: &ViewSettings,
+) -> Result<View, StoreError> {
+    restore::restore(stores, view, settings).map(|restored| restored.view)
 }
 
 impl ViewHandle {

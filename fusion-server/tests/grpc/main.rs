@@ -11,8 +11,10 @@
 mod breakage;
 mod events;
 mod evidence;
+mod failing;
 mod find;
 mod harness;
+mod offline;
 mod ops;
 mod refusals;
 mod restart;

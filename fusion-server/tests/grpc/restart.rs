@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fusion_core::time::ServerTime;
+use fusion_proto::convert::session::Withheld;
 use fusion_proto::pb;
 use fusion_proto::status::{ObsoleteCause, Refusal};
 use fusion_server::clock::RuntimeClock;
 use fusion_server::stores::Stores;
+use fusion_store::Retention;
 
 use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
 use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in};
@@ -137,6 +140,48 @@ async fn a_session_that_does_not_come_back_expires() {
     }
 }
 
+/// An agent that goes on in a session from before would go on telling what must not be told by now.
+#[tokio::test]
+async fn a_session_that_was_told_otherwise_what_to_exclude_is_not_taken_back() {
+    let stores = Stores::memory();
+    let begin = async |exclude: &[&str], withheld| {
+        let mut config = config();
+        config.view_defaults.exclude = exclude.iter().map(|&it| it.to_owned()).collect();
+        config.view_defaults.withheld = withheld;
+        start_in(config, Arc::new(RuntimeClock::new()), stores.clone()).await
+    };
+    let mode = Withheld { owner: false, mode: true };
+    let lives: [(&[&str], Withheld, bool); 5] = [
+        (&[], Withheld::default(), true),
+        (&["*.key"], Withheld::default(), false),
+        (&["*.key"], Withheld::default(), true),
+        (&["*.key"], mode, false),
+        (&["*.key"], mode, true),
+    ];
+    let mut session: Option<String> = None;
+    for (exclude, withheld, goes_on) in lives {
+        let mut server = begin(exclude, withheld).await;
+        if let Some(before) = &session {
+            match server.beat(before).await {
+                Ok(_) => assert!(goes_on),
+                refused => {
+                    assert!(!goes_on);
+                    assert!(matches!(refusal(refused), Refusal::SessionObsolete { .. }));
+                    session = None;
+                }
+            }
+        }
+        if session.is_none() {
+            let joined = server.join("a").await;
+            let settings = joined.settings.unwrap();
+            assert_eq!(settings.exclude, exclude);
+            assert_eq!(settings.withhold.len(), usize::from(withheld.mode));
+            session = Some(joined.session_id);
+        }
+        server.ended().await;
+    }
+}
+
 #[tokio::test]
 async fn another_tree_is_still_refused() {
     let stores = Stores::memory();
@@ -152,4 +197,53 @@ async fn another_tree_is_still_refused() {
     let other = server.sessions.create_session(asks_with_top("b", "x", 1)).await;
     assert!(matches!(refusal(other), Refusal::RootMismatch { .. }));
     server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
+}
+
+/// Lets real time pass: for what other threads do while the tests' clock stands.
+async fn a_while() {
+    let sleep = || std::thread::sleep(Duration::from_millis(1));
+    tokio::task::spawn_blocking(sleep).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_checkpoint_has_is_not_replayed() {
+    let stores = Stores::memory();
+    let mut server = on(&stores).await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask.clone()).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    let view = stores.log.views().unwrap()[0].id;
+    assert_eq!(stores.blocks.contains(view).unwrap(), None, "nothing is due yet");
+    advance(Duration::from_secs(61)).await;
+    while stores.blocks.contains(view).unwrap().is_none() {
+        a_while().await;
+    }
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.contains("fusion_store_checkpoint_failures_total{view=\"v\"} 0"), "{metrics}");
+    let asks = asks_with_top("a", "f", 7);
+    let session = server.sessions.create_session(asks).await.unwrap().into_inner();
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let again = pb::PushOpening { first_held: 2, next: 2, ..ask };
+    let (mut lane, resume_after) = Lane::open(&mut server, again.clone()).await.unwrap();
+    assert_eq!(resume_after, 1);
+    lane.send(batch(2, vec![file("/g", 2)])).await;
+    lane.acknowledged(2).await.unwrap();
+    drop(lane);
+    server.ended().await;
+
+    // Without the records that the checkpoint has, it alone can tell of them.
+    let contains = stores.blocks.contains(view).unwrap().unwrap();
+    let nothing = Retention { age: Duration::ZERO, changes: 0, bytes: 0 };
+    let now = ServerTime::from_nanos(i64::MAX);
+    assert_eq!(stores.log.trim(view, contains, &nothing, now).unwrap(), contains);
+    let mut server = on(&stores).await;
+    for path in ["/f", "/g"] {
+        server.views.get_entry(entry(path)).await.unwrap();
+    }
+    assert_eq!(server.beat(&session.session_id).await.unwrap().leader_epoch, session.leader_epoch);
+    let again = pb::PushOpening { session_id: session.session_id, first_held: 3, next: 3, ..again };
+    let (_lane, resume_after) = Lane::open(&mut server, again).await.unwrap();
+    assert_eq!(resume_after, 2);
 }

@@ -1,12 +1,14 @@
 //! What checkpoints cost: `cargo run --release -p fusion-store --example checkpoint_bench
-//! [entries] [directory of which to take real entries]`.
+//! [entries] [directory of which to take real entries] [directory to write to]`.
 //!
 //! A view of that many entries, 250 and then 10 in a directory, and one of a real tree: the pause to
 //! begin, encoding and loading by processor time of the thread, bytes, and the writer's rate alone and
-//! while a checkpoint is taken. The store is a vector: disks are measured elsewhere.
+//! while a checkpoint is taken. The store is a vector; with a directory to write to it is the embedded
+//! one, and only that is measured.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark for people")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+mod disk;
 mod heap;
 mod shape;
 
@@ -21,6 +23,9 @@ use heap::{Heap, view_id};
 use shape::{Feed, processor_time};
 
 fn main() {
+    if let Some(dir) = std::env::args().nth(3) {
+        return on_disk(dir.as_ref());
+    }
     let entries: u64 = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().unwrap());
     for rows in [250, 10] {
         println!("{entries} entries, {rows} in a directory");
@@ -30,6 +35,13 @@ fn main() {
     let feed = Feed::real(&tree);
     println!("{} entries of {tree}", feed.entries());
     run(feed);
+}
+
+/// With a directory to write to, that alone is measured.
+fn on_disk(dir: &std::path::Path) {
+    let entries: u64 = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().unwrap());
+    println!("{entries} entries, 250 in a directory");
+    disk::run(Feed::made(entries, 250), dir);
 }
 
 fn run(mut feed: Feed) {

@@ -137,6 +137,12 @@ impl Feed {
     pub(crate) fn view(&self) -> View {
         let mut view = View::new(ViewSettings::default());
         view.keep_changes(false);
+        self.fill(&mut view, &mut Vec::clear);
+        view
+    }
+
+    /// Lists every directory to a view; `take` gets the changes of each, and leaves none.
+    pub(crate) fn fill(&self, view: &mut View, take: &mut dyn FnMut(&mut Vec<Change>)) {
         let leadership = Leadership { session: self.by.session, epoch: self.by.epoch };
         view.set_leadership(Some(leadership));
         let (now, mut changes) = (ServerTime::from_nanos(NOW), Vec::<Change>::new());
@@ -156,12 +162,22 @@ impl Feed {
                 children: rows.as_children(),
             });
             let _ = view.apply(&self.by, &evidence, now, &mut changes);
+            take(&mut changes);
         }
-        view
     }
 
     /// So many files at random are written; seconds of processor time.
     pub(crate) fn upsert(&mut self, view: &mut View, count: u64) -> f64 {
+        self.upsert_into(view, count, &mut Vec::new())
+    }
+
+    /// The same, and the changes.
+    pub(crate) fn upsert_into(
+        &mut self,
+        view: &mut View,
+        count: u64,
+        changes: &mut Vec<Change>,
+    ) -> f64 {
         let mut rows = Vec::new();
         while (rows.len() as u64) < count {
             let dir = (next(&mut self.random) >> 8) as usize % self.dirs.len();
@@ -175,7 +191,6 @@ impl Feed {
                 rows.push((dir.path.join(name).unwrap(), *stat, dir.stat));
             }
         }
-        let mut changes = Vec::new();
         let start = processor_time();
         for (path, mut stat, parent) in rows {
             self.now += 1000;
@@ -189,7 +204,7 @@ impl Feed {
                 atomic: true,
                 observed_at: at,
             };
-            let _ = view.apply(&self.by, &evidence, at, &mut changes);
+            let _ = view.apply(&self.by, &evidence, at, changes);
         }
         processor_time() - start
     }

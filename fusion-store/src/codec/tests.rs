@@ -8,7 +8,7 @@ use crate::ports::{LogPoint, RecordHead};
 use crate::sample;
 
 #[path = "../../../fusion-core/tests/support/script.rs"]
-mod script;
+pub(super) mod script;
 
 const AFTER: LogPoint = LogPoint { record: 41, revision: Revision(1000) };
 

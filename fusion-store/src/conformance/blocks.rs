@@ -123,7 +123,7 @@ fn compacting_changes_nothing(store: &mut dyn Reopen<Port>) {
     store.port().compact(view.id).unwrap();
     let after = store.port().figures(view.id).unwrap();
     assert_eq!((after.values, after.live_bytes), (before.values, before.live_bytes));
-    assert!(after.stored_bytes <= before.stored_bytes);
+    assert!(after.stored_bytes <= before.stored_bytes, "{before:?} {after:?}");
     assert!(after.stored_bytes < after.live_bytes * 2, "{after:?}");
     for _ in 0..2 {
         assert_eq!(load(store.port(), &view), (Some(point(29)), kept.clone()));

@@ -23,6 +23,7 @@ pub fn change_log(make: &mut dyn FnMut() -> Box<dyn Reopen<Log>>) {
     reading_begins_anywhere(&mut *make());
     views_do_not_touch_each_other(&mut *make());
     trimming_keeps_what_is_to_be_kept(&mut *make());
+    every_kept_revision_is_read_after_trims_and_restarts(&mut *make());
 }
 
 /// Appends batches of these sizes and waits; the records as they must be read.
@@ -179,4 +180,48 @@ fn trimming_keeps_what_is_to_be_kept(store: &mut dyn Reopen<Log>) {
     }
     let more = fill(log, &view, &[1]);
     assert_eq!(more[0].point.record, 41);
+}
+
+/// What watchers and `explain` do: begin with any revision that is kept, whenever the log was trimmed,
+/// closed and appended to.
+fn every_kept_revision_is_read_after_trims_and_restarts(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let (mut records, mut starts) = (Vec::new(), Vec::new());
+    for round in 0..4_u64 {
+        records.extend(fill(store.port(), &view, &[20, 0, 1, 33, 5, 0, 12, 28, round, 30]));
+        let through = records[records.len() - 4].point;
+        let keep = Retention { age: Duration::ZERO, changes: 40, bytes: u64::MAX };
+        let start = store.port().trim(view.id, through, &keep, ServerTime::MAX).unwrap();
+        starts.push(start);
+        store.reopen();
+        let log = store.port();
+        assert_eq!(log.open(&view).unwrap().start, start, "round {round}");
+        check_every_revision(log, &view, &records, start);
+    }
+    assert!(starts[0] < starts[3], "something was trimmed: {starts:?}");
+}
+
+fn check_every_revision(log: &Log, view: &ViewRef, records: &[StoredRecord], start: LogPoint) {
+    let end = records.last().unwrap().point;
+    let kept: Vec<_> = records.iter().filter(|record| record.point > start).collect();
+    for revision in 1..=end.revision.0 + 2 {
+        let read = log.read(view.id, ReadFrom::Revision(Revision(revision)));
+        match revision {
+            gone if gone <= start.revision.0 => match read.err() {
+                Some(StoreError::Trimmed { asked, first, .. }) => {
+                    assert_eq!((asked.0, first.0), (revision, start.revision.0 + 1));
+                }
+                other => unreachable!("{other:?}"),
+            },
+            known if known <= end.revision.0 + 1 => {
+                let read: Vec<_> = read.unwrap().collect::<Result<_, _>>().unwrap();
+                let from = kept.iter().position(|record| record.point.revision.0 >= revision);
+                let expected = from.map_or(&[][..], |from| &kept[from..]);
+                assert!(read.iter().eq(expected.iter().copied()), "revision {revision}");
+                let first = read.first().map_or(revision, |record| record.first().0);
+                assert!(first <= revision, "{first} for {revision}");
+            }
+            _ => assert!(matches!(read.err(), Some(StoreError::Unknown { .. }))),
+        }
+    }
 }

@@ -8,6 +8,7 @@
 //! `blocks/ID/NUMBER.blocks`, numbered without a hole.
 
 mod contents;
+mod copy;
 mod file;
 mod view;
 mod writer;
@@ -19,11 +20,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fusion_core::id::ViewName;
 use uuid::Uuid;
 
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::ports::{Blocks, BlocksFigures, CheckpointWriter, Loaded, LogPoint, ViewId, ViewRef};
+pub(super) use copy::copy;
 use view::ViewBlocks;
 
 /// What can be set about blocks.
@@ -64,6 +67,11 @@ impl EmbeddedBlocks {
     ) -> Result<Self, StoreError> {
         disk.make_dir(&dir).map_err(StoreError::io("make the directory", &dir))?;
         Ok(Self { disk, dir, settings, views: Mutex::default() })
+    }
+
+    /// The name of a view, if it has a checkpoint that can be read.
+    pub(super) fn name_of(&self, id: ViewId) -> Option<ViewName> {
+        self.view(id).ok()?.contains().map(|(view, _)| view.name)
     }
 
     /// The blocks of a view, read when they are asked for first.

@@ -6,6 +6,7 @@
 //! `log/ID/NUMBER.log` are segments, `spare-NUMBER` files of segments that were trimmed,
 //! `end` is how far the log went when it was closed last.
 
+mod copy;
 mod frame;
 mod mark;
 mod queue;
@@ -30,6 +31,7 @@ use crate::ports::{
     ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
     ViewId, ViewRef,
 };
+pub(super) use copy::copy;
 use segment::Segment;
 use view::ViewLog;
 
@@ -82,8 +84,16 @@ impl EmbeddedLog {
         self.dir.join(view.to_string())
     }
 
+    /// Removes the files that are kept for the segments to come.
+    ///
+    /// # Errors
+    /// They cannot be removed; `NoView`.
+    pub fn give_back(&self, view: ViewId) -> Result<(), StoreError> {
+        self.with(view, ViewLog::give_back)
+    }
+
     /// The view whose log a directory has; `None` if it has none.
-    fn view_in(&self, name: &str) -> Result<Option<ViewRef>, StoreError> {
+    pub(super) fn view_in(&self, name: &str) -> Result<Option<ViewRef>, StoreError> {
         let dir = self.dir.join(name);
         let names = self.disk.list(&dir).map_err(StoreError::io("read", &dir))?;
         for name in names.iter().rev() {

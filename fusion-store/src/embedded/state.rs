@@ -13,12 +13,15 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use fusion_core::time::ServerTime;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
+use super::backup::quiet_of;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Malformed, StoreError};
 use crate::ports::{Expect, Item, Page, Space, State, Swap, Version, check};
@@ -27,6 +30,9 @@ use transaction::{Done, Write, run};
 
 /// The version of the file's tables and values.
 const STATE_VERSION: u64 = 1;
+/// How long writes wait for a copy of the file: half a second.
+const QUIET_STEP: Duration = Duration::from_millis(2);
+const QUIET_STEPS: u32 = 250;
 /// Memory for pages of the file.
 const CACHE: usize = 32 << 20;
 
@@ -42,8 +48,40 @@ pub struct EmbeddedState {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     database: RwLock<Option<Database>>,
-    waiting: Mutex<Vec<(Write, Arc<Slot>)>>,
-    turn: Mutex<()>,
+    desk: Mutex<Desk>,
+    /// Somebody has written.
+    freed: Condvar,
+    quiet: Mutex<Quiet>,
+}
+
+/// Writes that wait.
+#[derive(Debug, Default)]
+struct Desk {
+    waiting: Vec<(Write, Arc<Slot>)>,
+    /// Somebody is writing for all who waited when it began.
+    is_writing: bool,
+}
+
+/// The right to write, until it is dropped.
+struct Turn<'a> {
+    state: &'a EmbeddedState,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.state.desk).is_writing = false;
+        self.state.freed.notify_all();
+    }
+}
+
+/// Whether the writer waits for a copy that is being taken.
+#[derive(Debug, Default)]
+enum Quiet {
+    /// It does.
+    #[default]
+    Kept,
+    /// It has waited for this one for long enough.
+    Over,
 }
 
 /// Where who waits for a write finds what came of it.
@@ -64,8 +102,9 @@ impl EmbeddedState {
             disk,
             path,
             database: RwLock::new(None),
-            waiting: Mutex::default(),
-            turn: Mutex::default(),
+            desk: Mutex::default(),
+            freed: Condvar::new(),
+            quiet: Mutex::default(),
         };
         state.reopen()?;
         Ok(state)
@@ -82,8 +121,14 @@ impl EmbeddedState {
 
     fn begin(&self) -> Result<Database, StoreError> {
         match self.disk.open(&self.path, Access::Write) {
-            Ok(file) => self.begin_with(file),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.create(),
+            Ok(file) => {
+                // The engine would take it for a new one.
+                if file.length().map_err(StoreError::io("read", &self.path))? == 0 {
+                    return Err(self.corrupt(Malformed::Broken("it is empty")));
+                }
+                self.begin_with(file)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.create(),
             Err(error) => Err(StoreError::io("open", &self.path)(error)),
         }
     }
@@ -91,6 +136,8 @@ impl EmbeddedState {
     fn begin_with(&self, file: Arc<dyn DiskFile>) -> Result<Database, StoreError> {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
+        // All pages are verified, or the engine panics at what somebody damaged.
+        builder.set_check_integrity_on_open(true);
         let database = builder.create_with_backend(Backend::new(file));
         let database = database.map_err(|error| self.error(error.into()))?;
         self.set_up(&database)?;
@@ -113,7 +160,8 @@ impl EmbeddedState {
     /// Makes the tables, or finds out of which version they are.
     fn set_up(&self, database: &Database) -> Result<(), StoreError> {
         let write = || -> Result<Option<u64>, redb::Error> {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
             let found = {
                 transaction.open_table(VALUES)?;
                 transaction.open_table(EXPIRY)?;
@@ -144,6 +192,12 @@ impl EmbeddedState {
     fn error(&self, error: redb::Error) -> StoreError {
         let place = self.path.display().to_string();
         match error {
+            // So the engine tells of bytes that are none of its own, and of a file that is too short.
+            redb::Error::Io(error)
+                if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                StoreError::Corrupt { place, at: 0, why: error.to_string() }
+            }
             redb::Error::Io(error) => StoreError::io("read or write", &self.path)(error),
             redb::Error::UpgradeRequired(found) => StoreError::FutureFormat {
                 what: "the file of the state",
@@ -178,12 +232,11 @@ impl EmbeddedState {
     /// Writes together with all who wait.
     fn write(&self, write: Write) -> Result<Done, StoreError> {
         let slot = Arc::new(Slot::default());
-        lock(&self.waiting).push((write, Arc::clone(&slot)));
-        let turn = lock(&self.turn);
-        if let Some(done) = lock(&slot.0).take() {
-            return done;
-        }
-        let all = std::mem::take(&mut *lock(&self.waiting));
+        let Some(turn) = self.turn(write, &slot) else {
+            return lock(&slot.0).take().unwrap_or(Err(StoreError::Closed));
+        };
+        self.keep_quiet(&mut lock(&self.quiet));
+        let all = std::mem::take(&mut lock(&self.desk).waiting);
         let (writes, slots): (Vec<_>, Vec<_>) = all.into_iter().unzip();
         let outcome = self.with(|database| run(database, &writes));
         for (number, slot) in slots.iter().enumerate() {
@@ -196,6 +249,40 @@ impl EmbeddedState {
         }
         drop(turn);
         lock(&slot.0).take().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Leaves a write, and waits until somebody has done it (`None`) or nobody is writing. Who is done
+    /// does not wait for the turn: else whoever comes again first would take it for itself alone.
+    fn turn(&self, write: Write, slot: &Arc<Slot>) -> Option<Turn<'_>> {
+        let mut desk = lock(&self.desk);
+        desk.waiting.push((write, Arc::clone(slot)));
+        while desk.is_writing {
+            desk = self.freed.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            if lock(&slot.0).is_some() {
+                return None;
+            }
+        }
+        desk.is_writing = true;
+        Some(Turn { state: self })
+    }
+
+    /// Waits while a copy of the file is being taken, once for each copy and not for long: who is
+    /// copying may hang.
+    fn keep_quiet(&self, quiet: &mut Quiet) {
+        let path = quiet_of(&self.path);
+        let is_asked = || {
+            self.disk.open(&path, Access::Read).is_ok() && matches!(self.disk.lock(&path), Ok(None))
+        };
+        let mut left = if matches!(quiet, Quiet::Kept) { QUIET_STEPS } else { 0 };
+        while is_asked() {
+            if left == 0 {
+                *quiet = Quiet::Over;
+                return;
+            }
+            std::thread::sleep(QUIET_STEP);
+            left -= 1;
+        }
+        *quiet = Quiet::Kept;
     }
 
     /// Gives back what the file does not need.

@@ -6,25 +6,30 @@
 //! | `lock`, `owner` | who has it: an advisory lock, and a line for people |
 //! | `log/`, `blocks/` | a directory for each view |
 //! | `state` | sessions, idempotency results, jobs, audit records |
+//! | `state.quiet` | locked while the state is being copied |
 //!
 //! Called once when the server starts. Must never: touch a directory that is not a store, or that
 //! another server has.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fusion_core::id::ViewName;
 use uuid::Uuid;
 
 use super::{BlocksSettings, EmbeddedBlocks, EmbeddedLog, EmbeddedState, LogSettings};
 use crate::disk::{Access, Disk, RealDisk};
 use crate::error::StoreError;
+use crate::ports::{Blocks as _, ViewId};
 
 /// The version of the data directory.
 pub const STORE_VERSION: u32 = 1;
 const IDENTITY: &str = "fusion-store";
 const LOCK: &str = "lock";
 const OWNER: &str = "owner";
+pub(super) const STATE: &str = "state";
 /// Longest text that is read of a file that should have a line or two.
 const TEXT_MAX: usize = 4096;
 
@@ -46,6 +51,7 @@ pub struct StoreOptions {
 /// An open data directory. Dropping it writes what waits and lets the directory go.
 #[derive(Debug)]
 pub struct Store {
+    disk: Arc<dyn Disk>,
     log: Arc<EmbeddedLog>,
     blocks: Arc<EmbeddedBlocks>,
     state: Arc<EmbeddedState>,
@@ -53,6 +59,19 @@ pub struct Store {
     dir: PathBuf,
     /// Last, so that it is let go when all else is closed.
     _lock: Lock,
+}
+
+/// A view of which something is stored, whether or not it can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredView {
+    /// Its id.
+    pub id: ViewId,
+    /// Its name, if anything that can be read tells it.
+    pub name: Option<ViewName>,
+    /// It has a log.
+    pub log: bool,
+    /// It has blocks.
+    pub blocks: bool,
 }
 
 struct Lock(#[allow(dead_code, reason = "held, not used")] Box<dyn Send + Sync>);
@@ -72,10 +91,21 @@ impl Store {
         Self::open_on(Arc::new(RealDisk), dir, options)
     }
 
-    /// The same on any disk.
+    /// Opens a data directory that a server has made.
     ///
     /// # Errors
-    /// See [`Store::open`].
+    /// `NoStore` if there is none; else as [`Store::open`].
+    pub fn open_existing(dir: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        match identity(&RealDisk, dir)? {
+            Some(_) => Self::open(dir, options),
+            None => Err(StoreError::NoStore { path: dir.to_path_buf() }),
+        }
+    }
+
+    /// As [`Store::open`], on any disk.
+    ///
+    /// # Errors
+    /// See there.
     pub fn open_on(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -91,7 +121,10 @@ impl Store {
         // Another may have made it meanwhile.
         let server = match identity(&*disk, dir)? {
             Some(server) => server,
-            None => begin(&*disk, dir, options)?,
+            None => {
+                write_identity(&*disk, dir, options.new_server)?;
+                options.new_server
+            }
         };
         if let Some(wanted) = options.server.filter(|wanted| *wanted != server) {
             let (found, wanted) = (server.to_string(), wanted.to_string());
@@ -99,9 +132,10 @@ impl Store {
         }
         let log = EmbeddedLog::new(Arc::clone(&disk), dir.join("log"), options.log)?;
         let blocks = EmbeddedBlocks::new(Arc::clone(&disk), dir.join("blocks"), options.blocks)?;
-        let state = EmbeddedState::open(Arc::clone(&disk), dir.join("state"))?;
+        must_have_state(&*disk, dir)?;
+        let state = EmbeddedState::open(Arc::clone(&disk), dir.join(STATE))?;
         let (log, blocks, state) = (Arc::new(log), Arc::new(blocks), Arc::new(state));
-        Ok(Self { log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
+        Ok(Self { disk, log, blocks, state, server, dir: dir.to_path_buf(), _lock: lock })
     }
 
     /// The log.
@@ -120,6 +154,67 @@ impl Store {
     #[must_use]
     pub fn state(&self) -> &Arc<EmbeddedState> {
         &self.state
+    }
+
+    /// Everything that is stored of views, by id, also what is damaged or left over.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn views(&self) -> Result<Vec<StoredView>, StoreError> {
+        let mut views = BTreeMap::new();
+        let none = |id| StoredView { id, name: None, log: false, blocks: false };
+        for name in self.names("log")? {
+            let Ok(id) = Uuid::try_parse(&name).map(ViewId) else { continue };
+            let view: &mut StoredView = views.entry(id).or_insert_with(|| none(id));
+            // What cannot be read is there.
+            let found = self.log.view_in(&name);
+            view.log = !matches!(found, Ok(None));
+            view.name = found.ok().flatten().map(|view| view.name);
+        }
+        for name in self.names("blocks")? {
+            let Ok(id) = Uuid::try_parse(&name).map(ViewId) else { continue };
+            let view = views.entry(id).or_insert_with(|| none(id));
+            view.blocks = !matches!(self.blocks.contains(id), Ok(None));
+            view.name = view.name.take().or_else(|| self.blocks.name_of(id));
+        }
+        Ok(views.into_values().filter(|view| view.log || view.blocks).collect())
+    }
+
+    /// How many bytes the files of a view take.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn view_bytes(&self, view: ViewId) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for below in ["log", "blocks"] {
+            let dir = self.dir.join(below).join(view.to_string());
+            let names = match self.disk.list(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                names => names.map_err(StoreError::io("read", &dir))?,
+            };
+            for name in names {
+                bytes += self.bytes(&dir.join(name))?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// How many bytes the file of the state takes.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn state_bytes(&self) -> Result<u64, StoreError> {
+        self.bytes(&self.dir.join(STATE))
+    }
+
+    fn bytes(&self, path: &Path) -> Result<u64, StoreError> {
+        let length = self.disk.open(path, Access::Read).and_then(|file| file.length());
+        length.map_err(StoreError::io("read", path))
+    }
+
+    fn names(&self, below: &str) -> Result<Vec<String>, StoreError> {
+        let dir = self.dir.join(below);
+        self.disk.list(&dir).map_err(StoreError::io("read", &dir))
     }
 
     /// The server that the directory belongs to.
@@ -155,7 +250,7 @@ fn write_text(disk: &dyn Disk, path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// The server that a directory belongs to; `None` if it is not a store yet.
-fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
+pub(super) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<Uuid>, StoreError> {
     let path = dir.join(IDENTITY);
     let text = read_text(disk, &path).map_err(StoreError::io("read", &path))?;
     let Some(text) = text else { return Ok(None) };
@@ -189,11 +284,27 @@ fn must_be_empty(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn begin(disk: &dyn Disk, dir: &Path, options: &StoreOptions) -> Result<Uuid, StoreError> {
-    let (path, server) = (dir.join(IDENTITY), options.new_server);
+/// Views without the state that names them are no new directory.
+fn must_have_state(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let names = |dir: &Path| disk.list(dir).map_err(StoreError::io("read", dir));
+    if names(dir)?.iter().any(|name| name == STATE) {
+        return Ok(());
+    }
+    for below in ["log", "blocks"] {
+        if !names(&dir.join(below))?.is_empty() {
+            let why = format!("it is missing, and there are views in `{below}`");
+            let place = dir.join(STATE).display().to_string();
+            return Err(StoreError::Corrupt { place, at: 0, why });
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory a store.
+pub(super) fn write_identity(disk: &dyn Disk, dir: &Path, server: Uuid) -> Result<(), StoreError> {
+    let path = dir.join(IDENTITY);
     let text = format!("fusion-store {STORE_VERSION}\nserver {}\n", server.hyphenated());
-    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))?;
-    Ok(server)
+    write_text(disk, &path, &text).map_err(StoreError::io("write", &path))
 }
 
 fn lock(disk: &dyn Disk, dir: &Path, owner: &str) -> Result<Lock, StoreError> {

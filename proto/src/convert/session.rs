@@ -82,6 +82,20 @@ pub struct AgentSettings {
     pub batch_rows: usize,
     /// Most bytes of a batch, encoded: [`limits::BATCH_BYTES_MIN`] to [`limits::BATCH_BYTES`].
     pub batch_bytes: usize,
+    /// Globs of names of which nothing is to be told; at most [`limits::EXCLUDE_MAX`].
+    pub exclude: Vec<String>,
+    /// Fields that are to be 0 in all that is told.
+    pub withheld: Withheld,
+}
+
+/// Fields of a stat that a view does not want to know. Never inode, ctime, size or kind: the rules
+/// stand on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Withheld {
+    /// Numeric owner and group.
+    pub owner: bool,
+    /// Permission bits.
+    pub mode: bool,
 }
 
 /// A session as the server knows it.

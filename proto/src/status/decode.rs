@@ -129,6 +129,7 @@ fn refusal(reason: Reason, told: &Told<'_>) -> Option<Refusal> {
             retry_after,
         },
         Reason::ServerDraining => Refusal::ServerDraining { retry_after },
+        Reason::StoreUnavailable => Refusal::StoreUnavailable { retry_after },
         Reason::StreamReplaced => Refusal::StreamReplaced { retry_after },
         Reason::QuotaExceeded => Refusal::QuotaExceeded {
             quota: told.text("quota")?,

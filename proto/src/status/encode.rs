@@ -53,6 +53,7 @@ pub(super) fn retry_after(refusal: &Refusal) -> Option<Duration> {
         Refusal::SessionObsolete { retry_after, .. }
         | Refusal::AgentIdConflict { retry_after, .. }
         | Refusal::ServerDraining { retry_after }
+        | Refusal::StoreUnavailable { retry_after }
         | Refusal::StreamReplaced { retry_after }
         | Refusal::QuotaExceeded { retry_after, .. }
         | Refusal::RateExceeded { retry_after, .. }
@@ -144,6 +145,7 @@ fn facts(refusal: &Refusal) -> Facts {
         Refusal::InvalidArgument { violations: _ }
         | Refusal::IdempotencyKeyReused
         | Refusal::ServerDraining { retry_after: _ }
+        | Refusal::StoreUnavailable { retry_after: _ }
         | Refusal::StreamReplaced { retry_after: _ }
         | Refusal::DeadlineExceeded => Vec::new(),
     }

@@ -92,6 +92,8 @@ reasons! {
     ViewNotReady = "VIEW_NOT_READY" => Unavailable,
     /// The server is going down.
     ServerDraining = "SERVER_DRAINING" => Unavailable,
+    /// The server's disk cannot be written.
+    StoreUnavailable = "STORE_UNAVAILABLE" => Unavailable,
     /// A newer stream of the same lane took over.
     StreamReplaced = "STREAM_REPLACED" => Unavailable,
     /// A quota is used up.

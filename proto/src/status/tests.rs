@@ -76,7 +76,8 @@ fn after(refusal: &Refusal) -> Option<Refusal> {
             retry_after: WAIT,
         },
         Refusal::ViewNotReady { .. } => Refusal::ServerDraining { retry_after: WAIT },
-        Refusal::ServerDraining { .. } => Refusal::StreamReplaced { retry_after: WAIT },
+        Refusal::ServerDraining { .. } => Refusal::StoreUnavailable { retry_after: WAIT },
+        Refusal::StoreUnavailable { .. } => Refusal::StreamReplaced { retry_after: WAIT },
         Refusal::StreamReplaced { .. } => {
             Refusal::QuotaExceeded { quota: "watchers".to_owned(), limit: 10, retry_after: WAIT }
         }
@@ -179,6 +180,7 @@ rows! {
     revision_unknown: RevisionUnknown, OutOfRange, "REVISION_UNKNOWN", false;
     view_not_ready: ViewNotReady, Unavailable, "VIEW_NOT_READY", true;
     server_draining: ServerDraining, Unavailable, "SERVER_DRAINING", true;
+    store_unavailable: StoreUnavailable, Unavailable, "STORE_UNAVAILABLE", true;
     stream_replaced: StreamReplaced, Unavailable, "STREAM_REPLACED", true;
     quota_exceeded: QuotaExceeded, ResourceExhausted, "QUOTA_EXCEEDED", true;
     rate_exceeded: RateExceeded, ResourceExhausted, "RATE_EXCEEDED", true;

@@ -15,7 +15,7 @@ use super::raw::EncodedBatch;
 use super::{Line, Options, median};
 
 /// Batches of new changes for each second that is asked for.
-const BATCHES: u64 = 500;
+pub(super) const BATCHES: u64 = 500;
 
 pub(super) async fn realtime(options: &Options) -> Result<Line> {
     let measure = async |url: &str, pid: u32, batches: &[EncodedBatch], fill: bool| {
@@ -117,7 +117,7 @@ async fn push_all(
 }
 
 /// Batches of upserts at random paths of the resident entries, each a change.
-fn upserts(resident: u64, batches: u64, round: u64) -> Vec<EncodedBatch> {
+pub(super) fn upserts(resident: u64, batches: u64, round: u64) -> Vec<EncodedBatch> {
     let directories = resident.div_ceil(PER_DIRECTORY);
     let mut random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_add(round);
     let mut draw = |below: u64| {

@@ -44,6 +44,32 @@ pub(super) fn child(number: u64) -> String {
     format!("file-{number:09}")
 }
 
+/// What a new agent asks for a session with. It is told only what its view is; the longest timeout
+/// lets it be silent.
+pub(super) fn asks(view: &str) -> pb::CreateSessionRequest {
+    pb::CreateSessionRequest {
+        view: view.to_owned(),
+        agent_id: format!("load-{}", Uuid::new_v4().simple()),
+        instance_id: Uuid::new_v4().to_string(),
+        spool_id: Uuid::new_v4().to_string(),
+        client: Some(pb::Client { name: "fusion-tests".into(), ..Default::default() }),
+        root: Some(pb::Root {
+            uri: "file://load/".into(),
+            identity: Some(pb::RootIdentity {
+                inode: 1,
+                // Any view that has this entry takes the root.
+                top: vec![pb::root_identity::TopEntry {
+                    name: directory(0)[1..].to_owned().into_bytes().into(),
+                    inode: 10,
+                }],
+                ..Default::default()
+            }),
+        }),
+        capabilities: vec![pb::Capability::Realtime.into(), pb::Capability::Scan.into()],
+        proposed_timeout: Some(prost_types_duration(600)),
+    }
+}
+
 /// A session that beats itself.
 pub(super) struct LoadSession {
     pub(super) channel: Channel,
@@ -56,20 +82,8 @@ impl LoadSession {
     /// Begins a session of a new agent with a view.
     pub(super) async fn begin(url: &str, view: &str) -> Result<Self> {
         let channel = fusion_proto::client::lazy_channel(url).context("our own address")?;
-        let spool_id = Uuid::new_v4().to_string();
-        let request = pb::CreateSessionRequest {
-            view: view.to_owned(),
-            agent_id: format!("load-{}", Uuid::new_v4().simple()),
-            instance_id: Uuid::new_v4().to_string(),
-            spool_id: spool_id.clone(),
-            client: Some(pb::Client { name: "fusion-tests".into(), ..Default::default() }),
-            root: Some(pb::Root {
-                uri: "file://load/".into(),
-                identity: Some(pb::RootIdentity { inode: 1, ..Default::default() }),
-            }),
-            capabilities: vec![pb::Capability::Realtime.into(), pb::Capability::Scan.into()],
-            proposed_timeout: Some(prost_types_duration(600)),
-        };
+        let request = asks(view);
+        let spool_id = request.spool_id.clone();
         let answer = SessionServiceClient::new(channel.clone()).create_session(request).await?;
         let answer = answer.into_inner();
         let (session_id, epoch) = (answer.session_id, answer.leader_epoch);

@@ -94,7 +94,7 @@ pub(super) async fn heartbeats(options: &Options) -> Result<Line> {
 }
 
 /// `EndSession` of a session that is not there: a call that does nothing.
-async fn empty(channel: Channel, _: u64) -> Result<()> {
+pub(super) async fn empty(channel: Channel, _: u64) -> Result<()> {
     let session_id = uuid::Uuid::nil().to_string();
     let request = pb::EndSessionRequest { session_id, allow_missing: true };
     SessionServiceClient::new(channel).end_session(request).await?;

@@ -78,9 +78,10 @@ pub async fn storage() {
     assert_eq!(counter(&agent.http, "fusion_agent_session_recoveries_total"), 0.0);
 }
 
-/// The storage goes away for good (its process is killed) and another mount of it takes its place: the
-/// agent, which holds the old one, says so and tells nothing, whatever its audits find; nothing is
-/// removed. Started anew it finds all. Needs bindfs.
+/// The storage goes away (its process is killed), and later another mount of it takes its place. While
+/// it is away the agent says so and tells nothing, whatever its audits find, and nothing is removed.
+/// When it is there again the agent, whose descriptors lead to the dead one, begins anew on it by
+/// itself and finds all. Needs bindfs.
 ///
 /// # Panics
 /// What must hold does not.
@@ -91,8 +92,7 @@ pub async fn storage_gone() {
     for number in 0..50 {
         fs::write(world.root().join(format!("work/f{number}")), "x").expect("a file");
     }
-    let launch = || world.launch("one").root(&world.path("mount"));
-    let mut agent = launch().start();
+    let agent = world.launch("one").root(&world.path("mount")).start();
     let session = new_session(&world, "one", None).await;
     recovered(&world).await;
     let epoch = leads_alone(&world, &agent, "one").await;
@@ -100,14 +100,12 @@ pub async fn storage_gone() {
     says_so(&world, "scan: ", |status| status.root_state != RootState::Available).await;
     drop(mount);
     fs::remove_file(world.root().join("work/f0")).expect("a file");
-    let _mount = Mount::bind(&world);
     lives_on(&world, session).await;
     let view = world.client().view(world.view()).await.expect("the view");
     assert!(!view.freshness.is_ready(), "{:?}", view.freshness);
     assert_eq!(view.totals.files, 50, "nothing is removed");
 
-    agent.process.kill();
-    let agent = launch().start();
+    let _mount = Mount::bind(&world);
     new_session(&world, "one", Some(session)).await;
     recovered(&world).await;
     assert!(leads_alone(&world, &agent, "one").await > epoch);

@@ -1,7 +1,9 @@
 //! A tree that changes all the time: a thread that creates, writes, renames and removes at random.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +48,7 @@ impl Dice {
 #[derive(Debug)]
 pub struct Churn {
     stop: Arc<AtomicBool>,
+    work: PathBuf,
     thread: Option<JoinHandle<u64>>,
 }
 
@@ -58,7 +61,8 @@ impl Churn {
     pub fn begin(work: &Path, seed: u64) -> Self {
         assert!(work.is_dir(), "{} is to be churned", work.display());
         let stop = Arc::new(AtomicBool::new(false));
-        let (work, stopped) = (work.to_path_buf(), Arc::clone(&stop));
+        let (work, kept) = (work.to_path_buf(), work.to_path_buf());
+        let stopped = Arc::clone(&stop);
         let churn = move || {
             let (mut dice, mut done) = (Dice::new(seed), 0);
             while !stopped.load(Ordering::Relaxed) {
@@ -68,17 +72,21 @@ impl Churn {
             done
         };
         let thread = std::thread::Builder::new().name("churn".into()).spawn(churn);
-        Self { stop, thread: Some(thread.expect("a thread")) }
+        Self { stop, work: kept, thread: Some(thread.expect("a thread")) }
     }
 
-    /// Ends it, and gives how many operations succeeded.
+    /// Ends it, and gives how many operations succeeded. Files have one name each then: what is done to a
+    /// file through one of its names is not told to who watches another, so that the view has it
+    /// only from the next look at that.
     ///
     /// # Panics
     /// The thread panicked.
     #[must_use]
     pub fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(0, |thread| thread.join().expect("the churn"))
+        let done = self.thread.take().map_or(0, |thread| thread.join().expect("the churn"));
+        part(&self.work, &mut BTreeSet::new());
+        done
     }
 }
 
@@ -87,6 +95,22 @@ impl Drop for Churn {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// Gives every name of a file that has several a file of its own.
+fn part(dir: &Path, met: &mut BTreeSet<u64>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Ok(stat) = fs::symlink_metadata(&path) else { continue };
+        if stat.is_dir() {
+            part(&path, met);
+        } else if stat.nlink() > 1 || met.contains(&stat.ino()) {
+            met.insert(stat.ino());
+            let own = path.with_extension("own");
+            let copied = fs::copy(&path, &own).and_then(|_| fs::rename(&own, &path));
+            copied.expect("a file of its own");
         }
     }
 }

@@ -33,9 +33,10 @@ impl Victim {
     }
 }
 
-/// So many rounds on one tree. After each: READY, view = disk, the agent leads alone in a new
-/// session, and the counters of whoever survived name what happened. In every fourth round somebody
-/// is killed again before the recovery is over.
+/// So many rounds on one tree. After each: READY, view = disk, the agent leads alone, and the counters
+/// of whoever survived name what happened: an agent that died has a new session and a larger epoch; a
+/// server that died costs neither, and nothing is listed anew. In every fourth round somebody is
+/// killed again before the recovery is over.
 ///
 /// # Panics
 /// Something of this does not hold.
@@ -56,20 +57,24 @@ pub async fn rounds(seed: u64, rounds: u64) {
         let churn = Churn::begin(&work, seed);
         tokio::time::sleep(dice.millis(400)).await;
         kill(&mut world, &mut agent, victim, &mut dice).await;
+        let mut agent_died = victim.has_agent();
         if again {
             tokio::time::sleep(dice.millis(400)).await;
             let victim = Victim::draw(&mut dice);
+            agent_died |= victim.has_agent();
             kill(&mut world, &mut agent, victim, &mut dice).await;
         }
         tokio::time::sleep(dice.millis(200)).await;
         let operations = churn.end();
-        new_session(&world, "one", old).await;
+        let session = new_session(&world, "one", old.filter(|_| agent_died)).await;
         recovered(&world).await;
+        assert!(agent_died || Some(session) == old, "the session was not kept");
         let led_before = std::mem::replace(&mut epoch, leads_alone(&world, &agent, "one").await);
         if !again {
             before.check(&world, &agent, victim);
-            assert!(victim.has_server() || epoch > led_before, "{epoch} after {led_before}");
         }
+        let grew = if agent_died { epoch > led_before } else { epoch == led_before };
+        assert!(grew, "epoch {epoch} after {led_before}");
         println!("  {operations} operations, recovered after {:?}", began.elapsed());
     }
 }
@@ -116,8 +121,9 @@ pub async fn rounds_of_two(seed: u64, rounds: u64) {
         tokio::time::sleep(dice.millis(200)).await;
         let operations = churn.end();
         for (number, name) in ["a", "b"].into_iter().enumerate() {
-            let dead = victims & (4 | 1 << number) != 0;
-            new_session(&world, name, dead.then_some(old[number])).await;
+            let dead = victims & (1 << number) != 0;
+            let session = new_session(&world, name, dead.then_some(old[number])).await;
+            assert!(dead || session == old[number], "the session of {name} was not kept");
         }
         recovered(&world).await;
         one_leads(&world, &agents).await;
@@ -171,28 +177,35 @@ async fn kill(world: &mut World, agent: &mut Agent, victim: Victim, dice: &mut D
 /// What each side counted before it was killed.
 struct Counters {
     superseded: f64,
-    unknown: f64,
+    recoveries: f64,
+    snapshots: f64,
 }
 
 const SUPERSEDED: &str = "fusion_sessions_ended_total{state=\"superseded\",view=\"tree\"}";
-const UNKNOWN: &str = "fusion_agent_session_recoveries_total{cause=\"unknown\"}";
+const RECOVERIES: &str = "fusion_agent_session_recoveries_total";
+const SNAPSHOTS: &str = "fusion_agent_scans_total{outcome=\"complete\",source=\"snapshot\"}";
 
 impl Counters {
     fn read(world: &World, agent: &Agent) -> Self {
-        let (superseded, unknown) =
-            (counter(world.http(), SUPERSEDED), counter(&agent.http, UNKNOWN));
-        Self { superseded, unknown }
+        Self {
+            superseded: counter(world.http(), SUPERSEDED),
+            recoveries: counter(&agent.http, RECOVERIES),
+            snapshots: counter(&agent.http, SNAPSHOTS),
+        }
     }
 
     /// Whoever survived says what happened; nothing else did.
     fn check(&self, world: &World, agent: &Agent, victim: Victim) {
         let after = Self::read(world, agent);
-        let (superseded, unknown) = match victim {
+        // Each counts from its own start. A new agent takes over the session of the one before.
+        let (superseded, recoveries) = match victim {
             Victim::Agent => (self.superseded + 1.0, 0.0),
-            Victim::Server => (0.0, self.unknown + 1.0),
-            // The agent that came up asked for a session of a server that knew none.
-            Victim::Both => (0.0, 0.0),
+            Victim::Server => (0.0, self.recoveries),
+            Victim::Both => (1.0, 0.0),
         };
-        assert_eq!((after.superseded, after.unknown), (superseded, unknown), "{victim:?}");
+        assert_eq!((after.superseded, after.recoveries), (superseded, recoveries), "{victim:?}");
+        if victim == Victim::Server {
+            assert_eq!(after.snapshots, self.snapshots, "nothing is listed anew");
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! The four losses of memory: spool deleted, spool copied back from yesterday, the server's data
-//! deleted, the server restored from yesterday. The server's memory is all it has yet: its data are
-//! deleted when it is restarted, and it is one of yesterday if it has not run since.
+//! deleted, the server restored from yesterday.
 
 use std::fs;
 
@@ -17,9 +16,17 @@ hot_threshold = "100ms"
 session_timeout = "3s"
 "#;
 
+/// The same where no first scan begins late enough to count as the audit after a loss.
+const UNHURRIED: &str = r#"
+[view_defaults]
+cache_horizon = "2s"
+hot_threshold = "100ms"
+session_timeout = "3s"
+"#;
+
 /// A world whose agent has delivered so many batches that segments of its spool were removed.
-async fn begun() -> (World, Agent) {
-    let world = World::start_configured(CONFIG);
+async fn begun(config: &str) -> (World, Agent) {
+    let world = World::start_configured(config);
     fs::create_dir(world.root().join("work")).expect("the tree");
     let agent = world.start_ready_agent("one").await;
     deliver(&world, &agent, "first", 3).await;
@@ -59,7 +66,7 @@ fn change_unseen(world: &World, name: &str) {
 /// # Panics
 /// What must hold does not.
 pub async fn spool_deleted() {
-    let (world, mut agent) = begun().await;
+    let (world, mut agent) = begun(CONFIG).await;
     let epoch = leads_alone(&world, &agent, "one").await;
     let old = session(&world).await;
     agent.process.kill();
@@ -81,7 +88,7 @@ pub async fn spool_deleted() {
 /// # Panics
 /// What must hold does not.
 pub async fn spool_rolled_back() {
-    let (world, mut agent) = begun().await;
+    let (world, mut agent) = begun(UNHURRIED).await;
     let (spool, yesterday) = (world.path("one.spool"), world.path("yesterday"));
     let limit = std::time::Duration::from_secs(5);
     assert!(agent.process.terminate(limit).success());
@@ -101,25 +108,27 @@ pub async fn spool_rolled_back() {
     })
     .await;
     new_session(&world, "one", Some(first)).await;
+    let audits = "fusion_agent_scans_total{outcome=\"complete\",source=\"audit\"}";
+    until_true("lost events end with an audit", || counter(&agent.http, audits) >= 1.0).await;
     recovered(&world).await;
     leads_alone(&world, &agent, "one").await;
-    let audits = "fusion_agent_scans_total{outcome=\"complete\",source=\"audit\"}";
-    assert!(counter(&agent.http, audits) >= 1.0, "lost events end with an audit");
     deliver(&world, &agent, "second", 2).await;
     assert_eq!(counter(&agent.http, "fusion_agent_session_recoveries_total"), 1.0);
 }
 
-/// The server was killed and knows nothing: the agent lists anew, its spool goes on where it was, and
+/// The server was killed, its data are deleted and it knows nothing: the agent lists anew, its spool goes on where it was, and
 /// the hole counts as lost events, which an audit ends.
 ///
 /// # Panics
 /// What must hold does not.
 pub async fn server_deleted() {
-    let (mut world, agent) = begun().await;
+    let (mut world, agent) = begun(CONFIG).await;
+    let old = session(&world).await;
     world.kill_server();
+    fs::remove_dir_all(world.path("server")).expect("the server's data");
     change_unseen(&world, "unseen");
     world.start_server();
-    new_session(&world, "one", None).await;
+    new_session(&world, "one", old).await;
     recovered(&world).await;
     leads_alone(&world, &agent, "one").await;
     assert!(counter(world.http(), LOST) >= 3.0, "batches that neither side has any more");
@@ -128,30 +137,30 @@ pub async fn server_deleted() {
     deliver(&world, &agent, "second", 2).await;
 }
 
-/// The agent has worked with another server since: this one is what a restored one would be, with a
-/// number in the middle of the spool's. The hole counts as lost events, the rest is delivered.
+/// The server's data are those of yesterday: it has a number in the middle of the spool's, and the
+/// session and its epoch. The hole counts as lost events, the rest is delivered in the same session.
 ///
 /// # Panics
 /// What must hold does not.
 pub async fn server_restored() {
-    let (yesterday, mut agent) = begun().await;
-    let limit = std::time::Duration::from_secs(5);
-    assert!(agent.process.terminate(limit).success());
-    let today = World::start_configured_on(yesterday.root(), CONFIG);
-    let launch = || yesterday.launch("one");
-    let mut agent = launch().server(&today.url()).start();
-    new_session(&today, "one", None).await;
-    deliver(&today, &agent, "today", 4).await;
-    assert!(agent.process.terminate(limit).success());
-    change_unseen(&yesterday, "unseen");
-    let lost = counter(yesterday.http(), LOST);
-    let agent = launch().start();
-    new_session(&yesterday, "one", None).await;
-    recovered(&yesterday).await;
-    leads_alone(&yesterday, &agent, "one").await;
-    let lost = counter(yesterday.http(), LOST) - lost;
+    let (mut world, agent) = begun(CONFIG).await;
+    let (data, yesterday) = (world.path("server"), world.path("yesterday"));
+    let old = session(&world).await;
+    world.kill_server();
+    copy(&data, &yesterday);
+    world.start_server();
+    deliver(&world, &agent, "today", 4).await;
+    world.kill_server();
+    fs::remove_dir_all(&data).expect("the server's data");
+    fs::rename(&yesterday, &data).expect("yesterday's data");
+    change_unseen(&world, "unseen");
+    world.start_server();
+    recovered(&world).await;
+    leads_alone(&world, &agent, "one").await;
+    assert_eq!(session(&world).await, old, "yesterday's server knew it");
+    let lost = counter(world.http(), LOST);
     assert!((4.0..100.0).contains(&lost), "{lost} batches in the hole");
-    deliver(&yesterday, &agent, "second", 2).await;
+    deliver(&world, &agent, "second", 2).await;
     assert_eq!(counter(&agent.http, "fusion_agent_session_recoveries_total"), 0.0);
 }
 

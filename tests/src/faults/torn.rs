@@ -73,7 +73,9 @@ pub async fn delivered() {
     let work = world.root().join("work");
     fs::create_dir(&work).expect("the tree");
     let mut agent = world.start_ready_agent("one").await;
-    fs::write(work.join("a"), "a").expect("a file");
+    // By one event, so that no frame comes after the one that is waited for.
+    fs::write(world.path("a"), "a").expect("a file");
+    fs::rename(world.path("a"), work.join("a")).expect("a file that turns up");
     until_settled(&world, &agent).await;
     let epoch = leads_alone(&world, &agent, "one").await;
     let old = session_of(&world, "one").await.map(|(id, _)| id);

@@ -1,3 +1,4 @@
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fusion_core::evidence::Evidence;
@@ -43,7 +44,7 @@ fn overflows(frame: &Frame) -> Vec<(i64, i64)> {
 async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
-    let spool = SharedSpool::for_test(folder.path(), clock, Arc::new(RandomIds));
+    let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
     // The spool takes 1 MiB; each of these is some 200 KiB.
     for at in 1..=20 {
         spool.put_for_test(&removals(900, at));
@@ -79,7 +80,7 @@ async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
 async fn readers_wait_for_what_is_not_there_yet_and_numbers_outlive_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let clock = || Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
-    let spool = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    let spool = SharedSpool::alone(folder.path(), clock(), Arc::new(RandomIds)).unwrap();
     let waited = tokio::time::timeout(Duration::from_secs(1), spool.holds(1)).await;
     assert!(waited.is_err());
     spool.put_for_test(&removals(1, 5));
@@ -91,9 +92,53 @@ async fn readers_wait_for_what_is_not_there_yet_and_numbers_outlive_the_process(
     spool.put_for_test(&removals(1, 7));
     let id = spool.id();
     drop(spool);
-    let again = SharedSpool::for_test(folder.path(), clock(), Arc::new(RandomIds));
+    let again = SharedSpool::alone(folder.path(), clock(), Arc::new(RandomIds)).unwrap();
     assert_eq!(again.id(), id);
     let figures = again.figures();
     assert_eq!((figures.first_held, figures.next, figures.batches), (2, 3, 1));
     assert_eq!(figures.oldest, Some(Monotonic::from_nanos(6)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_latest_watcher_writes_and_says_when_all_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+    let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
+    let overflow = |is_over| {
+        let (since, watching_since) = (Monotonic::from_nanos(3), Monotonic::from_nanos(9));
+        vec![WatchEvidence::Overflow { since, watching_since, is_over }]
+    };
+    let state = &spool.0.state;
+    let flags = || (state.healing.load(Ordering::Relaxed), state.placed.load(Ordering::Relaxed));
+    let mut before = spool.sink();
+    assert!(before.put(overflow(false)).is_continue());
+    let mut latest = spool.sink();
+    assert!(before.put(overflow(true)).is_break());
+    assert_eq!((flags(), spool.figures().next), ((true, false), 2), "nothing was written");
+    // Two losses, and one end.
+    for _ in 0..2 {
+        assert!(latest.put(overflow(false)).is_continue());
+        assert_eq!(flags(), (true, false));
+    }
+    assert!(latest.put(overflow(true)).is_continue());
+    assert_eq!((flags(), spool.figures().next), ((false, true), 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_does_not_fit_either_counts_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+    let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
+    let mut sink = spool.sink();
+    for at in 11..=30 {
+        let _ = sink.put(removals(900, at));
+    }
+    let (since, watching_since) = (Monotonic::from_nanos(5), Monotonic::from_nanos(40));
+    let _ = sink.put(vec![WatchEvidence::Overflow { since, watching_since, is_over: false }]);
+    let full = spool.figures();
+    spool.acknowledge(full.next - 1).await.unwrap();
+    tokio::time::sleep(RECOVER_AFTER).await;
+    spool.mend().await;
+    let told = overflows(&spool.read(full.next).await.unwrap()[0]);
+    assert_eq!(told[0].0, 5);
 }

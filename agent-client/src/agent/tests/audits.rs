@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 
 use fusion_core::path::TreePath;
-use fusion_core::view::audit::lists_in_full;
 
 use super::*;
 
@@ -185,12 +184,14 @@ async fn lost_events_are_told_and_the_audit_is_left_to_the_view_to_order() {
     rig.phase(ScanPhase::Delivered).await;
     let mut sink = rig.shared.spool.sink();
     let now = rig.shared.clock.monotonic();
-    let lost = |watching_since| vec![WatchEvidence::Overflow { since: now, watching_since }];
+    let lost = |watching_since, is_over| {
+        vec![WatchEvidence::Overflow { since: now, watching_since, is_over }]
+    };
     let ready =
         |beat: &pb::HeartbeatRequest| beat.status.as_ref().is_some_and(|s| s.realtime_ready);
-    assert!(sink.put(lost(now)).is_continue());
+    assert!(sink.put(lost(now, false)).is_continue());
     rig.until("not ready", |script| script.heartbeats.last().is_some_and(|b| !ready(b))).await;
-    assert!(sink.put(lost(rig.shared.clock.monotonic())).is_continue());
+    assert!(sink.put(lost(rig.shared.clock.monotonic(), true)).is_continue());
     rig.until("ready", |script| script.heartbeats.last().is_some_and(ready)).await;
     // It would end no loss: one that does begins `cache_horizon` later (R10).
     assert_eq!(finished(&rig.fake.script()).len(), 1);

@@ -53,6 +53,8 @@ fn writer(batch_rows: usize) -> (BatchWriter, mpsc::Receiver<ScanBatch>) {
             deep_audit_one_in: 4,
             batch_rows,
             batch_bytes: 512 * 1024,
+            exclude: Vec::new(),
+            withheld: Default::default(),
         },
         scan,
     };

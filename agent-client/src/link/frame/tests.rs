@@ -102,7 +102,7 @@ fn every_kind_of_evidence_arrives_in_order_and_in_server_time() {
             looked_at: at(40),
         },
         WatchEvidence::Unreadable(Unreadable { dir: path("/d"), errno: 13, looked_at: at(50) }),
-        WatchEvidence::Overflow { since: at(45), watching_since: at(60) },
+        WatchEvidence::Overflow { since: at(45), watching_since: at(60), is_over: false },
         WatchEvidence::RootGone { looked_at: at(70) },
     ];
     let frames = frames(&evidence);

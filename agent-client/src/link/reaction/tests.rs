@@ -50,6 +50,7 @@ fn table() -> Vec<(Refusal, Reaction)> {
         (Refusal::QuotaExceeded { quota: text(), limit: 1, retry_after: WAIT }, slow()),
         (Refusal::RateExceeded { rate: text(), limit: 1, retry_after: WAIT }, slow()),
         (Refusal::QueueFull { queue: text(), retry_after: WAIT }, slow()),
+        (Refusal::StoreUnavailable { retry_after: WAIT }, slow()),
         (Refusal::ViewNotReady { view: view(), state, reasons: vec![], retry_after: WAIT }, slow()),
         (Refusal::Unauthenticated { problem: text() }, Reaction::BackOff),
         (Refusal::PermissionDenied { permission: text() }, Reaction::BackOff),

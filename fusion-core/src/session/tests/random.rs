@@ -114,6 +114,10 @@ proptest! {
             for view in [either(false), either(true)] {
                 let leader = world.table.leader(&view).map(|session| session.id);
                 prop_assert_eq!(leader.as_ref(), seen.leaders.get(&view));
+                // Who is lively when nobody leads was so when that began, and is promoted then.
+                let lively = |one: &Session| one.is_lively(world.now);
+                let passed_over = leader.is_none() && world.table.of_view(&view, 0).any(lively);
+                prop_assert!(!passed_over, "nobody leads {view}, and one could");
             }
             prop_assert!(world.table.of_view(&either(true), 0).count() <= 1);
             for id in &ids {

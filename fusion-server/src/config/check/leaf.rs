@@ -6,7 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fusion_proto::convert::session::Withheld;
+use fusion_proto::limits;
+use globset::{Glob, GlobBuilder, GlobSetBuilder};
 use toml::{Table, Value};
+use uuid::Uuid;
 
 use crate::config::{ConfigFaults, Fault};
 
@@ -86,6 +90,12 @@ impl Checker {
         })
     }
 
+    pub(super) fn id(&mut self, key: &str, value: Option<Value>) -> Option<Uuid> {
+        self.leaf(key, value, None, "a UUID", |value| {
+            value.as_str().and_then(|text| Uuid::try_parse(text).ok()).map(Some)
+        })
+    }
+
     pub(super) fn address(
         &mut self,
         key: &str,
@@ -124,6 +134,45 @@ impl Checker {
         })
     }
 
+    pub(super) fn patterns(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: &[String],
+    ) -> Vec<String> {
+        let mut all = GlobSetBuilder::new();
+        let items = value.as_ref().and_then(Value::as_array).into_iter().flatten();
+        for (number, item) in items.enumerate() {
+            if let Some(glob) = glob(item) {
+                all.add(glob);
+            } else {
+                let allowed = format!("a glob of 1 to {} bytes", limits::PATTERN_MAX);
+                self.fault(&format!("{key}[{number}]"), item, &allowed);
+            }
+        }
+        // As agents do it: one that cannot would tell nothing at all.
+        let can_be_had = all.build().is_ok();
+        let most = limits::EXCLUDE_MAX;
+        let allowed = format!("at most {most} globs, and all together not too large");
+        self.leaf(key, value, default.to_vec(), allowed, |value| {
+            texts(value).filter(|texts| texts.len() <= most && can_be_had)
+        })
+    }
+
+    pub(super) fn withheld(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        default: Withheld,
+    ) -> Withheld {
+        self.leaf(key, value, default, "a list of \"owner\" and \"mode\"", |value| {
+            let texts = texts(value)?;
+            let has = |name: &str| texts.iter().any(|text| text == name);
+            let withheld = Withheld { owner: has("owner"), mode: has("mode") };
+            texts.iter().all(|text| ["owner", "mode"].contains(&&**text)).then_some(withheld)
+        })
+    }
+
     fn leaf<T>(
         &mut self,
         key: &str,
@@ -141,4 +190,16 @@ impl Checker {
             }
         }
     }
+}
+
+/// A list of texts.
+fn texts(value: &Value) -> Option<Vec<String>> {
+    value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
+}
+
+/// A pattern of names, if it is one; as agents read it.
+fn glob(value: &Value) -> Option<Glob> {
+    let text = value.as_str().filter(|text| text.len() <= limits::PATTERN_MAX)?;
+    let text = Some(text.trim_start_matches('/')).filter(|text| !text.is_empty())?;
+    GlobBuilder::new(text).literal_separator(true).build().ok()
 }

@@ -1,6 +1,9 @@
 //! What follows from a table operation, in the order in which the table says it.
 
-use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use std::ops::{Deref, DerefMut};
+use std::sync::MutexGuard;
+
+use fusion_core::id::{AgentId, LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{Session, SessionEffect, SessionState};
 use fusion_core::view::Leadership;
 use fusion_proto::status::ObsoleteCause;
@@ -13,7 +16,7 @@ use crate::task::view::Note;
 impl Sessions {
     /// Carries out the effects that the table left, under the lock that it was changed under, so
     /// that views and streams learn of changes in their order.
-    pub(super) fn carry_out(&self, state: &mut State) {
+    pub(super) fn carry_out(&self, state: &mut Locked<'_>) {
         for effect in std::mem::take(&mut state.effects) {
             match effect {
                 SessionEffect::Over { session, state: how } => self.over(state, &session, how),
@@ -25,7 +28,7 @@ impl Sessions {
         }
     }
 
-    fn over(&self, state: &mut State, session: &Session, how: SessionState) {
+    fn over(&self, state: &mut Locked<'_>, session: &Session, how: SessionState) {
         if let Some(live) = state.live.remove(&session.id) {
             live.end(stream_cause(how));
             self.save(session, &live, Some((how, self.shared.clock.now())));
@@ -36,13 +39,22 @@ impl Sessions {
         }
         let labels = [session.view.as_str(), state_label(how)];
         self.shared.metrics.sessions_ended.with_label_values(&labels).inc();
-        tracing::info!(
-            view = %session.view, agent = %session.agent, session = %session.id, state = ?how,
-            "session over"
-        );
+        state.said.0.push(Said::Over {
+            view: session.view.clone(),
+            agent: session.agent.clone(),
+            session: session.id,
+            state: how,
+        });
     }
 
-    fn leads(&self, state: &mut State, view: &ViewName, leader: SessionId, epoch: LeaderEpoch) {
+    fn leads(
+        &self,
+        locked: &mut Locked<'_>,
+        view: &ViewName,
+        leader: SessionId,
+        epoch: LeaderEpoch,
+    ) {
+        let state = &mut **locked;
         if let (Some(session), Some(live)) = (state.table.get(leader), state.live.get_mut(&leader))
         {
             live.saved.point = self.save(session, live, None);
@@ -55,7 +67,7 @@ impl Sessions {
         }
         self.notice(state, view, epoch);
         self.shared.metrics.leader_changes.with_label_values(&[view.as_str()]).inc();
-        tracing::info!(%view, session = %leader, epoch = epoch.0, "leadership begun");
+        locked.said.0.push(Said::Leads { view: view.clone(), session: leader, epoch });
     }
 
     fn leaderless(&self, state: &State, view: &ViewName) {
@@ -73,6 +85,63 @@ impl Sessions {
                 self.shared.saver.then(live.set_role(session.role, epoch));
             }
         }
+    }
+}
+
+/// A line of the log, written when the lock is released: a thousand sessions that end at once, or a
+/// log that is slow, must not hold up heartbeats.
+enum Said {
+    Over { view: ViewName, agent: AgentId, session: SessionId, state: SessionState },
+    Leads { view: ViewName, session: SessionId, epoch: LeaderEpoch },
+}
+
+impl Said {
+    fn say(&self) {
+        match self {
+            Self::Over { view, agent, session, state } => {
+                tracing::info!(%view, %agent, %session, ?state, "session over");
+            }
+            Self::Leads { view, session, epoch } => {
+                tracing::info!(%view, %session, epoch = epoch.0, "leadership begun");
+            }
+        }
+    }
+}
+
+/// The state under its lock; what there is to say of it is said when it is released.
+pub(super) struct Locked<'a> {
+    // In this order: fields are dropped in it.
+    state: MutexGuard<'a, State>,
+    said: Lines,
+}
+
+/// Lines that are written when this is dropped.
+#[derive(Default)]
+struct Lines(Vec<Said>);
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Said::say);
+    }
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(state: MutexGuard<'a, State>) -> Self {
+        Self { state, said: Lines::default() }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
     }
 }
 

@@ -42,22 +42,37 @@ impl Sessions {
         if let Some(view) = &request.view {
             self.shared.views.get(view)?;
         }
+        let (mut rows, mut last) = (Vec::new(), after);
+        loop {
+            let room = (request.page.size - rows.len()).min(SLICE);
+            let more = self.slice(request.view.as_ref(), &mut last, room, &mut rows);
+            if !more || rows.len() == request.page.size {
+                let token = last.filter(|_| more).map(|last| pages.token(&key(&last)));
+                return Ok((rows, token.unwrap_or_default()));
+            }
+        }
+    }
+
+    /// At most `room` sessions after `last`, which goes on with them; whether there are more.
+    fn slice(
+        &self,
+        view: Option<&ViewName>,
+        last: &mut Option<(ViewName, u64)>,
+        room: usize,
+        rows: &mut Vec<SessionInfo>,
+    ) -> bool {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
         table.expire(now.monotonic, now.server, effects);
         self.carry_out(&mut state);
-        let (mut rows, mut token) = (Vec::new(), String::new());
-        let mut last = Vec::new();
-        for session in walk(&state, request.view.as_ref(), after.as_ref()) {
-            if rows.len() == request.page.size {
-                token = pages.token(&last);
-                break;
-            }
-            last = key(session);
+        let from = last.clone();
+        let mut sessions = walk(&state, view, from.as_ref());
+        for session in sessions.by_ref().take(room) {
+            *last = Some((session.view.clone(), session.standing()));
             rows.push(live_info(session, state.live.get(&session.id)));
         }
-        Ok((rows, token))
+        sessions.next().is_some()
     }
 
     /// Sets the gauges of live sessions.
@@ -90,10 +105,13 @@ impl Sessions {
         ViewSessions {
             leader: leader.map(|session| session.agent.to_string()).unwrap_or_default(),
             last_epoch: state.table.last_epoch(view),
-            live: u32::try_from(state.table.of_view(view, 0).count()).unwrap_or(u32::MAX),
+            live: u32::try_from(state.table.num_of_view(view)).unwrap_or(u32::MAX),
         }
     }
 }
+
+/// Sessions that are looked at under one hold of the lock: a long list does not hold up heartbeats.
+const SLICE: usize = 256;
 
 /// The sessions of a view in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,8 +139,8 @@ fn walk<'a>(
         })
 }
 
-fn key(session: &Session) -> Vec<u8> {
-    [&session.standing().to_be_bytes()[..], session.view.as_str().as_bytes()].concat()
+fn key((view, standing): &(ViewName, u64)) -> Vec<u8> {
+    [&standing.to_be_bytes()[..], view.as_str().as_bytes()].concat()
 }
 
 fn read_key(key: &[u8]) -> Result<(ViewName, u64), Refusal> {

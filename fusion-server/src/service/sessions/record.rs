@@ -11,7 +11,7 @@ use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, SessionId, SpoolId, View
 use fusion_core::session::{Principal, SavedSession, SessionState};
 use fusion_core::time::ServerTime;
 use fusion_core::view::AgentReport;
-use fusion_proto::convert::session::ClientInfo;
+use fusion_proto::convert::session::{ClientInfo, Withheld};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,10 +26,19 @@ pub(super) struct SessionRecord {
     pub(super) session: SavedSession,
     pub(super) client: ClientInfo,
     pub(super) root_uri: String,
+    /// What its agent was told that nothing may be told of.
+    pub(super) told: Told,
     /// What its view goes by until it is heard again.
     pub(super) report: AgentReport,
     /// How and when it ended, if it did.
     pub(super) ended: Option<(SessionState, ServerTime)>,
+}
+
+/// What agents are to keep to themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Told {
+    pub(super) exclude: Vec<String>,
+    pub(super) withheld: Withheld,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,8 +57,23 @@ struct Stored {
     standing: u64,
     client: StoredClient,
     root_uri: String,
+    #[serde(default, skip_serializing_if = "StoredTold::is_nothing")]
+    told: StoredTold,
     report: StoredReport,
     ended: Option<StoredEnd>,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct StoredTold {
+    exclude: Vec<String>,
+    withhold_owner: bool,
+    withhold_mode: bool,
+}
+
+impl StoredTold {
+    fn is_nothing(&self) -> bool {
+        self.exclude.is_empty() && !self.withhold_owner && !self.withhold_mode
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,7 +118,7 @@ enum StoredState {
 impl SessionRecord {
     /// The form that is stored.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { session, client, root_uri, report, ended } = self;
+        let Self { session, client, root_uri, told, report, ended } = self;
         let stored = Stored {
             v: VERSION,
             id: session.id.uuid(),
@@ -110,6 +134,11 @@ impl SessionRecord {
             standing: session.standing,
             client: client_out(client),
             root_uri: root_uri.clone(),
+            told: StoredTold {
+                exclude: told.exclude.clone(),
+                withhold_owner: told.withheld.owner,
+                withhold_mode: told.withheld.mode,
+            },
             report: StoredReport {
                 realtime_ready: report.realtime_ready,
                 unwatched_directories: report.unwatched_directories,
@@ -143,6 +172,13 @@ impl SessionRecord {
             },
             client: client_in(stored.client),
             root_uri: stored.root_uri,
+            told: Told {
+                exclude: stored.told.exclude,
+                withheld: Withheld {
+                    owner: stored.told.withhold_owner,
+                    mode: stored.told.withhold_mode,
+                },
+            },
             report: AgentReport {
                 // What it has delivered since is not known: only its next heartbeat tells.
                 delivered_through: None,
@@ -234,6 +270,7 @@ mod tests {
                 os: "linux".to_owned(),
             },
             root_uri: "file://host.example/srv".to_owned(),
+            told: Told::default(),
             report: AgentReport {
                 delivered_through: None,
                 realtime_ready: true,
@@ -259,6 +296,12 @@ mod tests {
         }
         let live = SessionRecord { ended: None, ..record() };
         assert_eq!(SessionRecord::from_bytes(&live.to_bytes()).unwrap(), live);
+        let (owner, mode) = (true, false);
+        for exclude in [vec![], vec!["*.key".to_owned()]] {
+            let told = Told { exclude, withheld: Withheld { owner, mode } };
+            let told = SessionRecord { told, ..record() };
+            assert_eq!(SessionRecord::from_bytes(&told.to_bytes()).unwrap(), told);
+        }
         assert_eq!(SessionRecord::from_bytes(GOLDEN_V1).unwrap(), record());
         let golden: serde_json::Value = serde_json::from_slice(GOLDEN_V1).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&record().to_bytes()).unwrap();

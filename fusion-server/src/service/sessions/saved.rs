@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use fusion_core::id::{LeaderEpoch, SessionId};
+use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{Session, SessionSettings, SessionState, ViewRules};
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_core::view::{AgentReport, Leadership};
 use fusion_proto::status::Refusal;
 use fusion_store::{Item, Space};
 
-use super::record::SessionRecord;
+use super::record::{SessionRecord, Told};
 use super::standing::Live;
 use super::{Sessions, State};
 use crate::service::sessions::DRAINING_RETRY;
@@ -29,16 +29,27 @@ impl Sessions {
         live: &Live,
         ended: Option<(SessionState, ServerTime)>,
     ) -> SavePoint {
-        let record = SessionRecord {
+        self.put(&SessionRecord {
             session: session.save(),
             client: live.client.clone(),
             root_uri: live.root_uri.clone(),
+            told: self.told(&session.view),
             report: live.saved.report.clone(),
             ended,
-        };
+        })
+    }
+
+    fn put(&self, record: &SessionRecord) -> SavePoint {
+        let SessionRecord { session, ended, .. } = record;
         let expires_at = ended.map(|(_, at)| at.plus(SessionSettings::default().remember_for));
         let key = session.id.uuid().as_bytes().to_vec();
         self.shared.saver.put(Space::Session, key, record.to_bytes(), expires_at)
+    }
+
+    /// What agents of a view are told that nothing may be told of.
+    fn told(&self, view: &ViewName) -> Told {
+        let config = self.shared.views.get(view).map(|view| view.config().clone());
+        config.map(|it| Told { exclude: it.exclude, withheld: it.withheld }).unwrap_or_default()
     }
 
     /// Leaves what an agent says of itself to be written, if a view would judge otherwise by it:
@@ -89,6 +100,9 @@ impl Sessions {
                 Some((how, at)) => {
                     state.table.restore_ended(record.session, how, at, now.monotonic);
                 }
+                None if record.told != self.told(&record.session.view) => {
+                    self.let_go(record, now.server);
+                }
                 None => {
                     let share = f64::from(num_restored) / num_live as f64;
                     let heard = now.monotonic.plus((record.session.timeout / 3).mul_f64(share));
@@ -105,6 +119,15 @@ impl Sessions {
         }
         self.shared.earlier.notify_one();
         Ok(())
+    }
+
+    /// Does not take a session back whose view wants other things not to be told by now: its agent has
+    /// to hear that, which it does with a new session. For this life the session was never known, so
+    /// that many who come back for this reason are spread.
+    fn let_go(&self, record: SessionRecord, now: ServerTime) {
+        let (session, view) = (record.session.id, &record.session.view);
+        tracing::info!(%session, %view, "not taken back: what is not to be told has changed");
+        self.put(&SessionRecord { ended: Some((SessionState::Evicted, now)), ..record });
     }
 
     /// Adds the loaded views to the table, each with the highest epoch that anybody knows of.
@@ -129,6 +152,11 @@ impl Sessions {
             state.table.set_view(view.name(), rules);
         }
     }
+}
+
+/// The view of a stored session.
+pub(crate) fn view_of(item: &Item) -> Result<ViewName, LoadError> {
+    read(item).map(|record| record.session.view)
 }
 
 fn read(item: &Item) -> Result<SessionRecord, LoadError> {

@@ -12,6 +12,7 @@ use fusion_proto::status::Reason;
 use fusion_store::Origin;
 use prometheus::{Histogram, IntCounter, IntGauge};
 
+use super::flush::FlushMetrics;
 use super::lanes::LaneKey;
 use super::{Push, PushOutcome};
 use crate::ops::metrics::{Metrics, seconds};
@@ -237,6 +238,7 @@ pub(super) struct ViewMetrics {
     pub(super) lost_batches: IntCounter,
     pub(super) store_failing: IntGauge,
     pub(super) commit_duration: Histogram,
+    flush: FlushMetrics,
 }
 
 impl ViewMetrics {
@@ -254,7 +256,16 @@ impl ViewMetrics {
             lost_batches: metrics.lost_batches.with_label_values(&[view]),
             store_failing: metrics.store_failing.with_label_values(&[view]),
             commit_duration: metrics.commit_duration.with_label_values(&[view]),
+            flush: FlushMetrics {
+                duration: metrics.checkpoint_duration.with_label_values(&[view]),
+                bytes: metrics.checkpoint_bytes.with_label_values(&[view]),
+                failures: metrics.checkpoint_failures.with_label_values(&[view]),
+            },
         }
+    }
+
+    pub(super) fn flush(&self) -> FlushMetrics {
+        self.flush.clone()
     }
 
     pub(super) fn commands(&self, given: usize, lapsed: usize) {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::apply::{Applier, ViewMetrics};
 use super::commands::CommandDesk;
 use super::control::Control;
+use super::flush::Flusher;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::restore::{Restored, restore};
@@ -33,6 +34,7 @@ use crate::config::ViewConfig;
 /// For how long a view that failed keeps its mailboxes, so that its sessions are ended first.
 const SETTLING: Duration = Duration::from_secs(5);
 
+#[expect(clippy::too_many_lines, reason = "one list of parts, handed out once")]
 pub(super) fn begin(
     named: Named,
     config: ViewConfig,
@@ -40,8 +42,9 @@ pub(super) fn begin(
 ) -> Result<ViewHandle, BeginError> {
     let Named { name, id, created_at } = named;
     let stored = ViewRef { id: ViewId(id), name: name.clone() };
-    let Restored { view, lanes, epoch, end } = restore(&deps.stores, &stored, &config.settings)
-        .map_err(|source| BeginError::Store { view: name.clone(), source })?;
+    let Restored { view, lanes, epoch, contains, end } =
+        restore(&deps.stores, &stored, &config.settings)
+            .map_err(|source| BeginError::Store { view: name.clone(), source })?;
     let metrics = ViewMetrics::new(&deps.metrics, &name);
     let (journal, durable) = Journal::begin(&deps, stored.id, end, &metrics);
     let published = Published::of(&view, deps.clock.now());
@@ -52,32 +55,44 @@ pub(super) fn begin(
     let (ended_out, ended) = watch::channel(());
     let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
     let reader = view.reader();
-    let task = ViewTask {
-        view,
-        lanes,
-        journal,
-        trouble: None,
-        leads: epoch,
-        control: Arc::clone(&control),
-        commands: Arc::clone(&commands),
-        hands_full: false,
-        realtime: realtime_in,
-        scan: scan_in,
-        published: published_out,
-        state: state_out,
-        clock: deps.clock,
-        ids: deps.ids,
-        applier: Applier::new(metrics),
-        end: deps.end,
+    let flusher = {
+        let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));
+        Flusher::new(
+            deps.stores.clone(),
+            stored,
+            contains,
+            config.retention,
+            clock,
+            control,
+            metrics.flush(),
+        )
     };
     let thread = ViewThread {
-        task,
         name: name.clone(),
         id,
         before: deps.lanes,
         failed: deps.failed,
         failures: deps.metrics.view_panics.with_label_values(&[name.as_str()]),
         ended: ended_out,
+        task: ViewTask {
+            view,
+            lanes,
+            journal,
+            flusher,
+            trouble: None,
+            leads: epoch,
+            control: Arc::clone(&control),
+            commands: Arc::clone(&commands),
+            hands_full: false,
+            realtime: realtime_in,
+            scan: scan_in,
+            published: published_out,
+            state: state_out,
+            clock: deps.clock,
+            ids: deps.ids,
+            applier: Applier::new(metrics),
+            end: deps.end,
+        },
     };
     thread.spawn().map_err(|source| BeginError::Thread { view: name.clone(), source })?;
     let shared = Shared {
@@ -133,6 +148,7 @@ impl ViewThread {
             self.task.state.send_replace(ViewState::Empty);
             // The next life reads what is durable: all that this one appended.
             self.task.journal.settle();
+            self.task.flusher.end();
             let (settled, settling) = oneshot::channel();
             let (name, lanes) = (self.name.clone(), self.task.lanes.carried_over());
             if self.failed.send(ViewFailed { name, id: self.id, lanes, settled }).is_ok() {

@@ -83,6 +83,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Where the log ends, and the ticket of its last record; none if all was there before.
+    pub(super) fn end(&self) -> (LogPoint, Option<Ticket>) {
+        (self.end, self.last.clone())
+    }
+
     /// Ends a turn: its answer is given when all that was appended so far is durable.
     pub(super) fn tell(&mut self, answer: Option<Answer>) {
         let is_untold = std::mem::take(&mut self.is_untold);

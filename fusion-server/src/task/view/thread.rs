@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::apply::Applier;
+use super::beside;
 use super::commands::CommandDesk;
 use super::control::{Control, Note};
+use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
 use super::{Published, Push, PushOutcome, Request};
@@ -50,6 +52,7 @@ pub(super) struct ViewTask {
     pub(super) view: View,
     pub(super) lanes: Lanes,
     pub(super) journal: Journal,
+    pub(super) flusher: Flusher,
     /// Why no evidence is taken now.
     pub(super) trouble: Option<String>,
     /// The highest epoch that the log has.
@@ -83,8 +86,19 @@ impl ViewTask {
             // Before the answer: whoever has the acknowledgement must find the state that it made.
             self.publish();
             self.journal.tell(answer);
+            self.flush();
         }
         Ok(())
+    }
+
+    /// Ends and begins checkpoints. Between turns, so that view and log are at the same place.
+    fn flush(&mut self) {
+        if self.trouble.is_none() {
+            let (end, ticket) = self.journal.end();
+            let (lanes, epoch) = (&self.lanes, self.leads);
+            let beside = || beside::to_bytes(lanes, epoch);
+            self.flusher.turn(&mut self.view, &Moment { end, ticket, beside: &beside });
+        }
     }
 
     /// A batch that an earlier life failed on must not come again, though no log has it: what it
@@ -104,7 +118,7 @@ impl ViewTask {
     /// evidence is taken: it waits in its queue, and its agents keep it.
     async fn next(&mut self) -> Option<Option<Request>> {
         self.look_at_store();
-        let well = self.trouble.is_none();
+        let well = self.trouble.is_none() && !self.flusher.is_behind(&self.view);
         let end = self.end.clone();
         let control = Arc::clone(&self.control);
         let sleep = self.sleep();
@@ -122,10 +136,13 @@ impl ViewTask {
     /// Until time calls for a turn.
     fn sleep(&self) -> impl Future<Output = ()> + use<> {
         let pause = if self.hands_full { PAUSE_WHEN_FULL } else { PAUSE };
-        let wake_up = self.view.next_wake_up();
+        let wake_up = self.view.next_wake_up().map(|at| at.since(self.clock.now()).max(pause));
+        let flush = self.flusher.due_at(self.journal.end().0);
+        let flush = flush.map(|at| at.since(self.clock.monotonic()).max(pause));
         let span = match &self.trouble {
             Some(_) => Some(PAUSE_IN_TROUBLE),
-            None => wake_up.map(|at| at.since(self.clock.now()).max(pause)),
+            None if self.flusher.is_behind(&self.view) => Some(PAUSE),
+            None => wake_up.into_iter().chain(flush).min(),
         };
         async move {
             match span {

@@ -2,8 +2,6 @@
 
 #[path = "tests/sample.rs"]
 mod sample;
-#[path = "../../../../fusion-core/tests/support/script.rs"]
-mod script;
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -12,6 +10,7 @@ use fusion_core::view::checkpoint::{BACKLOG_MAX, Table};
 use fusion_core::view::{View, ViewSettings};
 use proptest::prelude::*;
 
+use super::super::tests::script;
 use super::block::{BlockDecoder, BlockEncoder};
 use super::ledger::{put_frame, put_owners, take_frame, take_owners};
 use super::tables::put_table;

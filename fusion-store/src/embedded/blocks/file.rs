@@ -1,4 +1,4 @@
-//! A file of blocks, format 1: a header, values back to back, an index, a trailer.
+//! A file of blocks, format 2: a header, values back to back, an index, a trailer.
 //!
 //! Written once, then renamed to its name: under its name it is whole. All numbers are little-endian.
 //!
@@ -8,7 +8,8 @@
 //! | 4, 4 | version, zero |
 //! | 16, 8 | id of the view, number of the file |
 //! | 1, 63 | length of the view's name, the name |
-//! | 20, 4 | zeros, CRC-32 (IEEE) of all before |
+//! | 8 | number of the oldest file that the checkpoint needs; zero in format 1, which does not tell |
+//! | 12, 4 | zeros, CRC-32 (IEEE) of all before |
 //! | … | values |
 //! | … | index: what was done, in order (see [`Entry`]) |
 //! | 8, 4 | trailer: where the index begins, CRC-32 of it |
@@ -31,7 +32,7 @@ pub(super) const HEAD: usize = 128;
 const TRAILER: usize = 36;
 const MAGIC: &[u8; 8] = b"FUSNBLK\0";
 /// The version of the format.
-pub(super) const BLOCKS_VERSION: u32 = 1;
+pub(super) const BLOCKS_VERSION: u32 = 2;
 const SUFFIX: &str = ".blocks";
 
 const PUT: u8 = 1;
@@ -44,6 +45,8 @@ const CLEAR: u8 = 4;
 pub(super) struct FileHead {
     pub(super) view: ViewRef,
     pub(super) number: u64,
+    /// The oldest file that the checkpoint needs; format 1 does not tell.
+    pub(super) oldest: Option<u64>,
 }
 
 /// What stands at the end of a file.
@@ -66,6 +69,7 @@ impl FileHead {
         bytes[32..40].copy_from_slice(&self.number.to_le_bytes());
         bytes[40] = name.len() as u8;
         bytes[41..41 + name.len()].copy_from_slice(name);
+        bytes[104..112].copy_from_slice(&self.oldest.unwrap_or_default().to_le_bytes());
         let crc = crc32fast::hash(&bytes[..HEAD - 4]);
         bytes[HEAD - 4..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -87,8 +91,9 @@ impl FileHead {
         let name = name.and_then(|name| ViewName::new(name).ok());
         let name = name.ok_or(Malformed::Broken("the view has no such name"))?;
         let id = ViewId(Uuid::from_slice(&head[16..32]).unwrap_or_default());
-        let number = head[32..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        Ok(Self { view: ViewRef { id, name }, number })
+        let long = |at: usize| head[at..].first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+        let oldest = Some(long(104)).filter(|_| found > 1);
+        Ok(Self { view: ViewRef { id, name }, number: long(32), oldest })
     }
 }
 
@@ -269,19 +274,27 @@ mod tests {
     use super::*;
     use crate::sample;
 
-    /// The stored format of version 1. Other bytes are another version.
-    #[test]
-    fn version_1_is_as_it_was() {
-        let head = FileHead { view: sample::view(1), number: 2 };
+    /// A header as this version of the format has it; the oldest file is 3 if it tells.
+    fn golden(version: u8) -> Vec<u8> {
         let mut golden = vec![0; HEAD];
-        golden[..9].copy_from_slice(b"FUSNBLK\0\x01");
+        golden[..8].copy_from_slice(b"FUSNBLK\0");
+        golden[8] = version;
         golden[16..32].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1]);
-        golden[32] = 2;
+        golden[32] = 9;
         golden[40..47].copy_from_slice(b"\x06view-1");
+        golden[104] = if version > 1 { 3 } else { 0 };
         let crc = crc32fast::hash(&golden[..124]).to_le_bytes();
         golden[124..].copy_from_slice(&crc);
-        assert_eq!(head.encode().as_slice(), golden);
-        assert_eq!(FileHead::decode(&golden), Ok(head));
+        golden
+    }
+
+    /// The stored formats. Other bytes are another version.
+    #[test]
+    fn both_versions_are_as_they_were() {
+        let head = FileHead { view: sample::view(1), number: 9, oldest: Some(3) };
+        assert_eq!(head.encode().as_slice(), golden(2));
+        assert_eq!(FileHead::decode(&golden(2)), Ok(head.clone()));
+        assert_eq!(FileHead::decode(&golden(1)), Ok(FileHead { oldest: None, ..head }));
 
         let contains = LogPoint { record: 3, revision: Revision(4) };
         let trailer = Trailer { index_at: 5, index_crc: 6, ends: true, contains };
@@ -313,11 +326,12 @@ mod tests {
 
     #[test]
     fn damage_and_the_future_are_found() {
-        let mut bytes = FileHead { view: sample::view(1), number: 2 }.encode();
+        let mut bytes = golden(2);
         bytes[50] ^= 1;
         assert!(FileHead::decode(&bytes).is_err() && FileHead::decode(&bytes[..9]).is_err());
-        bytes[8] = 2;
-        assert!(matches!(FileHead::decode(&bytes), Err(Malformed::Future { found: 2, .. })));
+        bytes[8] = 3;
+        let refused = FileHead::decode(&bytes);
+        assert!(matches!(refused, Err(Malformed::Future { found: 3, known: 2, .. })));
         assert!(IndexIn::new(&[9]).next().is_err() && IndexIn::new(&[PUT, 1, 1]).next().is_err());
         assert!(Trailer::decode(&[0; TRAILER - 1]).is_err());
     }

@@ -204,6 +204,37 @@ fn what_is_stored_stays_in_proportion_to_what_is_live() {
     assert!(bytes < written * 4, "{bytes} bytes for {written}");
 }
 
+/// Files of format 1 do not tell which is the oldest that is needed; else they are the same.
+#[test]
+fn files_of_format_1_are_read_and_written_anew_as_they_are_compacted() {
+    let disk = SimulatedDisk::default();
+    assert_eq!(script(&disk), 18);
+    for (path, _) in disk.files() {
+        let file = disk.open(&path, Access::Write).unwrap();
+        let mut head = [0; file::HEAD];
+        file.read_at(&mut head, 0).unwrap();
+        head[8] = 1;
+        head[104..112].fill(0);
+        let crc = crc32fast::hash(&head[..file::HEAD - 4]);
+        head[file::HEAD - 4..].copy_from_slice(&crc.to_le_bytes());
+        file.write_at(&head, 0).unwrap();
+        file.sync().unwrap();
+    }
+    let blocks = open(&disk);
+    let (number, mut kept) = check(&blocks, "format 1");
+    assert_eq!(number, 18);
+    for number in 19..60 {
+        kept = write(&blocks, number, &kept).unwrap();
+    }
+    let versions = disk.files().into_iter().map(|(path, _)| {
+        let mut head = [0; file::HEAD];
+        disk.open(&path, Access::Read).unwrap().read_at(&mut head, 0).unwrap();
+        head[8]
+    });
+    assert!(versions.eq(disk.files().iter().map(|_| 2)));
+    assert_eq!(check(&open(&disk), "format 2").0, 59);
+}
+
 #[test]
 fn damage_is_told_and_never_skipped() {
     let disk = SimulatedDisk::default();
@@ -238,7 +269,10 @@ fn damage_is_told_and_never_skipped() {
     assert!(found > 100, "{found}");
     let files = disk.files();
     assert!(files.len() > 2);
-    let damaged = disk.restart(0);
-    damaged.remove(&files[1].0).unwrap();
-    assert!(matches!(load(&damaged), Err(StoreError::Corrupt { .. })), "one is missing");
+    for number in [0, 1] {
+        let damaged = disk.restart(0);
+        damaged.remove(&files[number].0).unwrap();
+        let refused = load(&damaged);
+        assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{number} is missing");
+    }
 }

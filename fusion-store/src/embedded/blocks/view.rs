@@ -56,7 +56,7 @@ impl ViewBlocks {
         let mut contents = Contents::default();
         // Files of a checkpoint of which the last one is not there yet.
         let mut pending: Vec<(PathBuf, Opened)> = Vec::new();
-        let mut expected = None;
+        let (mut expected, mut needed) = (None, None);
         for name in &names {
             let path = dir.join(name);
             if is_left_over(name) {
@@ -70,8 +70,10 @@ impl ViewBlocks {
             }
             expected = Some(number + 1);
             let (ends, contains) = (opened.trailer.ends, opened.trailer.contains);
+            let oldest = opened.head.oldest;
             pending.push((path, opened));
             if ends {
+                needed = oldest;
                 contents.contains =
                     pending.last().map(|(_, last)| (last.head.view.clone(), contains));
                 for (path, opened) in pending.drain(..) {
@@ -81,6 +83,11 @@ impl ViewBlocks {
                         .map_err(StoreError::corrupt(path.display(), opened.trailer.index_at))?;
                 }
             }
+        }
+        let first = contents.files.first().map(|first| first.number);
+        if needed.zip(first).is_some_and(|(needed, first)| first > needed) {
+            let why = "files of blocks are missing before the first one that there is".to_owned();
+            return Err(StoreError::Corrupt { place: dir.display().to_string(), at: 0, why });
         }
         for (path, _) in pending.iter().rev() {
             disk.remove(path).map_err(StoreError::io("remove", path))?;
@@ -126,8 +133,11 @@ impl ViewBlocks {
             writing.orphans.clear();
         }
         writing.busy = true;
-        let first = self.contents().next();
-        Ok(Writer::new(Arc::clone(self), view.clone(), contains, first))
+        let contents = self.contents();
+        let first = contents.next();
+        let oldest = contents.files.first().map_or(first, |oldest| oldest.number);
+        drop(contents);
+        Ok(Writer::new(Arc::clone(self), view.clone(), contains, first, oldest))
     }
 
     /// The turn to write is over; these files are left over from it.
@@ -244,7 +254,7 @@ impl ViewBlocks {
         let files = contents.files.iter().take_while(|file| file.number < before).take(TOGETHER);
         let fits = |file: &&FileRoom| {
             let first = live == 0;
-            live += file.live.max(1);
+            live += file.live;
             first || live <= self.settings.file_bytes
         };
         files.take_while(fits).copied().collect()
@@ -258,16 +268,14 @@ impl ViewBlocks {
         contains: LogPoint,
     ) -> Result<(), StoreError> {
         let mut writer = self.begin(view, contains)?;
-        let is_all = self.contents().files.len() == oldest.len();
-        // The last file says what the checkpoint contains, also if nothing is in it.
-        if is_all || oldest.iter().any(|file| file.values > 0) {
-            let contents = self.contents();
-            for file in oldest.iter().filter(|file| file.values > 0) {
-                self.values(&contents, file.number, &mut |entry, bytes| writer.copy(entry, bytes))?;
-            }
-            drop(contents);
-            writer.complete()?;
+        oldest.last().into_iter().for_each(|last| writer.replaces_before(last.number + 1));
+        let contents = self.contents();
+        for file in oldest.iter().filter(|file| file.values > 0) {
+            self.values(&contents, file.number, &mut |entry, bytes| writer.copy(entry, bytes))?;
         }
+        drop(contents);
+        // Also if nothing is in it: the last file says what the checkpoint contains, and needs.
+        writer.complete()?;
         for oldest in oldest {
             let path = file::path(&self.dir, oldest.number);
             self.disk.remove(&path).map_err(StoreError::io("remove", &path))?;

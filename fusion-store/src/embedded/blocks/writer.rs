@@ -29,6 +29,8 @@ pub(super) struct Writer {
     contains: LogPoint,
     /// The number of the first file.
     first: u64,
+    /// The number of the oldest file that is needed with it.
+    oldest: u64,
     done: Vec<Part>,
     current: Option<Current>,
     /// Files that may have their names.
@@ -60,8 +62,15 @@ impl Writer {
         view: ViewRef,
         contains: LogPoint,
         first: u64,
+        oldest: u64,
     ) -> Self {
-        Self { blocks, view, contains, first, done: Vec::new(), current: None, named: Vec::new() }
+        let (done, named) = (Vec::new(), Vec::new());
+        Self { blocks, view, contains, first, oldest, done, current: None, named }
+    }
+
+    /// Files before this one are not needed any longer; to be said before anything is put.
+    pub(super) fn replaces_before(&mut self, oldest: u64) {
+        self.oldest = oldest;
     }
 
     fn dir(&self) -> &Path {
@@ -87,7 +96,7 @@ impl Writer {
         let file = self.blocks.disk.open(&new, Access::Create);
         let file = file.map_err(StoreError::io("make", &new))?;
         let number = self.first + self.done.len() as u64;
-        let head = FileHead { view: self.view.clone(), number };
+        let head = FileHead { view: self.view.clone(), number, oldest: Some(self.oldest) };
         let buffer = head.encode().to_vec();
         Ok(Current { file, number, buffer, at: 0, index: IndexOut::default() })
     }

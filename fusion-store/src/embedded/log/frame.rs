@@ -176,3 +176,55 @@ impl FrameReader {
         Ok(&self.buffer[start..self.buffer.len().min(start + bytes)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEED: u32 = 0x0102_0304;
+
+    /// A frame as format 1 has it: its fields are 1 to 5 in order, the kind excepted.
+    fn golden(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let mut golden = vec![0; FRAME_HEAD];
+        golden[..4].copy_from_slice(b"FrC1");
+        (golden[8], golden[12]) = (payload.len() as u8, kind);
+        (golden[16], golden[24], golden[32], golden[40]) = (2, 3, 4, 5);
+        golden.extend_from_slice(payload);
+        let mut crc = crc32fast::Hasher::new_with_initial(SEED);
+        crc.update(&golden[8..]);
+        golden[4..8].copy_from_slice(&crc.finalize().to_le_bytes());
+        golden
+    }
+
+    /// The stored format of version 1. Other bytes are another version.
+    #[test]
+    fn version_1_is_as_it_was() {
+        for (number, kind, payload) in
+            [(1, FrameKind::Record, &b"payload"[..]), (2, FrameKind::Seal, b"")]
+        {
+            let point = LogPoint { record: 2, revision: Revision(3) };
+            let head = FrameHead { kind, length: payload.len(), point, at: 4, durable: 5 };
+            let mut frame = [&[0; FRAME_HEAD][..], payload].concat();
+            head.seal(&mut frame, SEED);
+            assert_eq!(frame, golden(number, payload));
+            assert_eq!(FrameHead::parse(&frame), Some(head));
+            assert!(FrameHead::verify(&frame, SEED));
+        }
+    }
+
+    /// A frame has no version of its own: its first bytes and its kind are those of its format. What
+    /// a later one writes is a segment of a later version, which is refused as such.
+    #[test]
+    fn damage_and_what_is_no_frame_are_found() {
+        let frame = golden(1, b"payload");
+        for at in 0..frame.len() {
+            let mut damaged = frame.clone();
+            damaged[at] ^= 1;
+            let is_told = FrameHead::parse(&damaged).is_none_or(|head| head.bytes() > frame.len());
+            assert!(is_told || !FrameHead::verify(&damaged, SEED), "byte {at}");
+        }
+        assert!(!FrameHead::verify(&frame, SEED + 1), "of an earlier life of the file");
+        assert_eq!(FrameHead::parse(&golden(3, b"")), None);
+        assert_eq!(FrameHead::parse(&frame[..FRAME_HEAD - 1]), None);
+    }
+}

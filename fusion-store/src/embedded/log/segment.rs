@@ -108,10 +108,9 @@ impl Segment {
         dir: &Path,
         name: &str,
     ) -> Result<Option<Self>, StoreError> {
-        let number = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16);
-        let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
+        if Self::number(name).is_none() {
             return Ok(None);
-        };
+        }
         let path = dir.join(name);
         let read = || {
             let mut bytes = [0; SEGMENT_HEAD];
@@ -119,13 +118,25 @@ impl Segment {
             Ok((bytes, count))
         };
         let (bytes, count) = read().map_err(StoreError::io("read", &path))?;
-        let decoded = SegmentHead::decode(&bytes[..count]);
+        Self::of(&path, &bytes[..count]).map(Some)
+    }
+
+    /// The number of the segment with this name, if it is one of a segment.
+    pub(super) fn number(name: &str) -> Option<u64> {
+        let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok()
+    }
+
+    /// The segment at a place, by its header.
+    pub(super) fn of(path: &Path, bytes: &[u8]) -> Result<Self, StoreError> {
+        let decoded = SegmentHead::decode(bytes);
         let (head, seed) = decoded.map_err(StoreError::corrupt(path.display(), 0))?;
-        if head.number != number {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.and_then(Self::number) != Some(head.number) {
             let why = Malformed::Broken("the segment has another number than its name says");
             return Err(StoreError::corrupt(path.display(), 32)(why));
         }
-        Ok(Some(Self { head, seed, path }))
+        Ok(Self { head, seed, path: path.to_path_buf() })
     }
 
     /// Where the segment with this number is.

@@ -179,6 +179,16 @@ impl ViewLog {
         Ok(files.segments[0].head.base)
     }
 
+    /// Removes spare files.
+    pub(super) fn give_back(&self) -> Result<(), StoreError> {
+        let (mut files, dir) = (self.shared.files(), &self.shared.dir);
+        while let Some(path) = files.spares.last() {
+            self.shared.disk.remove(path).map_err(StoreError::io("remove", path))?;
+            files.spares.pop();
+        }
+        self.shared.disk.sync_dir(dir).map_err(StoreError::io("sync", dir))
+    }
+
     /// Writes what waits and ends the thread.
     pub(super) fn close(&mut self) {
         self.shared.queue.close();

@@ -146,3 +146,74 @@ fn compacting_changes_nothing() {
     assert!(disk.files()[0].1 < before / 2, "{before} {}", disk.files()[0].1);
     assert_eq!(state.get(Space::Audit, &[0], NOW).unwrap().unwrap().value, [0; 50_000]);
 }
+
+#[test]
+fn damage_is_told_and_a_file_that_was_emptied_is_no_new_one() {
+    let whole = disk();
+    assert_eq!(script(&whole), 12);
+    let length = whole.files()[0].1;
+    let path = Path::new(PATH);
+    for cut in [0, 1, 100, 4_096, length / 2] {
+        let damaged = whole.restart(0);
+        let file = damaged.open(path, Access::Write).unwrap();
+        file.set_length(cut as u64).unwrap();
+        let refused = open(&damaged);
+        assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{cut}: {refused:?}");
+    }
+    let read = |disk: &SimulatedDisk| open(disk)?.scan(Space::Job, b"", None, 100, NOW);
+    let items = read(&whole).unwrap().items;
+    assert_eq!(items.len(), 3);
+    let mut told = 0;
+    for at in (0..320).chain((320..length).step_by(173)) {
+        let damaged = whole.restart(0);
+        damaged.damage(path, at, 0x10);
+        match read(&damaged) {
+            Ok(page) => assert_eq!(page.items, items, "byte {at}"),
+            Err(StoreError::Corrupt { .. } | StoreError::FutureFormat { .. }) => told += 1,
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(told > 10, "{told}");
+}
+
+/// Writers that come again and again while others write for them: every answer is the one to their
+/// own write, also while the disk fails now and then.
+#[test]
+fn many_writers_get_each_the_answer_to_its_own_write() {
+    const WRITERS: u64 = 16;
+    const EACH: u64 = 25;
+    let disk = disk();
+    let state = open(&disk).unwrap();
+    let put = |writer: u64| {
+        let key = writer.to_le_bytes();
+        let (mut last, mut refused) = (0, 0);
+        for number in 1..=EACH {
+            if writer == 0 && number % 5 == 0 {
+                disk.set_faults(Faults { syncs_fail: number % 10 == 0, ..Faults::default() });
+            }
+            match state.put(Space::Job, &key, &number.to_le_bytes(), None) {
+                Ok(_) => last = number,
+                Err(error) => {
+                    assert!(error.is_of_the_disk(), "{error}");
+                    refused += 1;
+                }
+            }
+            if let Some(item) = state.get(Space::Job, &key, NOW).ok().flatten() {
+                let found = u64::from_le_bytes(*item.value.first_chunk().unwrap());
+                assert!((last..=number).contains(&found), "{found} of {last}");
+            }
+        }
+        (key, last, refused)
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let put = &put;
+        let all: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || put(writer))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    disk.set_faults(Faults::default());
+    for (key, last, _) in &outcomes {
+        let found = state.get(Space::Job, key, NOW).unwrap().unwrap().value;
+        assert!(u64::from_le_bytes(*found.first_chunk().unwrap()) >= *last);
+    }
+    assert!(outcomes.iter().any(|(_, _, refused)| *refused > 0), "the disk failed");
+}

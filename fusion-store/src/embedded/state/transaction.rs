@@ -49,7 +49,10 @@ type Step<T> = Result<Result<T, Malformed>, redb::Error>;
 
 /// Runs writes in order; all of them are durable when it returns, or none happened.
 pub(super) fn run(database: &Database, writes: &[Write]) -> Step<Vec<Done>> {
-    let transaction = database.begin_write()?;
+    let mut transaction = database.begin_write()?;
+    // Or what is damaged in the last transaction would be taken for one that a crash tore, and the
+    // one before would count: two syncs instead of one.
+    transaction.set_two_phase_commit(true);
     let outcome = {
         let mut meta = transaction.open_table(META)?;
         let last = meta.get(LAST_VERSION)?.map_or(0, |last| last.value());

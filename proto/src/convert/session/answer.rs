@@ -5,8 +5,8 @@ use fusion_core::time::ServerTime;
 
 use super::agent::{agent_status_from_pb, agent_status_to_pb};
 use super::{
-    AgentSettings, CreatedSession, SessionInfo, client_from_pb, client_to_pb, role_from_pb,
-    role_to_pb, session_id, session_state_from_pb, session_state_to_pb,
+    AgentSettings, CreatedSession, SessionInfo, Withheld, client_from_pb, client_to_pb,
+    role_from_pb, role_to_pb, session_id, session_state_from_pb, session_state_to_pb,
 };
 use crate::convert::time::{
     duration_from_pb, duration_to_pb, server_time_from_pb, server_time_to_pb,
@@ -26,6 +26,8 @@ impl TryFrom<&AgentSettings> for pb::ViewSettings {
             deep_audit_one_in,
             batch_rows,
             batch_bytes,
+            ref exclude,
+            withheld,
         } = *settings;
         let number = |field, value: usize| {
             u32::try_from(value).map_err(|_| Unsendable { field, why: "does not fit 32 bits" })
@@ -37,6 +39,8 @@ impl TryFrom<&AgentSettings> for pb::ViewSettings {
             deep_audit_one_in,
             batch_rows: number("batch_rows", batch_rows)?,
             batch_bytes: number("batch_bytes", batch_bytes)?,
+            exclude: exclude.clone(),
+            withhold: withheld_to_pb(withheld),
         })
     }
 }
@@ -52,7 +56,16 @@ impl TryFrom<pb::ViewSettings> for AgentSettings {
             deep_audit_one_in,
             batch_rows,
             batch_bytes,
+            exclude,
+            withhold,
         } = settings;
+        if exclude.len() > limits::EXCLUDE_MAX {
+            let why = format!("at most {} patterns", limits::EXCLUDE_MAX);
+            return Err(ConvertError::invalid("exclude", why));
+        }
+        for pattern in &exclude {
+            bounded("exclude", pattern, limits::PATTERN_MAX)?;
+        }
         if deep_audit_one_in == 0 {
             return Err(ConvertError::invalid("deep_audit_one_in", "must be at least 1"));
         }
@@ -73,8 +86,31 @@ impl TryFrom<pb::ViewSettings> for AgentSettings {
                 limits::BATCH_BYTES_MIN,
                 limits::BATCH_BYTES,
             )?,
+            exclude,
+            withheld: withheld_from_pb(&withhold)?,
         })
     }
+}
+
+fn withheld_to_pb(withheld: Withheld) -> Vec<i32> {
+    let owner = withheld.owner.then_some(pb::WithheldField::Owner);
+    let mode = withheld.mode.then_some(pb::WithheldField::Mode);
+    owner.into_iter().chain(mode).map(Into::into).collect()
+}
+
+/// A field that this version does not know is refused: to tell it would be wrong.
+fn withheld_from_pb(fields: &[i32]) -> Result<Withheld, ConvertError> {
+    let mut withheld = Withheld::default();
+    for &field in fields {
+        match pb::WithheldField::try_from(field) {
+            Ok(pb::WithheldField::Owner) => withheld.owner = true,
+            Ok(pb::WithheldField::Mode) => withheld.mode = true,
+            Ok(pb::WithheldField::Unspecified) | Err(_) => {
+                return Err(ConvertError::unknown("withhold", field));
+            }
+        }
+    }
+    Ok(withheld)
 }
 
 impl TryFrom<&SessionInfo> for pb::Session {

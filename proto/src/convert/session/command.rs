@@ -53,6 +53,20 @@ pub enum Action {
         /// Why, for the agent's log.
         why: String,
     },
+    /// Begin a part anew; the session is kept.
+    Restart {
+        /// Which.
+        part: AgentPart,
+    },
+}
+
+/// A part of an agent that can be begun anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AgentPart {
+    /// What watches: its watches are placed anew, what happened meanwhile counts as lost.
+    Watch,
+    /// What scans: a running scan is cut off, and the whole tree is gone over anew.
+    Scan,
 }
 
 /// Where a command is.
@@ -151,6 +165,13 @@ pub fn command_to_pb(command: &Command) -> pb::Command {
             paths: paths.iter().map(|path| Bytes::copy_from_slice(path.as_bytes())).collect(),
         }),
         Action::Stop { why } => PbAction::Stop(pb::StopCommand { why: why.clone() }),
+        Action::Restart { part } => {
+            let part = match part {
+                AgentPart::Watch => pb::AgentPart::Watch,
+                AgentPart::Scan => pb::AgentPart::Scan,
+            };
+            PbAction::Restart(pb::RestartCommand { part: part.into() })
+        }
     };
     pb::Command {
         command_id: id.to_string(),
@@ -196,6 +217,15 @@ fn action_from_pb(action: PbAction) -> Result<Action, ConvertError> {
             Action::Probe { paths: paths.collect::<Result<_, _>>()? }
         }
         PbAction::Stop(pb::StopCommand { why }) => Action::Stop { why },
+        PbAction::Restart(pb::RestartCommand { part }) => Action::Restart {
+            part: match pb::AgentPart::try_from(part) {
+                Ok(pb::AgentPart::Watch) => AgentPart::Watch,
+                Ok(pb::AgentPart::Scan) => AgentPart::Scan,
+                Ok(pb::AgentPart::Unspecified) | Err(_) => {
+                    return Err(ConvertError::unknown("restart.part", part));
+                }
+            },
+        },
     })
 }
 

@@ -14,14 +14,14 @@ use prost::Message;
 
 use super::agent::{AgentStatus, agent_status_from_pb, agent_status_to_pb};
 use super::command::{
-    Action, Command, CommandReport, CommandState, ReceivedCommands, command_from_pb, command_to_pb,
-    report_from_pb, report_to_pb,
+    Action, AgentPart, Command, CommandReport, CommandState, ReceivedCommands, command_from_pb,
+    command_to_pb, report_from_pb, report_to_pb,
 };
 use super::heartbeat::{Heartbeat, HeartbeatAnswer, HeartbeatHeard};
 use super::result::ResultValue;
 use super::{
     AgentSettings, CreateSession, CreatedSession, EndSession, EvictSession, ListSessions,
-    SessionInfo, session_id,
+    SessionInfo, Withheld, session_id,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::view::Page;

@@ -42,6 +42,8 @@ prop_compose! {
         deep_audit_one_in in 1..=u32::MAX,
         batch_rows in limits::BATCH_ROWS_MIN..=limits::BATCH_ROWS,
         batch_bytes in limits::BATCH_BYTES_MIN..=limits::BATCH_BYTES,
+        exclude in vec("[a-z*/]{1,20}", 0..3),
+        withheld in (any::<bool>(), any::<bool>()),
     ) -> AgentSettings {
         let (cache_horizon, hot_threshold, audit_interval) = spans;
         AgentSettings {
@@ -51,6 +53,8 @@ prop_compose! {
             deep_audit_one_in,
             batch_rows,
             batch_bytes,
+            exclude,
+            withheld: Withheld { owner: withheld.0, mode: withheld.1 },
         }
     }
 }
@@ -110,6 +114,8 @@ pub(super) fn action() -> impl Strategy<Value = Action> {
         }),
         vec(any_of::path(), 0..4).prop_map(|paths| Action::Probe { paths }),
         "\\PC{0,20}".prop_map(|why| Action::Stop { why }),
+        prop_oneof![Just(AgentPart::Watch), Just(AgentPart::Scan)]
+            .prop_map(|part| Action::Restart { part }),
     ]
 }
 

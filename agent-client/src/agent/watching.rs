@@ -1,0 +1,123 @@
+//! The watcher and its restarts.
+//!
+//! Owns the watcher. One that broke off (the kernel's queue, a thread) is begun anew with back-off, and
+//! at once when the server asks for it. What happened since it last saw everything counts as lost: the
+//! new one says so, places watches on the whole tree by itself, whatever the role, and says that this
+//! is done; until then the agent is not realtime ready. The audit that finds what was missed is the
+//! view's to order (R10). An agent without a watcher is of use still: its scans see changes later.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fusion_core::time::Monotonic;
+
+use super::shared::Shared;
+use crate::link::backoff::Backoff;
+use crate::watch::{WatchError, WatchOptions, Watcher};
+
+/// How often the watcher is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What the heartbeat calls this part.
+const NAME: &str = "watch";
+
+/// Keeps a watcher running until it is dropped, which ends it.
+pub(super) struct Watching {
+    shared: Arc<Shared>,
+    watcher: Option<Watcher>,
+    backoff: Backoff,
+    /// The last moment of which everything is known.
+    seen_through: Monotonic,
+}
+
+impl Watching {
+    /// Starts the first watcher, before anything can ask for it.
+    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+        let mut backoff = Backoff::default();
+        backoff.healthy(shared.clock.monotonic());
+        let seen_through = shared.clock.monotonic();
+        let mut watching =
+            Self { shared: Arc::clone(shared), watcher: None, backoff, seen_through };
+        if let Err(error) = watching.begin(None) {
+            watching.tell(&error.to_string());
+        }
+        watching
+    }
+
+    /// Looks after it.
+    pub(super) async fn run(mut self) {
+        loop {
+            let told = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                () = self.shared.state.restart_watch.notified() => true,
+            };
+            match &self.watcher {
+                Some(watcher) if watcher.is_running() && !told => {
+                    self.sound();
+                    continue;
+                }
+                Some(watcher) => {
+                    self.seen_through = watcher.handle().seen_through();
+                    self.tell(if told { "told to begin anew" } else { "broke off" });
+                }
+                None => {}
+            }
+            self.end();
+            if !told {
+                let now = self.shared.clock.monotonic();
+                tokio::time::sleep(self.backoff.failed(now, &*self.shared.ids)).await;
+            }
+            self.begin_anew();
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        if let Err(error) = self.begin(Some(self.seen_through)) {
+            self.tell(&error.to_string());
+            return;
+        }
+        tracing::warn!("the watcher is begun anew: watches are placed anew");
+        self.shared.metrics.restarts.with_label_values(&[NAME]).inc();
+        self.backoff.healthy(self.shared.clock.monotonic());
+    }
+
+    fn begin(&mut self, lost_since: Option<Monotonic>) -> Result<(), WatchError> {
+        let config = &self.shared.config;
+        let options = WatchOptions {
+            max_watches: config.max_watches,
+            left_out: self.shared.spool.own_directories(),
+            placement_rate: NonZeroU32::new(config.placement_rate).unwrap_or(NonZeroU32::MIN),
+            lost_since,
+            ..WatchOptions::default()
+        };
+        let (root, clock) = (Arc::clone(&self.shared.root), Arc::clone(&self.shared.clock));
+        let sink = self.shared.spool.sink();
+        // From here on the one before can change nothing, and the new one has not begun.
+        self.shared.state.healing.store(lost_since.is_some(), Ordering::Relaxed);
+        let watcher = Watcher::start(root, options, clock, sink)?;
+        self.shared.set_watch(Some(watcher.handle().clone()));
+        self.watcher = Some(watcher);
+        Ok(())
+    }
+
+    /// Nothing is watched from now on.
+    fn end(&mut self) {
+        self.shared.set_watch(None);
+        self.shared.state.placed.store(false, Ordering::Relaxed);
+        self.watcher = None;
+    }
+
+    /// All is watched, if it is: what was told is over.
+    fn sound(&self) {
+        if !self.shared.state.healing.load(Ordering::Relaxed) {
+            self.shared.state.broken(NAME, None);
+        }
+    }
+
+    fn tell(&self, why: &str) {
+        tracing::error!("watcher: {why}; changes are found by scans only until it is begun anew");
+        self.shared.state.broken(NAME, Some(format!("{why}: watches are placed anew")));
+    }
+}

@@ -1,0 +1,153 @@
+//! A store that fails, hangs, and dies with what it was given: what clients are told, and what is
+//! there afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_proto::pb;
+use fusion_proto::status::{Reason, Refusal};
+use fusion_server::clock::RuntimeClock;
+use fusion_server::stores::Stores;
+use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
+use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
+
+use crate::evidence::{batch, file, root};
+use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start_in};
+use crate::telling::{Lane, opening};
+
+/// Stores that fail together, and the log, whose crash can be had.
+struct Flaky {
+    moods: Moods,
+    log: Arc<FlakyLog<MemoryLog>>,
+    stores: Stores,
+}
+
+impl Flaky {
+    fn new(seed: u64) -> Self {
+        let moods = Moods::new(seed);
+        let log = Arc::new(FlakyLog::new(MemoryLog::default(), moods.clone()));
+        let blocks = Arc::new(FlakyBlocks::new(MemoryBlocks::default(), moods.clone()));
+        let state = Arc::new(FlakyState::new(MemoryState::default(), moods.clone()));
+        let stores = Stores::new(Arc::clone(&log) as _, blocks, state);
+        Self { moods, log, stores }
+    }
+
+    async fn start(&self) -> TestServer {
+        start_in(config(), Arc::new(RuntimeClock::new()), self.stores.clone()).await
+    }
+}
+
+fn entry(path: &str) -> pb::GetEntryRequest {
+    pb::GetEntryRequest { view: VIEW.to_owned(), path: path.to_owned(), read_class: 0 }
+}
+
+async fn is_there(server: &mut TestServer, path: &str) -> bool {
+    match server.views.get_entry(entry(path)).await {
+        Ok(_) => true,
+        Err(status) => {
+            assert_eq!(Refusal::from_status(&status).unwrap().reason(), Reason::PathNotFound);
+            false
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_the_disk_fails_nothing_is_acknowledged_and_reads_are_answered() {
+    let flaky = Flaky::new(1);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    flaky.moods.fail(1000);
+    lane.send(batch(2, vec![file("/g", 2)])).await;
+    lane.send(batch(3, vec![file("/h", 2)])).await;
+    let unheard = tokio::time::timeout(Duration::from_secs(1), lane.acknowledged(2)).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+    assert!(is_there(&mut server, "/f").await);
+    assert!(!is_there(&mut server, "/h").await, "no evidence is taken");
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.contains("fusion_store_failing{view=\"v\"} 1"), "{metrics}");
+    let asked = pb::GetViewRequest { view: VIEW.to_owned() };
+    let view = server.views.get_view(asked).await.unwrap().into_inner().view.unwrap();
+    let reasons = view.freshness.unwrap().reasons;
+    assert!(reasons.iter().any(|it| it.starts_with("the store cannot be written")), "{reasons:?}");
+    let refused = refusal(server.sessions.create_session(asks_with_top("b", "f", 7)).await);
+    assert!(matches!(refused, Refusal::StoreUnavailable { .. }), "{refused:?}");
+
+    flaky.moods.fail(0);
+    lane.acknowledged(3).await.unwrap();
+    assert!(is_there(&mut server, "/g").await && is_there(&mut server, "/h").await);
+    server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.contains("fusion_store_failing{view=\"v\"} 0"), "{metrics}");
+}
+
+/// Batches of the script; each tells of two names, so that half of one would be seen.
+const BATCHES: u64 = 6;
+
+fn told(number: u64) -> pb::EvidenceBatch {
+    let mut rows = vec![file(&format!("/{number}-a"), 1), file(&format!("/{number}-b"), 1)];
+    if number == 1 {
+        rows.insert(0, root());
+    }
+    batch(number, rows)
+}
+
+/// The server dies at every record of the script, with none, some or all of what was on the way
+/// written all the same.
+#[tokio::test]
+async fn a_death_at_any_write_loses_nothing_acknowledged_and_leaves_no_half() {
+    for died_after in 0..BATCHES {
+        for written in 0..=BATCHES - died_after {
+            dies(died_after, usize::try_from(written).unwrap()).await;
+        }
+    }
+}
+
+async fn dies(died_after: u64, written: usize) {
+    let flaky = Flaky::new(died_after);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask.clone()).await.unwrap();
+    for number in 1..=died_after {
+        lane.send(told(number)).await;
+        lane.acknowledged(number).await.unwrap();
+    }
+    flaky.moods.fail(1000);
+    for number in died_after + 1..=BATCHES {
+        lane.send(told(number)).await;
+    }
+    let unheard = tokio::time::timeout(Duration::from_millis(30), lane.acknowledged(BATCHES)).await;
+    assert!(unheard.is_err() || died_after == BATCHES);
+    server.stop();
+    flaky.log.crash(written);
+    flaky.moods.fail(0);
+    drop(lane);
+    server.ended().await;
+
+    let mut server = flaky.start().await;
+    let again = pb::PushOpening { first_held: died_after + 1, next: BATCHES + 1, ..ask };
+    let (mut lane, applied) = Lane::open(&mut server, again).await.unwrap();
+    assert!((died_after..=died_after + written as u64).contains(&applied), "{applied}");
+    for number in 1..=BATCHES {
+        let is = [
+            is_there(&mut server, &format!("/{number}-a")).await,
+            is_there(&mut server, &format!("/{number}-b")).await,
+        ];
+        assert_eq!(is, [number <= applied; 2], "batch {number}, {applied} applied");
+    }
+    for number in applied + 1..=BATCHES {
+        lane.send(told(number)).await;
+    }
+    if applied < BATCHES {
+        lane.acknowledged(BATCHES).await.unwrap();
+    }
+    for number in 1..=BATCHES {
+        assert!(is_there(&mut server, &format!("/{number}-b")).await);
+    }
+    drop(lane);
+    server.ended().await;
+}
