@@ -22,7 +22,7 @@ pub use change_log::{ChangeLog, Health, LogStatus, OpenedLog, ReadFrom, Records,
 pub use record::{Actor, Applied, Lane, Origin, RecordHead, StoredRecord};
 pub(crate) use state::check;
 
-pub use state::{Expect, Item, KEY_MAX, Page, Space, State, Swap, VALUE_MAX, Version};
+pub use state::{Expect, Item, KEY_MAX, Page, Put, Space, State, Swap, VALUE_MAX, Version};
 pub use ticket::{Progress, Ticket};
 
 /// A view for as long as it lives, whatever it is called: drawn when it is made, never used again.

@@ -179,19 +179,16 @@ impl Standing {
         now: ServerTime,
     ) -> Vec<String> {
         let mut reasons = Vec::new();
-        for loss in ledger.losses.iter().chain(&self.pending) {
-            reasons.push(format!(
-                "events of agent {} were lost: {}",
-                loss.agent,
-                loss.cause.as_str()
-            ));
-        }
+        let losses = ledger.losses.iter().chain(&self.pending);
+        few(&mut reasons, losses, "losses of events", |loss| {
+            format!("events of agent {} were lost: {}", loss.agent, loss.cause.as_str())
+        });
         if ledger.relists.is_overdue(now, settings.relist_overdue) {
             reasons.push("the leader does not answer a relist".to_owned());
         }
-        for agent in ledger.root.away_now() {
-            reasons.push(format!("the root is away at agent {agent}"));
-        }
+        few(&mut reasons, ledger.root.away_now(), "agents whose root is away", |agent| {
+            format!("the root is away at agent {agent}")
+        });
         if let Some(doubt) = &ledger.root.doubt {
             reasons.push(match doubt.confirmed {
                 false => "the root may be another tree".to_owned(),
@@ -203,19 +200,64 @@ impl Standing {
     }
 
     fn agent_troubles(&self, reasons: &mut Vec<String>) {
-        for (agent, report) in &self.agents {
-            if !report.realtime_ready {
-                reasons.push(format!("agent {agent} does not watch"));
-            }
-            match report.root {
-                RootState::Available => {}
-                RootState::Unavailable => {
-                    reasons.push(format!("agent {agent} cannot reach its root"));
-                }
-                RootState::Doubtful => {
-                    reasons.push(format!("agent {agent} finds another root"));
-                }
-            }
+        let blind = self.agents.iter().filter(|(_, report)| !report.realtime_ready);
+        few(reasons, blind, "agents that do not watch", |(agent, _)| {
+            format!("agent {agent} does not watch")
+        });
+        let away = |state| self.agents.iter().filter(move |(_, report)| report.root == state);
+        few(
+            reasons,
+            away(RootState::Unavailable),
+            "agents that cannot reach their root",
+            |(agent, _)| format!("agent {agent} cannot reach its root"),
+        );
+        few(reasons, away(RootState::Doubtful), "agents that find another root", |(agent, _)| {
+            format!("agent {agent} finds another root")
+        });
+    }
+}
+
+/// Reasons of one kind that are told one by one.
+const FEW: usize = 8;
+
+/// Tells of the first few one by one, and of the others how many they are: a thousand agents must not
+/// make every answer and every turn a thousand times as long.
+fn few<T>(
+    reasons: &mut Vec<String>,
+    mut of: impl Iterator<Item = T>,
+    kind: &str,
+    tell: impl Fn(T) -> String,
+) {
+    reasons.extend(of.by_ref().take(FEW).map(tell));
+    match of.count() {
+        0 => {}
+        more => reasons.push(format!("and {more} more {kind}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_troubled_agents_are_told_of_in_a_few_lines() {
+        let mut standing = Standing::default();
+        let report = AgentReport {
+            realtime_ready: false,
+            unwatched_directories: 0,
+            root: RootState::Available,
+            delivered_through: None,
+        };
+        for number in 0..1_000 {
+            let agent = AgentId::new(&format!("agent-{number:04}")).unwrap();
+            standing.lose(&agent, false, ServerTime::default());
+            standing.hear(&agent, &report);
         }
+        let (ledger, settings) = (Ledger::default(), ViewSettings::default());
+        let reasons = standing.troubles(&ledger, &settings, ServerTime::default());
+        assert_eq!(reasons.len(), 2 * (FEW + 1), "{reasons:?}");
+        assert_eq!(reasons[0], "events of agent agent-0000 were lost: its session was lost");
+        assert_eq!(reasons[FEW], "and 992 more losses of events");
+        assert_eq!(reasons[2 * FEW + 1], "and 992 more agents that do not watch");
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
-use fusion_store::{Space, State, StoreError};
+use fusion_store::{Put, Space, State, StoreError};
 use tokio::sync::watch;
 
 /// Between two tries.
@@ -156,18 +156,19 @@ impl Desk {
     }
 }
 
-/// Writes until all is written; `false` if the server ended over it.
+/// Writes all at once, until it is written; `false` if the server ended over it.
 fn write_all(state: &dyn State, values: Values, desk: &Desk) -> bool {
+    let put =
+        |((space, key), Value { bytes: value, expires_at })| Put { space, key, value, expires_at };
+    let puts: Vec<Put> = values.into_iter().map(put).collect();
     let mut is_told = false;
-    for ((space, key), value) in values {
-        while let Err(error) = state.put(space, &key, &value.bytes, value.expires_at) {
-            if !is_told {
-                tell(&error);
-                is_told = true;
-            }
-            if !desk.pause() {
-                return false;
-            }
+    while let Err(error) = if puts.is_empty() { Ok(()) } else { state.put_all(&puts) } {
+        if !is_told {
+            tell(&error);
+            is_told = true;
+        }
+        if !desk.pause() {
+            return false;
         }
     }
     true

@@ -4,7 +4,7 @@ use fusion_core::time::ServerTime;
 
 use super::Reopen;
 use crate::error::StoreError;
-use crate::ports::{Expect, KEY_MAX, Space, State, Swap, VALUE_MAX};
+use crate::ports::{Expect, KEY_MAX, Put, Space, State, Swap, VALUE_MAX};
 
 type Port = dyn State;
 
@@ -14,6 +14,7 @@ type Port = dyn State;
 /// It does not conform.
 pub fn state(make: &mut dyn FnMut() -> Box<dyn Reopen<Port>>) {
     what_is_put_is_there(&mut *make());
+    many_are_put_at_once(&mut *make());
     swaps_go_by_versions(&mut *make());
     what_expired_is_not_there(&mut *make());
     scans_go_by_pages(&mut *make());
@@ -53,6 +54,26 @@ fn what_is_put_is_there(store: &mut dyn Reopen<Port>) {
     }
     store.reopen();
     assert_eq!(store.port().get(Space::Session, b"key", at(0)).unwrap(), None);
+}
+
+fn many_are_put_at_once(store: &mut dyn Reopen<Port>) {
+    let put = |key: &[u8], value: &[u8], expires_at| Put {
+        space: Space::Session,
+        key: key.to_vec(),
+        value: value.to_vec(),
+        expires_at,
+    };
+    let before = store.port().put(Space::Session, b"b", b"0", Some(at(5))).unwrap();
+    let puts = [put(b"a", b"1", None), put(b"b", b"2", Some(at(9))), put(b"a", b"3", None)];
+    store.port().put_all(&puts).unwrap();
+    store.port().put_all(&[]).unwrap();
+    let refused = store.port().put_all(&[put(b"a", b"4", None), put(b"", b"", None)]);
+    assert!(matches!(refused, Err(StoreError::Refused { .. })));
+    store.reopen();
+    let items = store.port().scan(Space::Session, b"", None, 9, at(6)).unwrap().items;
+    let told: Vec<_> = items.iter().map(|it| (&it.key[..], &it.value[..])).collect();
+    assert_eq!(told, [(&b"a"[..], &b"3"[..]), (b"b", b"2")], "in order, and all or none");
+    assert!(items.iter().all(|item| item.version > before));
 }
 
 fn swaps_go_by_versions(store: &mut dyn Reopen<Port>) {

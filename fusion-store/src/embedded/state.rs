@@ -24,7 +24,7 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition}
 use super::backup::quiet_of;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Malformed, StoreError};
-use crate::ports::{Expect, Item, Page, Space, State, Swap, Version, check};
+use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version, check};
 use backend::Backend;
 use transaction::{Done, Write, run};
 
@@ -330,6 +330,12 @@ impl State for EmbeddedState {
             Done::Swapped(Swap::Done(version)) => Ok(version),
             _ => Err(StoreError::Closed),
         }
+    }
+
+    fn put_all(&self, puts: &[Put]) -> Result<(), StoreError> {
+        puts.iter().try_for_each(|put| check(&put.key, &put.value))?;
+        let write = |put: &Put| (place(put.space, &put.key), put.value.clone(), put.expires_at);
+        self.write(Write::PutAll(puts.iter().map(write).collect())).map(drop)
     }
 
     fn compare_and_swap(

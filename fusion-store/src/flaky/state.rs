@@ -4,7 +4,7 @@ use fusion_core::time::ServerTime;
 
 use super::Moods;
 use crate::error::StoreError;
-use crate::ports::{Expect, Item, Page, Space, State, Swap, Version};
+use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version};
 
 /// State that fails as its moods say.
 #[derive(Debug)]
@@ -35,6 +35,11 @@ impl<S: State> State for FlakyState<S> {
     ) -> Result<Version, StoreError> {
         self.moods.call("write")?;
         self.inner.put(space, key, value, expires_at)
+    }
+
+    fn put_all(&self, puts: &[Put]) -> Result<(), StoreError> {
+        self.moods.call("write")?;
+        self.inner.put_all(puts)
     }
 
     fn compare_and_swap(

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fusion_core::time::ServerTime;
 
 use crate::error::StoreError;
-use crate::ports::{Expect, Item, Page, Space, State, Swap, Version, check};
+use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version, check};
 
 /// Values in memory.
 #[derive(Debug, Default)]
@@ -61,6 +61,15 @@ impl State for MemoryState {
     ) -> Result<Version, StoreError> {
         check(key, value)?;
         Ok(self.lock().put(space, key, value, expires_at))
+    }
+
+    fn put_all(&self, puts: &[Put]) -> Result<(), StoreError> {
+        puts.iter().try_for_each(|put| check(&put.key, &put.value))?;
+        let mut kept = self.lock();
+        for Put { space, key, value, expires_at } in puts {
+            kept.put(*space, key, value, *expires_at);
+        }
+        Ok(())
     }
 
     fn compare_and_swap(

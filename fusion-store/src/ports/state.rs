@@ -72,6 +72,19 @@ impl Item {
     }
 }
 
+/// A value to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Put {
+    /// What it is about.
+    pub space: Space,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+    /// From then on it is not there; `None` if it stays.
+    pub expires_at: Option<ServerTime>,
+}
+
 /// What must be there for a swap to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
@@ -130,6 +143,12 @@ pub trait State: Send + Sync {
         value: &[u8],
         expires_at: Option<ServerTime>,
     ) -> Result<Version, StoreError>;
+
+    /// Writes values in order, whatever was there: all of them, or none.
+    ///
+    /// # Errors
+    /// As for [`State::put`], of any of them.
+    fn put_all(&self, puts: &[Put]) -> Result<(), StoreError>;
 
     /// Writes a value if what is there is as expected; what expired is not there.
     ///

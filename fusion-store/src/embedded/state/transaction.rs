@@ -15,6 +15,7 @@ pub(super) enum Write {
         value: Vec<u8>,
         expires_at: Option<ServerTime>,
     },
+    PutAll(Vec<(Vec<u8>, Vec<u8>, Option<ServerTime>)>),
     Swap {
         place: Vec<u8>,
         expect: Expect,
@@ -79,12 +80,14 @@ pub(super) fn run(database: &Database, writes: &[Write]) -> Step<Vec<Done>> {
 impl Tables<'_> {
     fn run(&mut self, write: &Write) -> Step<Done> {
         match write {
-            Write::Put { place, value, expires_at } => {
-                if let Err(malformed) = self.remove(place)? {
-                    return Ok(Err(malformed));
+            Write::Put { place, value, expires_at } => self.put(place, value, *expires_at),
+            Write::PutAll(puts) => {
+                for (place, value, expires_at) in puts {
+                    if let Err(malformed) = self.put(place, value, *expires_at)? {
+                        return Ok(Err(malformed));
+                    }
                 }
-                let version = self.insert(place, value, *expires_at)?;
-                Ok(Ok(Done::Swapped(Swap::Done(version))))
+                Ok(Ok(Done::Count(puts.len())))
             }
             Write::Swap { place, expect, value, expires_at, now } => {
                 self.swap(place, *expect, value, *expires_at, *now)
@@ -95,6 +98,14 @@ impl Tables<'_> {
             }
             Write::Expire { now, limit } => Ok(Ok(Done::Count(self.expire(*now, *limit)?))),
         }
+    }
+
+    fn put(&mut self, place: &[u8], value: &[u8], expires_at: Option<ServerTime>) -> Step<Done> {
+        if let Err(malformed) = self.remove(place)? {
+            return Ok(Err(malformed));
+        }
+        let version = self.insert(place, value, expires_at)?;
+        Ok(Ok(Done::Swapped(Swap::Done(version))))
     }
 
     fn swap(
