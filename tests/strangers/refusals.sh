@@ -116,8 +116,8 @@ cat >"$made" <<'TEXT'
 Made by `tests/strangers/refusals.sh`, which the continuous integration runs: what is refused
 otherwise than here fails it. [errors.md](errors.md) says what each means and what to do. What differs
 from run to run has a name in capitals. Not here, because nobody outside can provoke them:
-DEADLINE_EXCEEDED (grpcurl gives up by itself at the same moment) and INTERNAL (a bug); and what this
-version never says (see errors.md).
+DEADLINE_EXCEEDED (grpcurl gives up by itself at the same moment), STORE_UNAVAILABLE (a disk that fails)
+and INTERNAL (a bug); and what this version never says (see errors.md).
 TEXT
 
 heartbeat='{"session_id":"SESSION"}'

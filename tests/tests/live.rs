@@ -15,9 +15,7 @@ type Step = (&'static str, fn(&Path));
 
 #[tokio::test]
 async fn one_change_after_the_other() {
-    // A directory that is made anew may get another inode, and then a name in it that was removed a
-    // moment before is believed only after `cache_horizon` (R5).
-    let world = World::start_impatient();
+    let world = World::start();
     fs::create_dir(world.root().join("before")).unwrap();
     fs::write(world.root().join("before/file"), "1").unwrap();
     let _agent = world.start_ready_agent("one").await;

@@ -10,7 +10,7 @@ use crate::change::{
 };
 use crate::evidence::Source;
 use crate::path::PathRef;
-use crate::stat::Stat;
+use crate::stat::{Kind, Stat};
 use crate::time::ServerTime;
 
 use super::confirm::{Confirmation, EntryKey};
@@ -90,6 +90,9 @@ impl State {
         if facts.confirmed_at.is_some() || matches!(change.kind, ChangeKind::Created { .. }) {
             self.ledger.tombstones.remove(path);
             self.ledger.trash.seen(path);
+            if stat.kind == Kind::Directory {
+                self.ledger.tombstones.keep_those_of(path, stat.inode);
+            }
         }
     }
 
@@ -212,7 +215,8 @@ impl State {
         let tombstones = self.ledger.tombstones.in_dir(dir).is_some();
         let blind = self.ledger.trash.blind_len() > 0;
         let suspects = listed.flags.iter().any(|flags| flags & ROW_SUSPECT != 0);
-        if tombstones || blind || suspects {
+        let below = self.ledger.tombstones.len() > 0;
+        if tombstones || blind || suspects || below {
             self.listed_names(listed);
         }
         self.forget_replaced(listed);
@@ -234,7 +238,7 @@ impl State {
     fn forget_replaced(&mut self, listed: &Listed) {
         for (row, before) in &listed.before {
             let inode = listed.rows.inodes.get(*row as usize);
-            if before.kind == crate::stat::Kind::Directory
+            if before.kind == Kind::Directory
                 && inode.is_some_and(|inode| *inode != before.inode)
                 && let Some(name) = listed.name(*row as usize)
                 && let Some(dir) = self.tree.dir(listed.dir.as_ref())
@@ -251,11 +255,14 @@ impl State {
             path.push(b'/');
         }
         let stem = path.len();
-        for (row, (name, _)) in listed.rows.as_children().iter().enumerate() {
+        for (row, (name, stat)) in listed.rows.as_children().iter().enumerate() {
             path.truncate(stem);
             path.extend_from_slice(name);
             let Ok(path) = PathRef::new(&path) else { continue };
             self.ledger.tombstones.remove(path);
+            if stat.kind == Kind::Directory {
+                self.ledger.tombstones.keep_those_of(path, stat.inode);
+            }
             self.ledger.trash.seen(path);
             let suspect = listed.flags.get(row).is_some_and(|flags| flags & ROW_SUSPECT != 0);
             self.set_suspect(path, suspect.then_some(listed.suspect_until));

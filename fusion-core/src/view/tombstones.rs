@@ -190,6 +190,22 @@ impl Tombstones {
         }
     }
 
+    /// Another directory than before stands at a path: names that were missed in the one before were
+    /// never missed in this one. (Evidence of the one before is known by its inode.)
+    pub(super) fn keep_those_of(&mut self, dir: PathRef<'_>, inode: u64) {
+        let other = |tomb: &Tombstone| tomb.seen_in.is_some_and(|seen| seen.inode != inode);
+        if !self.by_dir.get(dir).is_some_and(|names| names.values().any(other)) {
+            return;
+        }
+        let Some(names) = self.by_dir.get_mut(dir) else { return };
+        let before = names.len();
+        names.retain(|_, tomb| !other(tomb));
+        self.count -= before - names.len();
+        if names.is_empty() {
+            self.by_dir.remove(dir);
+        }
+    }
+
     /// R3: tombstones below a subtree move with it.
     pub(super) fn move_within(&mut self, from: PathRef<'_>, to: PathRef<'_>) {
         if self.count == 0 {

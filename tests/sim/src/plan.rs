@@ -23,6 +23,9 @@ const LAG: Time = 58 * SEC;
 /// So many of a hundred schedules without faults are of the kind that needs no audit.
 const SEEN: u64 = 25;
 
+/// More evidence than any schedule has to hold back.
+const HELD: usize = 100_000;
+
 struct Planner {
     chance: Stream,
     storage: Storage,
@@ -88,7 +91,7 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
         delays: true,
         scan_pace: [20 * MS, 500 * MS, 3 * SEC, 20 * SEC][chance.index(4)],
         scan_lag: [50 * MS, 500 * MS, 5 * SEC, 60 * SEC][chance.index(4)],
-        held_max: draw_held_max(dice),
+        held_max: if seen { HELD } else { draw_held_max(dice) },
         check_percent: 8,
         batch_rows: 6,
     }
@@ -178,10 +181,11 @@ fn draw_operators(dice: Dice, start: Time, end: Time) -> Vec<Fault> {
     (0..count).map(&mut act).collect()
 }
 
-/// One view of four holds little back.
+/// One view of four holds little back; not where no audit may be needed, because what comes over the
+/// bound is only promised to be looked for in the nearest directory (R1).
 fn draw_held_max(dice: Dice) -> usize {
     let mut chance = dice.stream(Tag::Plan, 5, 0);
-    if chance.percent(25) { chance.index(4) } else { 100_000 }
+    if chance.percent(25) { chance.index(4) } else { HELD }
 }
 
 impl Planner {

@@ -44,7 +44,7 @@ const SILENCE: Duration = Duration::from_secs(8);
 /// How the sessions are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Loss {
-    /// kill -9 of the server, and a new one without its memory at once.
+    /// kill -9 of the server, and a new one without its data at once.
     Restart,
     /// SIGSTOP of the server past all timeouts, then SIGCONT.
     Pause,
@@ -109,6 +109,7 @@ async fn lose(agents: usize, loss: Loss) -> Result<Vec<Duration>> {
     let lost = match loss {
         Loss::Restart => {
             world.kill_server();
+            std::fs::remove_dir_all(world.path("server"))?;
             world.start_server();
             now()
         }

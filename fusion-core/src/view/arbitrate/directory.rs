@@ -35,6 +35,12 @@ impl View {
         let ordered = order(&found.known(), &look, horizon);
         let same = known.kind == stat.kind && known.inode == stat.inode;
         let Some(block) = found.child.block.filter(|_| same) else {
+            // R12: what was restored stands under its tombstone, which still speaks of all else.
+            let tombstones = &self.state.ledger.tombstones;
+            if let Some(passes_at) = tombstones.refuse(frame.dir, None, at, horizon) {
+                self.doubt_above(act, frame.dir, passes_at);
+                return DirRuling::Ignored(Verdict::Ghost);
+            }
             return match ordered {
                 Order::Newer => self.other_directory(act, frame, &known),
                 Order::Open(again_at) => {
@@ -81,7 +87,8 @@ impl View {
             }
             return DirRuling::Ignored(Verdict::Ghost);
         }
-        if self.came_later(frame) {
+        let came_at = self.came_later(frame);
+        if came_at > Some(at.plus(horizon)) {
             self.relist_nearest(act, frame.dir, act.now);
             return DirRuling::Ignored(Verdict::Relist);
         }
@@ -92,18 +99,22 @@ impl View {
             {
                 DirRuling::Ignored(Verdict::Stale)
             }
-            Way::Known(_) => self.create_directory(act, frame),
+            Way::Known(_) => {
+                if came_at.is_some() {
+                    self.relist_nearest(act, frame.dir, act.now);
+                }
+                self.create_directory(act, frame)
+            }
         }
     }
 
-    /// Realtime evidence saw the directory above come, or stay, more than `cache_horizon` after this look:
-    /// it may not be the one in which the listed directory was seen (a listing does not say), and then
-    /// tombstones that stood below the path may have gone with the one before.
-    fn came_later(&mut self, frame: &Frame<'_>) -> bool {
-        let limit = frame.started_at.plus(self.state.settings.cache_horizon);
-        let above = frame.dir.split_last().and_then(|(above, _)| self.state.find(above));
-        let confirmed = above.and_then(|above| above.confirmed);
-        confirmed.is_some_and(|confirmed| confirmed.at > limit)
+    /// When realtime evidence saw the directory above come, or stay, if that was after this look: it may
+    /// not be the one in which the listed directory was seen (a listing does not say), and then tombstones
+    /// below the path may have gone with the one before. More than `cache_horizon` later the listing is
+    /// refused; sooner it is taken, and the directory above says whether that was right.
+    fn came_later(&mut self, frame: &Frame<'_>) -> Option<ServerTime> {
+        let above = frame.dir.split_last().and_then(|(above, _)| self.state.find(above))?;
+        above.confirmed.map(|confirmed| confirmed.at).filter(|at| *at > frame.started_at)
     }
 
     fn create_directory(&mut self, act: &mut Act<'_>, frame: &Frame<'_>) -> DirRuling {

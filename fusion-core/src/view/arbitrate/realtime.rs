@@ -166,7 +166,16 @@ impl View {
         let path = up.path.to_owned();
         self.commit(act, Cause::Realtime, ChangeKind::Created { path, stat: up.stat, facts });
         self.moved_in(act, up);
+        self.list_if_doubted(act, up);
         self.release_below(up.path, &up.stat);
+    }
+
+    /// A directory that somebody asked for before it was known is listed at once: what told of it was a
+    /// listing that came sooner than this and was refused (R4.1), or evidence from below it (R1).
+    fn list_if_doubted(&mut self, act: &mut Act<'_>, up: &Upsert<'_>) {
+        if is_directory(&up.stat) && self.state.ledger.probes.get(up.path).is_some() {
+            self.relist(act, up.path, act.now);
+        }
     }
 
     /// R1 "apply" of what is known otherwise. §3: when another kind takes a path, what was below
