@@ -29,6 +29,7 @@ use fusion_core::evidence::RootIdentity;
 use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::Role;
 use fusion_core::time::Monotonic;
+use futures_util::future::BoxFuture;
 
 pub use batch::{BatchWriter, Delivery, ScanSink, SinkClosed};
 pub use board::Reports;
@@ -86,12 +87,22 @@ pub struct LinkDeps {
     pub spool: crate::agent::spooler::SharedSpool,
 }
 
+/// What a root is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootKnown {
+    /// Which storage it is.
+    pub identity: RootIdentity,
+    /// It was read for this answer; else the root does not answer, and that is how it was before.
+    pub is_now: bool,
+}
+
 /// Who knows how the agent is. Asked by the heartbeat: an answer never waits for anything.
 pub trait Reporter: Send + Sync + 'static {
     /// What the agent can do now.
     fn status(&self) -> AgentStatus;
-    /// Which storage the root was when it was last looked at.
-    fn root_identity(&self) -> RootIdentity;
+    /// Which storage the root is. The only answer that may take a while: some seconds at most, off the
+    /// async threads, and asked for before there is a session.
+    fn root_identity(&self) -> BoxFuture<'_, RootKnown>;
     /// A session begins: its exclude patterns hold from now on.
     ///
     /// # Errors

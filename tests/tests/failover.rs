@@ -3,6 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use fusion_core::id::SessionId;
+use fusion_core::time::ServerTime;
+use fusion_proto::client::{CallHook, connect};
+use fusion_proto::convert::session::{EvictSession, ListSessions};
+use fusion_proto::convert::view::Page;
 use fusion_tests::compare;
 use fusion_tests::pair::{READY, World, metric};
 
@@ -92,6 +97,72 @@ async fn an_agent_dies_and_comes_back_alone() {
     }
     let _agent = world.start_ready_agent("one").await;
     world.settle().await;
+}
+
+/// As long as nobody looks at the root but now and then, what stands there is older than what is told.
+const AUDITED: &str = r#"
+[view_defaults]
+cache_horizon = "200ms"
+hot_threshold = "100ms"
+session_timeout = "6s"
+audit_interval = "300ms"
+"#;
+
+#[tokio::test]
+async fn a_tree_that_was_empty_and_is_filled_stays_the_same_tree() {
+    let world = World::start_configured(AUDITED);
+    let _agent = world.start_ready_agent("one").await;
+    for round in 0..2 {
+        fs::create_dir(world.root().join(format!("d{round}"))).unwrap();
+        world.settle().await;
+        let began = audited(&world).await;
+        let started = compare::clock();
+        // The first of them may have begun before.
+        let mut ended = [began; 2];
+        while ended[0] == began {
+            let now = audited(&world).await;
+            if now != ended[1] {
+                ended = [ended[1], now];
+            }
+            assert!(started.elapsed() < READY, "no audit counts");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        compare::until_ready(&mut world.client(), world.view(), READY).await;
+    }
+}
+
+/// When the last audit that counts ended.
+async fn audited(world: &World) -> Option<ServerTime> {
+    world.client().view(world.view()).await.expect("the view").freshness.last_audit
+}
+
+#[tokio::test]
+async fn an_agent_that_is_evicted_comes_back_on_a_tree_that_was_empty() {
+    let world = World::start_impatient();
+    let _agent = world.start_ready_agent("one").await;
+    fs::write(world.root().join("new"), "x").unwrap();
+    world.settle().await;
+    let before = session(&world).await.expect("a session");
+    let client = connect(&world.url(), CallHook::none()).unwrap();
+    let evict = EvictSession { session: before, allow_missing: false };
+    client.admin.clone().evict(&evict).await.unwrap();
+    let started = compare::clock();
+    while session(&world).await.is_none_or(|now| now == before) {
+        assert!(started.elapsed() < READY, "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    fs::write(world.root().join("newer"), "x").unwrap();
+    world.settle().await;
+}
+
+/// The session of the view's only agent.
+async fn session(world: &World) -> Option<SessionId> {
+    let client = connect(&world.url(), CallHook::none()).unwrap();
+    let page = Page { size: 0, token: String::new() };
+    let asked = ListSessions { view: Some(world.view().clone()), page };
+    let (sessions, _) = client.sessions.clone().list(&asked).await.unwrap();
+    sessions.first().and_then(|one| one.session)
 }
 
 async fn led_by(world: &World) -> String {

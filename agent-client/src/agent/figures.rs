@@ -3,25 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusion_core::evidence::RootState;
+use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::session::Role;
 use tokio::sync::watch;
 
 use super::keep::Part;
-use super::shared::Shared;
+use super::shared::{ROOT_LIMIT, Shared, State};
 use crate::link::{LinkView, Reporter as _};
 use crate::ops::metrics::{gauge, source_label};
 use crate::progress::{LinkState, Progress};
-use crate::scan::RootCheck;
+use crate::scan::{Root, RootCheck};
 
 /// How often the figures are read.
 const EVERY: Duration = Duration::from_millis(200);
 /// How often the root is looked at, beside the looks before and after each scan.
 const ROOT_EVERY: Duration = Duration::from_secs(5);
-/// Every so many looks at a root that is there its identity is read anew.
+/// Every so many looks at a root that is there it is read what it is known by, to know it again when
+/// it was mounted anew. What the server is told is read when it is told.
 const IDENTITY_EVERY: u32 = 12;
-/// Longest that a look at the root may take before it counts as hung.
-const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Shows how the agent is until it is dropped.
 pub(crate) struct Figures {
@@ -146,17 +145,9 @@ async fn watch_root(shared: &Arc<Shared>) {
     loop {
         tokio::time::sleep(ROOT_EVERY).await;
         looks = looks.wrapping_add(1);
-        let (state, known) = shared.state.root();
-        let wants_identity = looks.is_multiple_of(IDENTITY_EVERY) || state != RootState::Available;
-        let root = Arc::clone(&shared.root);
-        let mut look = tokio::task::spawn_blocking(move || match root.check() {
-            RootCheck::Same => Ok(wants_identity.then(|| root.identity().ok()).flatten()),
-            RootCheck::Replaced | RootCheck::Gone(_) if root.stands_again(&known) => {
-                Err(Away::Anew)
-            }
-            RootCheck::Replaced => Err(Away::Replaced),
-            RootCheck::Gone(_) => Err(Away::Gone),
-        });
+        let is_due = looks.is_multiple_of(IDENTITY_EVERY);
+        let (root, state) = (Arc::clone(&shared.root), Arc::clone(&shared.state));
+        let mut look = tokio::task::spawn_blocking(move || look_at_root(&root, &state, is_due));
         let looked = match tokio::time::timeout(ROOT_LIMIT, &mut look).await {
             Ok(looked) => looked,
             Err(_) => {
@@ -165,13 +156,7 @@ async fn watch_root(shared: &Arc<Shared>) {
             }
         };
         match looked {
-            Ok(Ok(identity)) => {
-                shared.state.broken("root", None);
-                if shared.state.root_found(RootState::Available, identity) {
-                    tracing::info!("the root is there again");
-                    report(shared, RootState::Available);
-                }
-            }
+            Ok(Ok(identity)) => is_there(shared, identity),
             Ok(Err(Away::Anew)) => {
                 tell(shared, RootState::Unavailable, "the root was mounted anew");
                 shared.state.root_anew.notify_one();
@@ -187,6 +172,36 @@ async fn watch_root(shared: &Arc<Shared>) {
     }
 }
 
+/// One look. A root that was away is read as well: that it is back is told with what it is (R11). May
+/// hang with the storage.
+fn look_at_root(root: &Root, state: &State, is_due: bool) -> Result<Option<RootIdentity>, Away> {
+    let check = root.check();
+    // Asked after what may have hung: the root may count as away since.
+    let (found, known) = state.root();
+    match check {
+        RootCheck::Same if found != RootState::Available => {
+            state.identify(root).map(Some).map_err(|_| Away::Gone)
+        }
+        RootCheck::Same => Ok(is_due.then(|| state.identify(root).ok()).flatten()),
+        RootCheck::Replaced | RootCheck::Gone(_) if root.stands_again(&known) => Err(Away::Anew),
+        RootCheck::Replaced => Err(Away::Replaced),
+        RootCheck::Gone(_) => Err(Away::Gone),
+    }
+}
+
+/// The root is the one that is held.
+fn is_there(shared: &Arc<Shared>, identity: Option<RootIdentity>) {
+    if identity.is_none() && shared.state.root().0 != RootState::Available {
+        // It came to count as away during the look: the next one reads it.
+        return;
+    }
+    shared.state.broken("root", None);
+    if shared.state.root_found(RootState::Available) {
+        tracing::info!("the root is there again");
+        report(shared, RootState::Available, identity);
+    }
+}
+
 /// How the root is not there.
 enum Away {
     /// Nothing answers.
@@ -199,17 +214,14 @@ enum Away {
 
 fn tell(shared: &Arc<Shared>, state: RootState, why: &str) {
     shared.state.broken("root", Some(why.to_owned()));
-    if shared.state.root_found(state, None) {
+    if shared.state.root_found(state) {
         tracing::warn!("{why}: nothing is reported until it is back");
-        report(shared, state);
+        report(shared, state, None);
     }
 }
 
 /// As evidence (R11), off the async threads: the spool is on a disk.
-fn report(shared: &Arc<Shared>, state: RootState) {
+fn report(shared: &Arc<Shared>, state: RootState, identity: Option<RootIdentity>) {
     let shared = Arc::clone(shared);
-    tokio::task::spawn_blocking(move || {
-        let identity = (state == RootState::Available).then(|| shared.state.root().1);
-        shared.spool.root(state, identity);
-    });
+    tokio::task::spawn_blocking(move || shared.spool.root(state, identity));
 }

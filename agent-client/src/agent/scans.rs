@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::{RootState, Source};
+use fusion_core::evidence::{RootIdentity, RootState, Source};
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
 use fusion_core::time::{Monotonic, StorageTime};
@@ -163,7 +163,7 @@ impl ScanRun {
             return ScanEnd::NoStorage(check);
         }
         self.show_start();
-        let root = self.order.is_whole().then(|| self.shared.state.root().1);
+        let root = self.order.is_whole().then(|| self.root_is());
         let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
         if self.writer().started(path, now, root, &self.cancel).is_err() {
             return ScanEnd::CutOff;
@@ -249,12 +249,19 @@ impl ScanRun {
         writer.finished(report, &self.cancel)
     }
 
+    /// What the root is known by now: the view knows what came to its top a moment ago (R11). One that
+    /// cannot be read is told as it was, and then as unreadable.
+    fn root_is(&self) -> RootIdentity {
+        let state = &self.shared.state;
+        state.identify(&self.shared.root).unwrap_or_else(|_| state.root().1)
+    }
+
     /// Whether the root is the directory that we hold.
     fn storage_is_there(&self) -> Result<(), RootCheck> {
         match self.shared.root.check() {
             RootCheck::Same => Ok(()),
             other => {
-                self.shared.state.root_found(RootState::Unavailable, None);
+                self.shared.state.root_found(RootState::Unavailable);
                 Err(other)
             }
         }

@@ -7,22 +7,28 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fusion_core::evidence::{RootIdentity, RootState, Source};
 use fusion_core::path::TreePath;
 use fusion_core::time::Monotonic;
+use futures_util::future::BoxFuture;
+use rustix::io::Errno;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::SharedClock;
 use crate::config::AgentConfig;
 use crate::ids::SharedIds;
-use crate::link::{AgentStatus, Reporter, ScanStatus, TimeExchange};
+use crate::link::{AgentStatus, Reporter, RootKnown, ScanStatus, TimeExchange};
 use crate::ops::metrics::Metrics;
 use crate::progress::{Progress, ScanPhase, ScanProgress};
 use crate::scan::{Exclusion, Placer, Root, ScanCounters};
 use crate::watch::{WatchCounts, WatchHandle};
 
 use super::spooler::SharedSpool;
+
+/// Longest that a look at the root may take before it counts as hung.
+pub(crate) const ROOT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What all parts share.
 pub(crate) struct Shared {
@@ -67,6 +73,8 @@ pub(crate) struct State {
     /// Files looked at by scans that ended.
     pub(crate) scanned_files: AtomicU64,
     root: Mutex<(RootState, RootIdentity)>,
+    /// Held by a look at the root for a session: one that hangs is not joined by a second.
+    pub(crate) looking: Arc<tokio::sync::Mutex<()>>,
     scan: Mutex<Option<RunningScan>>,
     left_out: Mutex<Vec<TreePath>>,
     errors: Mutex<BTreeMap<&'static str, String>>,
@@ -94,6 +102,7 @@ impl State {
             restart_scan: Notify::new(),
             scanned_files: AtomicU64::new(0),
             root: Mutex::new((RootState::Available, identity)),
+            looking: Arc::default(),
             scan: Mutex::new(None),
             left_out: Mutex::new(Vec::new()),
             errors: Mutex::new(BTreeMap::new()),
@@ -117,17 +126,34 @@ impl State {
         }
     }
 
+    /// How the root is, and what it was known by when that was last read.
     pub(crate) fn root(&self) -> (RootState, RootIdentity) {
         lock(&self.root).clone()
     }
 
     /// How the root was found; gives whether that is news.
-    pub(crate) fn root_found(&self, state: RootState, identity: Option<RootIdentity>) -> bool {
-        let mut root = lock(&self.root);
-        if let Some(identity) = identity {
-            root.1 = identity;
-        }
-        std::mem::replace(&mut root.0, state) != state
+    pub(crate) fn root_found(&self, state: RootState) -> bool {
+        std::mem::replace(&mut lock(&self.root).0, state) != state
+    }
+
+    /// Reads what the root is known by now. May hang with the storage.
+    pub(crate) fn identify(&self, root: &Root) -> Result<RootIdentity, Errno> {
+        let mut identity = root.identity()?;
+        let mut known = lock(&self.root);
+        // Patterns that came since it was read were taken out of what was known before.
+        root.exclusion().leave_in(&mut identity);
+        known.1 = identity.clone();
+        Ok(identity)
+    }
+
+    /// The same off the async threads; `None` if the root does not answer in time.
+    async fn identify_in_time(self: Arc<Self>, root: Arc<Root>) -> Option<RootIdentity> {
+        let turn = Arc::clone(&self.looking).try_lock_owned().ok()?;
+        let look = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            self.identify(&root)
+        });
+        tokio::time::timeout(ROOT_LIMIT, look).await.ok()?.ok()?.ok()
     }
 
     pub(crate) fn scan(&self) -> MutexGuard<'_, Option<RunningScan>> {
@@ -249,8 +275,14 @@ impl Reporter for Shared {
         }
     }
 
-    fn root_identity(&self) -> RootIdentity {
-        self.state.root().1
+    fn root_identity(&self) -> BoxFuture<'_, RootKnown> {
+        let look = Arc::clone(&self.state).identify_in_time(Arc::clone(&self.root));
+        Box::pin(async {
+            match look.await {
+                Some(identity) => RootKnown { identity, is_now: true },
+                None => RootKnown { identity: self.state.root().1, is_now: false },
+            }
+        })
     }
 
     fn exclude(&self, patterns: &[String]) -> Result<(), String> {

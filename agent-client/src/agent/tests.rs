@@ -3,6 +3,7 @@
 mod audits;
 mod broken;
 mod excluded;
+mod root;
 
 use std::path::Path;
 use std::time::Duration;

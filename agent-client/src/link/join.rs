@@ -52,16 +52,14 @@ impl Link {
     async fn create(&mut self) -> Result<CreatedSession, Trouble> {
         let span = tracing::info_span!("create session", otel.kind = "client");
         let spool = self.deps.spool.id();
+        let root = self.deps.reporter.root_identity().await;
         let asked = CreateSession {
             view: self.config.view.clone(),
             agent: self.config.agent.clone(),
             instance: self.config.instance,
             spool,
             client: self.config.client.clone(),
-            root: RootClaim {
-                uri: self.config.root_uri.clone(),
-                identity: self.deps.reporter.root_identity(),
-            },
+            root: RootClaim { uri: self.config.root_uri.clone(), identity: root.identity },
             capabilities: vec![Capability::Realtime, Capability::Scan],
             proposed_timeout: self.config.proposed_timeout,
         };
@@ -69,7 +67,10 @@ impl Link {
         let call = self.control.create(&asked).instrument(span);
         let answer = tokio::time::timeout(CALL_LIMIT, call).await;
         let answer = answer.map_err(|_| Trouble::unexpected("the server does not answer"))?;
-        let created = answer.map_err(Trouble::of)?;
+        let created = answer.map_err(|error| {
+            let trouble = Trouble::of(error);
+            if root.is_now { trouble } else { trouble.of_root_unread() }
+        })?;
         let received = self.deps.clock.monotonic();
         // Another session may be with another server, whose clock is another.
         self.exchange.clear();

@@ -63,6 +63,15 @@ impl Trouble {
         Self { reaction, text, from_server }
     }
 
+    /// The root did not answer, so what it was before was told: that this is not the view's tree says
+    /// nothing of what the root is now, and is no reason to stop.
+    pub(crate) fn of_root_unread(self) -> Self {
+        match self.reaction {
+            Reaction::OtherTree { .. } => Self { reaction: Reaction::BackOff, ..self },
+            _ => self,
+        }
+    }
+
     /// Something other than a status went wrong.
     pub(crate) fn unexpected(text: impl Into<String>) -> Self {
         Self { reaction: Reaction::BackOff, text: text.into(), from_server: false }

@@ -15,7 +15,7 @@ use agent_client::clock::{HostClock, SharedClock};
 use agent_client::config::ServerUrl;
 use agent_client::ids::{RandomIds, SharedIds};
 use agent_client::link::{
-    AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkView, Reporter,
+    AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkView, Reporter, RootKnown,
 };
 use agent_client::ops::metrics::Metrics;
 use agent_client::scan::Exclusion;
@@ -26,6 +26,7 @@ use fusion_core::id::{AgentId, InstanceId, SessionId};
 use fusion_core::time::Monotonic;
 use fusion_proto::client::{CallHook, connect};
 use fusion_proto::convert::session::EvictSession;
+use futures_util::future::BoxFuture;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -260,8 +261,9 @@ impl Reporter for Idle {
         }
     }
 
-    fn root_identity(&self) -> RootIdentity {
-        RootIdentity::default()
+    fn root_identity(&self) -> BoxFuture<'_, RootKnown> {
+        let identity = RootIdentity::default();
+        Box::pin(std::future::ready(RootKnown { identity, is_now: true }))
     }
 
     fn exclude(&self, _: &[String]) -> Result<(), String> {

@@ -55,7 +55,7 @@ impl SpoolSink {
             WatchEvidence::LeftOut(left_out) => state.left_out(left_out.dir),
             WatchEvidence::RootGone { .. } => {
                 state.broken("root", Some("the root was moved, removed or unmounted".into()));
-                state.root_found(RootState::Unavailable, None);
+                state.root_found(RootState::Unavailable);
             }
             _ => {}
         }

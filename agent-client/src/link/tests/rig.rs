@@ -6,6 +6,7 @@ use std::time::Duration;
 use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::id::{AgentId, InstanceId, SessionId, ViewName};
 use fusion_core::time::{AgentTime, Monotonic};
+use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
@@ -19,7 +20,7 @@ use crate::clock::RuntimeClock;
 use crate::config::ServerUrl;
 use crate::ids::RandomIds;
 use crate::link::{
-    AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkHandle, Reporter,
+    AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkHandle, Reporter, RootKnown,
 };
 use crate::ops::metrics::Metrics;
 use crate::scan::Exclusion;
@@ -54,8 +55,9 @@ impl Reporter for Well {
         Arc::default()
     }
 
-    fn root_identity(&self) -> RootIdentity {
-        RootIdentity { inode: 2, ..RootIdentity::default() }
+    fn root_identity(&self) -> BoxFuture<'_, RootKnown> {
+        let identity = RootIdentity { inode: 2, ..RootIdentity::default() };
+        Box::pin(std::future::ready(RootKnown { identity, is_now: true }))
     }
 
     fn delivered_through(&self) -> Option<Monotonic> {
