@@ -49,7 +49,7 @@ impl Dice {
 pub struct Churn {
     stop: Arc<AtomicBool>,
     work: PathBuf,
-    thread: Option<JoinHandle<u64>>,
+    thread: Option<JoinHandle<(u64, BTreeSet<u64>)>>,
 }
 
 impl Churn {
@@ -64,12 +64,12 @@ impl Churn {
         let (work, kept) = (work.to_path_buf(), work.to_path_buf());
         let stopped = Arc::clone(&stop);
         let churn = move || {
-            let (mut dice, mut done) = (Dice::new(seed), 0);
+            let (mut dice, mut done, mut linked) = (Dice::new(seed), 0, BTreeSet::new());
             while !stopped.load(Ordering::Relaxed) {
-                done += u64::from(one(&work, &mut dice).is_ok());
+                done += u64::from(one(&work, &mut dice, &mut linked).is_ok());
                 std::thread::sleep(dice.millis(2));
             }
-            done
+            (done, linked)
         };
         let thread = std::thread::Builder::new().name("churn".into()).spawn(churn);
         Self { stop, work: kept, thread: Some(thread.expect("a thread")) }
@@ -84,8 +84,9 @@ impl Churn {
     #[must_use]
     pub fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        let done = self.thread.take().map_or(0, |thread| thread.join().expect("the churn"));
-        part(&self.work, &mut BTreeSet::new());
+        let ended = self.thread.take().map(|thread| thread.join().expect("the churn"));
+        let (done, linked) = ended.unwrap_or_default();
+        part(&self.work, &linked);
         done
     }
 }
@@ -99,15 +100,14 @@ impl Drop for Churn {
     }
 }
 
-/// Gives every name of a file that has several a file of its own.
-fn part(dir: &Path, met: &mut BTreeSet<u64>) {
+/// Gives every name of a file that had several a file of its own.
+fn part(dir: &Path, linked: &BTreeSet<u64>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(stat) = fs::symlink_metadata(&path) else { continue };
         if stat.is_dir() {
-            part(&path, met);
-        } else if stat.nlink() > 1 || met.contains(&stat.ino()) {
-            met.insert(stat.ino());
+            part(&path, linked);
+        } else if linked.contains(&stat.ino()) {
             let own = path.with_extension("own");
             let copied = fs::copy(&path, &own).and_then(|_| fs::rename(&own, &path));
             copied.expect("a file of its own");
@@ -116,7 +116,7 @@ fn part(dir: &Path, met: &mut BTreeSet<u64>) {
 }
 
 /// One operation. Many fail, because names are drawn blindly; that is part of it.
-fn one(work: &Path, dice: &mut Dice) -> std::io::Result<()> {
+fn one(work: &Path, dice: &mut Dice, linked: &mut BTreeSet<u64>) -> std::io::Result<()> {
     let path = place(work, dice);
     match dice.below(20) {
         0..8 => File::create(&path)?.write_all(&vec![b'x'; dice.below(3_000) as usize]),
@@ -124,7 +124,12 @@ fn one(work: &Path, dice: &mut Dice) -> std::io::Result<()> {
         10..13 => fs::remove_file(&path),
         13..16 => fs::rename(&path, place(work, dice)),
         16..18 => fs::create_dir(&path),
-        18 => fs::hard_link(&path, place(work, dice)),
+        18 => {
+            let link = place(work, dice);
+            fs::hard_link(&path, &link)?;
+            linked.insert(fs::symlink_metadata(&link)?.ino());
+            Ok(())
+        }
         _ => fs::remove_dir_all(&path),
     }
 }
