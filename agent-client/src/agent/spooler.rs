@@ -32,6 +32,9 @@ const READ_AHEAD_BYTES: usize = 1 << 20;
 /// Size of a spool without an agent around it.
 const ALONE_BYTES: u64 = 1 << 20;
 
+/// Least time between two looks at the oldest frame, while there is one.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long after it was full the spool takes evidence again, at the earliest.
 const RECOVER_AFTER: Duration = Duration::from_millis(500);
 
@@ -65,6 +68,8 @@ struct Known {
     failed_at: Option<Monotonic>,
     /// Counts the watchers that were given a sink: only the latest may write.
     sinks: u64,
+    /// When the oldest frame was last looked at, after an acknowledgement.
+    looked_at: Option<Monotonic>,
 }
 
 /// How full the spool is.
@@ -98,7 +103,15 @@ impl SharedSpool {
         figures.oldest = oldest(&mut spool);
         let lost_since = lost.then_some(Monotonic::from_nanos(0));
         let id = spool.identity().spool_id;
-        let known = Known { id, figures, lost_since, saying_so: None, failed_at: None, sinks: 0 };
+        let known = Known {
+            id,
+            figures,
+            lost_since,
+            saying_so: None,
+            failed_at: None,
+            sinks: 0,
+            looked_at: None,
+        };
         Self(Arc::new(Inner {
             next: watch::Sender::new(spool.next()),
             spool: Mutex::new(Some(spool)),
@@ -163,7 +176,7 @@ impl SharedSpool {
             let mut guard = inner.spool();
             let Some(spool) = &mut *guard else { return Ok(()) };
             let acknowledged = spool.acknowledge(through);
-            inner.show_anew(spool);
+            inner.show_acknowledged(spool);
             inner.recover(spool);
             acknowledged
         })
@@ -340,6 +353,24 @@ impl Inner {
     fn show_anew(&self, spool: &mut Spool) {
         let oldest = oldest(spool);
         self.show(spool, oldest);
+    }
+
+    /// Makes the figures known after an acknowledgement. To find the oldest frame costs a search in
+    /// its segment, and acknowledgements come by the thousand: until the next look it is told as
+    /// older than it is.
+    fn show_acknowledged(&self, spool: &mut Spool) {
+        let now = self.clock.monotonic();
+        let (oldest, looked_at) = {
+            let known = self.known();
+            (known.figures.oldest, known.looked_at)
+        };
+        let is_due = looked_at.is_none_or(|at| now.since(at) >= LOOK_AGAIN);
+        if spool.first_held() < spool.next() && !is_due && oldest.is_some() {
+            self.show(spool, oldest);
+            return;
+        }
+        self.known().looked_at = Some(now);
+        self.show_anew(spool);
     }
 
     /// Makes figures known.
