@@ -10,6 +10,8 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::error::StoreError;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod simulated;
 
@@ -74,6 +76,27 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// See above.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+}
+
+/// Removes a directory of numbered files, the newest first: what is left after a crash is the older
+/// part, which is what it was once. Nothing happens if there is none.
+///
+/// # Errors
+/// A file or the directory cannot be removed.
+pub(crate) fn remove_newest_first(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let remove = || {
+        for name in disk.list(dir)?.iter().rev() {
+            disk.remove(&dir.join(name))?;
+        }
+        disk.remove_dir(dir)?;
+        dir.parent().map_or(Ok(()), |above| disk.sync_dir(above))
+    };
+    match remove() {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An open file.

@@ -75,7 +75,7 @@ impl Saver {
         let door = Arc::new(Door { desk: Arc::clone(&desk) });
         std::thread::Builder::new().name("state writer".to_owned()).spawn(move || {
             while let Some(Load { values, after, point }) = desk.take() {
-                if !write_all(&*state, values, &desk) {
+                if !values.is_empty() && !write_all(&*state, values, &desk) {
                     return;
                 }
                 done.send_replace(point);
@@ -162,7 +162,7 @@ fn write_all(state: &dyn State, values: Values, desk: &Desk) -> bool {
         |((space, key), Value { bytes: value, expires_at })| Put { space, key, value, expires_at };
     let puts: Vec<Put> = values.into_iter().map(put).collect();
     let mut is_told = false;
-    while let Err(error) = if puts.is_empty() { Ok(()) } else { state.put_all(&puts) } {
+    while let Err(error) = state.put_all(&puts) {
         if !is_told {
             tell(&error);
             is_told = true;

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fusion_core::id::ViewName;
 use uuid::Uuid;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, remove_newest_first};
 use crate::error::StoreError;
 use crate::ports::{Blocks, BlocksFigures, CheckpointWriter, Loaded, LogPoint, ViewId, ViewRef};
 pub(super) use copy::copy;
@@ -128,20 +128,6 @@ impl Blocks for EmbeddedBlocks {
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.remove(&view);
-        let dir = self.dir.join(view.to_string());
-        let remove = || {
-            // The newest first: what is left after a crash is an older checkpoint, or none.
-            for name in self.disk.list(&dir)?.iter().rev() {
-                self.disk.remove(&dir.join(name))?;
-            }
-            self.disk.remove_dir(&dir)?;
-            self.disk.sync_dir(&self.dir)
-        };
-        match remove() {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::io("remove", &dir)(error))
-            }
-            _ => Ok(()),
-        }
+        remove_newest_first(&*self.disk, &self.dir.join(view.to_string()))
     }
 }

@@ -25,7 +25,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use fusion_core::change::Change;
 use fusion_core::time::ServerTime;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, remove_newest_first};
 use crate::error::StoreError;
 use crate::ports::{
     ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
@@ -160,20 +160,7 @@ impl ChangeLog for EmbeddedLog {
         if let Some(mut log) = log {
             log.close();
         }
-        let dir = self.dir_of(view);
-        let remove = || {
-            // The newest first: a log whose front is missing would be corrupt.
-            for name in self.disk.list(&dir)?.iter().rev() {
-                self.disk.remove(&dir.join(name))?;
-            }
-            self.disk.remove_dir(&dir)?;
-            self.disk.sync_dir(&self.dir)
-        };
-        match remove() {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::io("remove", &dir)(error))
-            }
-            _ => Ok(()),
-        }
+        // A log whose front is missing would be corrupt.
+        remove_newest_first(&*self.disk, &self.dir_of(view))
     }
 }
