@@ -1,6 +1,7 @@
 //! Use cases. They know no wire and no tonic; what they refuse is a row of the status table.
 
 pub(crate) mod find;
+pub(crate) mod idempotency;
 pub(crate) mod ingest;
 pub(crate) mod paging;
 pub(crate) mod sessions;

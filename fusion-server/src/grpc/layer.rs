@@ -29,7 +29,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
 /// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 19] = [
     "fusion.v1.SessionService/CreateSession",
     "fusion.v1.SessionService/Heartbeat",
     "fusion.v1.SessionService/EndSession",
@@ -44,6 +44,7 @@ const METHODS: [&str; 18] = [
     "fusion.v1.ViewService/GetStats",
     "fusion.v1.ViewService/FindEntries",
     "fusion.v1.AdminService/EvictSession",
+    "fusion.v1.AdminService/DeleteIdempotencyKey",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -294,7 +295,7 @@ fn correlation(headers: &HeaderMap, ids: &dyn Ids) -> Result<CorrelationId, Refu
     CorrelationId::new(&text).map_err(|error| Refusal::invalid(CORRELATION_ID_KEY, error.allowed))
 }
 
-fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
+pub(super) fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
     headers.get("grpc-status").map(|value| tonic::Code::from_bytes(value.as_bytes()))
 }
 
