@@ -10,6 +10,7 @@
 pub mod change;
 pub mod evidence;
 pub mod id;
+pub mod job;
 pub mod path;
 pub mod session;
 pub mod stat;
