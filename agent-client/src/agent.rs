@@ -9,6 +9,7 @@ pub(crate) mod duties;
 pub(crate) mod figures;
 pub(crate) mod keep;
 pub(crate) mod open;
+mod place;
 pub(crate) mod scans;
 pub(crate) mod shared;
 pub mod spooler;
@@ -33,6 +34,7 @@ use crate::link::{Link, LinkConfig, LinkDeps, LinkError, LinkHandle};
 use crate::ops::http::{self, Shown};
 use crate::ops::metrics::Metrics;
 use crate::progress::{LinkState, Progress};
+use crate::scan::Limits;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
 use commands::{CommandsTask, ReportDesk};
@@ -176,8 +178,10 @@ async fn build_with(
         root_uri: open::root_uri(&host, &config.root),
         proposed_timeout: config.session_timeout,
     };
+    let limits = Limits::new(config.scan_rate, config.scan_yield_above);
     let shared = Arc::new(Shared {
         config,
+        limits: Arc::new(limits),
         clock,
         ids,
         metrics: Arc::new(metrics),

@@ -12,7 +12,7 @@ use super::shared::{ROOT_LIMIT, Shared, State};
 use crate::link::{LinkView, Reporter as _};
 use crate::ops::metrics::{gauge, source_label};
 use crate::progress::{LinkState, Progress};
-use crate::scan::{Root, RootCheck};
+use crate::scan::{Paused, Root, RootCheck};
 
 /// How often the figures are read.
 const EVERY: Duration = Duration::from_millis(200);
@@ -29,11 +29,12 @@ pub(crate) struct Figures {
     file_stats: u64,
     overflows: u64,
     full: u64,
+    paused: Paused,
 }
 
 impl Figures {
     pub(crate) fn new(shared: Arc<Shared>, view: watch::Receiver<LinkView>) -> Self {
-        Self { shared, view, file_stats: 0, overflows: 0, full: 0 }
+        Self { shared, view, file_stats: 0, overflows: 0, full: 0, paused: Paused::default() }
     }
 }
 
@@ -57,7 +58,7 @@ impl Part for Figures {
 
 impl Figures {
     fn show(&mut self) {
-        let Self { shared, view, file_stats, overflows, full } = self;
+        let Self { shared, view, file_stats, overflows, full, paused } = self;
         show_link(shared, view);
         let status = shared.status();
         let metrics = &shared.metrics;
@@ -74,7 +75,21 @@ impl Figures {
         metrics.file_stats.inc_by(advance(file_stats, status.file_stats));
         metrics.kernel_overflows.inc_by(advance(overflows, shared.watch_counts().overflows));
         show_scan_rate(shared);
+        show_pauses(shared, paused);
     }
+}
+
+fn show_pauses(shared: &Shared, last: &mut Paused) {
+    let paused = shared.limits.paused();
+    let add = |why: &str, now: Duration, before: Duration| {
+        let by = now.saturating_sub(before).as_secs_f64();
+        shared.metrics.scan_paused.with_label_values(&[why]).inc_by(by);
+    };
+    add("rate", paused.by_rate, last.by_rate);
+    add("latency", paused.by_latency, last.by_latency);
+    add("precedence", paused.by_precedence, last.by_precedence);
+    *last = paused;
+    shared.metrics.storage_call.set(shared.limits.call_latency().as_secs_f64());
 }
 
 /// What a counter grew by since it was last read.

@@ -22,8 +22,8 @@ use crate::link::{BatchWriter, Delivery, SinkClosed, Standing, TimeExchange};
 use crate::ops::metrics::source_label;
 use crate::progress::ScanPhase;
 use crate::scan::{
-    Cancel, DeepTurn, Found, Memory, Placer, Recall, RootCheck, Scan, ScanCounters, ScanOptions,
-    ScanReport, Silent, Start, Unlimited,
+    Cancel, DeepTurn, Found, Memory, Placer, Rank, Recall, RootCheck, Scan, ScanCounters,
+    ScanOptions, ScanReport, Silent, Start,
 };
 
 /// Changes to a directory within this time share a tick of coarse storage clocks (R4.4).
@@ -128,6 +128,17 @@ pub(crate) fn rows_of_a_part(batch_rows: usize, batch_bytes: usize) -> NonZeroUs
     NonZeroUsize::new(by_bytes.min(batch_rows.saturating_sub(1))).unwrap_or(NonZeroUsize::MIN)
 }
 
+/// How urgent a scan is: what somebody waits for, a relist included, goes before the agent's own
+/// scans of the whole tree.
+const fn rank_of(source: Source, is_whole: bool) -> Rank {
+    match source {
+        Source::Discovery => Rank::Discovery,
+        Source::Audit if is_whole => Rank::Audit,
+        Source::Audit | Source::OnDemand => Rank::Asked,
+        Source::Snapshot => Rank::Snapshot,
+    }
+}
+
 struct ScanRun {
     shared: Arc<Shared>,
     max_rows: NonZeroUsize,
@@ -187,13 +198,14 @@ impl ScanRun {
             max_rows: self.max_rows,
             left_out: self.shared.spool.own_directories(),
         };
+        let pace = self.shared.limits.begin(rank_of(self.order.source, self.order.is_whole()));
         let scan = Scan {
             root: &self.shared.root,
             options: &options,
             clock: &*self.shared.clock,
             cancel: &self.cancel,
             counters: &self.counters,
-            pace: &Unlimited,
+            pace: &pace,
             placer: self.placer.as_deref().map(|placer| placer as &dyn Placer),
         };
         let sink = |found| self.put(found);
@@ -274,6 +286,7 @@ impl ScanRun {
                 started_at: self.shared.clock.monotonic(),
                 ended_at: None,
                 phase: ScanPhase::Reading,
+                paused_before: self.shared.limits.paused().total(),
                 counters: Arc::clone(&self.counters),
             });
         }

@@ -15,7 +15,7 @@ use super::memory::{DirNumber, TOP};
 use super::queue::{Ancestor, Job, Queue};
 use super::silent::{self, Seen};
 use super::{
-    Cancel, DirectoryReader, FileId, Found, Pace, Placer, Reading, Recall, Root, Rules,
+    Calls, Cancel, DirectoryReader, FileId, Found, Pace, Placer, Reading, Recall, Root, Rules,
     ScanCounters, ScanOptions, ScanReport, Sink, Start,
 };
 use crate::clock::AgentClock;
@@ -210,7 +210,12 @@ impl Walk<'_> {
         }
         ScanCounters::add(&self.rules.counters.directories, 1);
         ScanCounters::add(&self.rules.counters.silent, 1);
-        if self.rules.wait(1).is_break() || (recall.tell)(silent).is_break() {
+        let span = self.rules.clock.monotonic().since(silent.looked_at);
+        let looked = Calls { number: silent::CALLS, span };
+        let stop = self.rules.wait(1).is_break()
+            || (recall.tell)(silent).is_break()
+            || self.rules.rest(looked).is_break();
+        if stop {
             return Some(Reading::Stopped);
         }
         let mut below = Vec::new();
