@@ -5,6 +5,7 @@
 //! anything in [`build`], or take longer than 2 s to end.
 
 pub(crate) mod commands;
+pub(crate) mod desk;
 pub(crate) mod duties;
 pub(crate) mod figures;
 pub(crate) mod keep;
@@ -15,7 +16,6 @@ pub(crate) mod shared;
 pub mod spooler;
 mod watching;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +37,8 @@ use crate::progress::{LinkState, Progress};
 use crate::scan::Limits;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
-use commands::{CommandsTask, ReportDesk};
+use commands::{CommandsTask, Slots};
+use desk::ReportDesk;
 use duties::DutiesTask;
 use figures::{Figures, RootWatch};
 use keep::{Part, keep};
@@ -327,8 +328,7 @@ fn start_parts(
         arriving: commands,
         audits,
         desk,
-        doing: None,
-        waiting: VecDeque::new(),
+        slots: Slots::default(),
     };
     Parts {
         commands: kept(shared, commands),

@@ -17,7 +17,8 @@ use fusion_core::id::{CorrelationId, LeaderEpoch, SessionId};
 use fusion_core::time::Monotonic;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::commands::{AuditOrder, Outcome, ReportDesk, figures_of};
+use super::commands::AuditOrder;
+use super::desk::{Outcome, ReportDesk, figures_of};
 use super::keep::Part;
 use super::place;
 use super::scans::{self, Remembered, ScanEnd, ScanOrder};
@@ -180,7 +181,7 @@ impl DutiesTask {
                 self.delivery = None;
                 let order = self.order(term, source, deep);
                 let placer = self.shared.placer();
-                scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel)
+                scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel).end
             }
             What::Place => place::start(&self.shared, &cancel),
         };

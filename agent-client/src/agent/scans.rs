@@ -82,7 +82,15 @@ pub(crate) enum ScanEnd {
     NoStorage(RootCheck),
 }
 
-/// Starts a scan; the answer comes when it ended.
+/// A scan that was started.
+pub(crate) struct StartedScan {
+    /// How it ended, when it has; an error if its thread broke off.
+    pub(crate) end: oneshot::Receiver<ScanEnd>,
+    /// What it counts meanwhile.
+    pub(crate) counters: Arc<ScanCounters>,
+}
+
+/// Starts a scan.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     order: ScanOrder,
@@ -90,8 +98,9 @@ pub(crate) fn start(
     exchange: &Arc<TimeExchange>,
     placer: Option<Arc<dyn Placer + Send + Sync>>,
     cancel: &Cancel,
-) -> oneshot::Receiver<ScanEnd> {
+) -> StartedScan {
     let (ended, end) = oneshot::channel();
+    let counters = Arc::<ScanCounters>::default();
     let span = tracing::info_span!(
         "scan", source = source_label(order.source), path = %order.path, epoch = order.epoch.0
     );
@@ -100,7 +109,7 @@ pub(crate) fn start(
     let run = ScanRun {
         max_rows: rows_of_a_part(settings.batch_rows, settings.batch_bytes),
         shared: Arc::clone(shared),
-        counters: Arc::default(),
+        counters: Arc::clone(&counters),
         exchange: Arc::clone(exchange),
         unsettled_for: settings.cache_horizon + SETTLING,
         writer: Mutex::new(writer),
@@ -116,7 +125,7 @@ pub(crate) fn start(
         // The answer's sender is gone with the closure: whoever waits sees a scan that broke off.
         tracing::error!("scan not started: {error}");
     }
-    end
+    StartedScan { end, counters }
 }
 
 /// Children in one part of a directory, so that it fits a batch whatever their names.

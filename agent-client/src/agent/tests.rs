@@ -4,6 +4,7 @@ mod audits;
 mod broken;
 mod excluded;
 mod limits;
+mod on_demand;
 mod root;
 
 use std::path::Path;

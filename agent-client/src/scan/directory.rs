@@ -56,7 +56,13 @@ impl Rules<'_> {
             self.pause(step)?;
             gave_way += step;
         }
-        self.pause(self.pace.delay(entries, self.clock.monotonic()))
+        let mut left = entries;
+        while left > 0 {
+            let next = left.min(self.pace.at_once());
+            self.pause(self.pace.delay(next, self.clock.monotonic()))?;
+            left -= next;
+        }
+        self.pause(Duration::ZERO)
     }
 
     /// Rests as long as the pace says, after these calls.

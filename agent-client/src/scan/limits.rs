@@ -150,11 +150,20 @@ pub struct Paced<'a> {
 /// How long whoever gives way waits before it asks again.
 const STEP: Duration = Duration::from_millis(1);
 
+impl Paced<'_> {
+    fn rate(&self) -> Option<&RateLimit> {
+        self.own_rate.as_ref().or(self.limits.rate.as_ref())
+    }
+}
+
 impl Pace for Paced<'_> {
     fn delay(&self, entries: usize, now: Monotonic) -> Duration {
-        let rate = self.own_rate.as_ref().or(self.limits.rate.as_ref());
-        let delay = rate.map_or(Duration::ZERO, |rate| rate.delay(entries, now));
+        let delay = self.rate().map_or(Duration::ZERO, |rate| rate.delay(entries, now));
         count(&self.limits.waited.rate, delay)
+    }
+
+    fn at_once(&self) -> usize {
+        self.rate().map_or(usize::MAX, Pace::at_once)
     }
 
     fn rest(&self, calls: usize, span: Duration) -> Duration {

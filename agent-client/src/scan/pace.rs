@@ -16,6 +16,11 @@ pub trait Pace: Sync {
     /// counts from there.
     fn delay(&self, entries: usize, now: Monotonic) -> Duration;
 
+    /// Most entries to ask for at once: whoever else has the same limit gets its turn after them.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// How long to wait after so many calls of the storage that took so long in all.
     fn rest(&self, _calls: usize, _span: Duration) -> Duration {
         Duration::ZERO
@@ -41,6 +46,7 @@ impl Pace for Unlimited {
 #[derive(Debug)]
 pub struct RateLimit {
     nanos_per_entry: f64,
+    at_once: usize,
     /// When what was granted so far is used up. Held for a few instructions only.
     used_up_at: Mutex<Monotonic>,
 }
@@ -52,7 +58,8 @@ impl RateLimit {
     #[must_use]
     pub fn new(per_second: NonZeroU32) -> Self {
         let nanos_per_entry = 1e9 / f64::from(per_second.get());
-        Self { nanos_per_entry, used_up_at: Mutex::new(Monotonic::from_nanos(i64::MIN)) }
+        let at_once = usize::try_from(per_second.get() / 20).unwrap_or(usize::MAX).max(1);
+        Self { nanos_per_entry, at_once, used_up_at: Mutex::new(Monotonic::from_nanos(i64::MIN)) }
     }
 }
 
@@ -63,6 +70,10 @@ impl Pace for RateLimit {
         let from = (*used_up_at).max(now.minus(Self::BURST));
         *used_up_at = from.plus(cost);
         used_up_at.since(now)
+    }
+
+    fn at_once(&self) -> usize {
+        self.at_once
     }
 }
 

@@ -3,14 +3,16 @@
 use std::fs;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use agent_client::clock::HostClock;
 use agent_client::scan::{
-    Cancel, Found, Limits, Paced, Rank, Root, RootOptions, Scan, ScanCounters, ScanOptions,
+    Cancel, Found, Limits, Pace, Paced, Rank, Root, RootOptions, Scan, ScanCounters, ScanOptions,
     ScanReport,
 };
 use fusion_core::path::PathRef;
+use fusion_core::time::Monotonic;
 
 use crate::harness::folder;
 
@@ -27,7 +29,24 @@ fn tree(directories: usize, files: usize) -> (tempfile::TempDir, Root) {
     (folder, root)
 }
 
-fn scan(root: &Root, pace: &Paced<'_>) -> (ScanReport, Duration) {
+/// A pace, and the calls that it is told of, with nineteen times what they took.
+struct Measured<'a>(Paced<'a>, Mutex<(usize, Duration)>);
+
+impl Pace for Measured<'_> {
+    fn delay(&self, entries: usize, now: Monotonic) -> Duration {
+        self.0.delay(entries, now)
+    }
+
+    fn rest(&self, calls: usize, span: Duration) -> Duration {
+        let mut told = self.1.lock().unwrap();
+        told.0 += calls;
+        // Nineteen times, roughly; a rest is at most a second.
+        told.1 += span.mul_f64(18.9).min(Duration::from_millis(999));
+        self.0.rest(calls, span)
+    }
+}
+
+fn scan(root: &Root, pace: &dyn Pace) -> (ScanReport, Duration) {
     let options = ScanOptions { workers: NonZeroUsize::MIN, ..ScanOptions::default() };
     let counters = ScanCounters::default();
     let scan = Scan {
@@ -60,10 +79,13 @@ fn on_storage_that_is_slower_than_the_limit_a_scan_works_part_of_the_time() {
     let (_folder, root) = tree(20, 20);
     // Every storage is slower than this.
     let limits = Limits::new(None, Some(Duration::from_nanos(1)));
-    let (_, took) = scan(&root, &limits.begin(Rank::Snapshot));
+    let measured = Measured(limits.begin(Rank::Snapshot), Mutex::default());
+    let (_, took) = scan(&root, &measured);
     let paused = limits.paused().by_latency;
+    let (calls, due) = measured.1.into_inner().unwrap();
+    assert_eq!(calls, 21 * 3 + 20 + 20 * 20, "to open, look at and read each; and each entry");
+    assert!(took >= paused && paused >= due, "{paused:?} of {took:?}, {due:?}");
     assert!(!limits.call_latency().is_zero());
-    assert!(took >= paused && paused >= took.mul_f64(0.8), "{paused:?} of {took:?}");
     let limits = Limits::new(None, Some(Duration::from_secs(10)));
     scan(&root, &limits.begin(Rank::Snapshot));
     assert!(limits.paused().total().is_zero(), "{:?}", limits.paused());
