@@ -10,13 +10,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::{RootIdentity, RootState, Source};
+use fusion_core::evidence::{RootIdentity, Source};
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
 use fusion_core::time::{Monotonic, StorageTime};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::root_watch;
 use super::shared::{RunningScan, Shared};
 use crate::link::{BatchWriter, Delivery, SinkClosed, Standing, TimeExchange};
 use crate::ops::metrics::source_label;
@@ -281,9 +282,9 @@ impl ScanRun {
     fn storage_is_there(&self) -> Result<(), RootCheck> {
         match self.shared.root.check() {
             RootCheck::Same => Ok(()),
-            other => {
-                self.shared.state.root_found(RootState::Unavailable);
-                Err(other)
+            away => {
+                root_watch::found_away(&self.shared, away);
+                Err(away)
             }
         }
     }
