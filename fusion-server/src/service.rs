@@ -1,5 +1,6 @@
 //! Use cases. They know no wire and no tonic; what they refuse is a row of the status table.
 
+pub(crate) mod best;
 pub(crate) mod find;
 pub(crate) mod ingest;
 pub(crate) mod paging;

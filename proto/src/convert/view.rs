@@ -1,14 +1,14 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+mod find;
 #[cfg(test)]
 mod tests;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
-use fusion_core::stat::Kind;
 
-use super::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
+use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
@@ -17,6 +17,7 @@ pub use answer::{
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
     totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
+pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 /// How much a read demands of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -58,23 +59,6 @@ pub struct ListEntries {
     pub path: TreePath,
     /// Which page.
     pub page: Page,
-    /// What to demand of the view.
-    pub class: ReadClass,
-}
-
-/// What `FindEntries` asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FindEntries {
-    /// The view.
-    pub view: ViewName,
-    /// The directory below which to look.
-    pub path: TreePath,
-    /// A glob on the raw bytes of the name, not yet compiled; `None` is every name.
-    pub name_glob: Option<String>,
-    /// Only these kinds; empty is all.
-    pub kinds: Vec<Kind>,
-    /// Most entries to give.
-    pub limit: Option<u64>,
     /// What to demand of the view.
     pub class: ReadClass,
 }
@@ -187,26 +171,6 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
     }
 }
 
-impl TryFrom<pb::FindEntriesRequest> for FindEntries {
-    type Error = ConvertError;
-
-    fn try_from(request: pb::FindEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::FindEntriesRequest { view, path, name_glob, kinds, limit, read_class } = request;
-        bounded("name_glob", &name_glob, limits::GLOB_MAX)?;
-        Ok(Self {
-            view: view_name(&view)?,
-            path: path_from_text("path", &path)?,
-            name_glob: (!name_glob.is_empty()).then_some(name_glob),
-            kinds: kinds
-                .into_iter()
-                .map(|kind| kind_from_pb("kinds", kind))
-                .collect::<Result<_, _>>()?,
-            limit: (limit != 0).then_some(limit),
-            class: read_class_from_pb(read_class)?,
-        })
-    }
-}
-
 impl From<&GetPath> for pb::GetEntryRequest {
     fn from(asked: &GetPath) -> Self {
         let GetPath { view, path, class } = asked;
@@ -238,20 +202,6 @@ impl From<&ListEntries> for pb::ListEntriesRequest {
             path: path_to_text(path.as_ref()),
             page_size,
             page_token,
-            read_class: read_class_to_pb(*class).into(),
-        }
-    }
-}
-
-impl From<&FindEntries> for pb::FindEntriesRequest {
-    fn from(asked: &FindEntries) -> Self {
-        let FindEntries { view, path, name_glob, kinds, limit, class } = asked;
-        Self {
-            view: view.to_string(),
-            path: path_to_text(path.as_ref()),
-            name_glob: name_glob.clone().unwrap_or_default(),
-            kinds: kinds.iter().map(|kind| kind_to_pb(*kind).into()).collect(),
-            limit: limit.unwrap_or(0),
             read_class: read_class_to_pb(*class).into(),
         }
     }
