@@ -3,6 +3,7 @@
 pub(crate) mod best;
 pub(crate) mod find;
 pub(crate) mod ingest;
+pub(crate) mod listing;
 pub(crate) mod paging;
 pub(crate) mod sessions;
 pub(crate) mod views;

@@ -38,7 +38,7 @@ pub struct EntryAnswer {
 /// A page of children.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntriesPage {
-    /// Children by name, in byte order.
+    /// Children in the order asked for.
     pub entries: Vec<Entry>,
     /// Token of the next page; empty if this is the last.
     pub next_page_token: String,
@@ -144,7 +144,7 @@ impl ViewsClient {
         })
     }
 
-    /// A page of the children of a directory; the first for an empty token.
+    /// A page of the children of a directory by name; the first for an empty token.
     ///
     /// # Errors
     /// No such view or path, no directory, a token of another request, or no server.
@@ -154,10 +154,25 @@ impl ViewsClient {
         path: &TreePath,
         page_token: &str,
     ) -> Result<EntriesPage, CallError> {
+        self.list_in(view, path, EntryOrder::BY_NAME, page_token).await
+    }
+
+    /// A page of the children of a directory in an order; the first for an empty token.
+    ///
+    /// # Errors
+    /// No such view or path, no directory, a token of another request or order, or no server.
+    pub async fn list_in(
+        &mut self,
+        view: &ViewName,
+        path: &TreePath,
+        order: EntryOrder,
+        page_token: &str,
+    ) -> Result<EntriesPage, CallError> {
         let asked = ListEntries {
             view: view.clone(),
             path: path.clone(),
             page: Page { size: 0, token: page_token.to_owned() },
+            order,
             class: self.class,
         };
         let request = pb::ListEntriesRequest::from(&asked);

@@ -1,16 +1,16 @@
 //! `ViewService`.
 
 mod find;
+mod list;
 
 use fusion_core::id::ViewName;
-use fusion_core::path::{PathRef, notation};
+use fusion_core::path::PathRef;
 use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
     FindEntries, GetPath, ListEntries, Page, freshness_to_pb, totals_to_pb,
 };
-use fusion_proto::entries::EncodedEntries;
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
@@ -20,9 +20,6 @@ use tonic::{Request, Response, Status};
 use super::{Services, about};
 use crate::service::views::Worth;
 use crate::task::view::ViewHandle;
-
-/// Bytes that a page of entries has room for at first: some 250 entries.
-const PAGE_ROOM: usize = 16 * 1024;
 
 pub(super) struct Handler(pub(super) Services);
 
@@ -85,21 +82,7 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
-        let asked = ListEntries::try_from(request.into_inner())?;
-        about(Some(&asked.view), None);
-        let mut stem = notation::to_text(asked.path.as_bytes());
-        if !asked.path.as_ref().is_root() {
-            stem.push('/');
-        }
-        let mut encoded = EncodedEntries::with_capacity(PAGE_ROOM);
-        let (next_page_token, worth) = self.0.views.children(&asked, |name, entry| {
-            let before = encoded.len();
-            encoded.push(&stem, name, &entry.stat, entry.suspect, entry.blind);
-            encoded.len() - before
-        })?;
-        let freshness = self.0.freshness(&worth)?;
-        let entries = Vec::new();
-        Ok(Response::new(pb::ListEntriesResponse { entries, encoded, next_page_token, freshness }))
+        Ok(Response::new(self.0.list(&ListEntries::try_from(request.into_inner())?).await?))
     }
 
     async fn get_stats(

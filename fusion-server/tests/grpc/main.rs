@@ -14,6 +14,7 @@ mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod listing;
 mod offline;
 mod ops;
 mod refusals;

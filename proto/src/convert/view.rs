@@ -59,6 +59,8 @@ pub struct ListEntries {
     pub path: TreePath,
     /// Which page.
     pub page: Page,
+    /// In which order.
+    pub order: EntryOrder,
     /// What to demand of the view.
     pub class: ReadClass,
 }
@@ -161,11 +163,21 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
     type Error = ConvertError;
 
     fn try_from(request: pb::ListEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::ListEntriesRequest { view, path, page_size, page_token, read_class } = request;
+        let pb::ListEntriesRequest {
+            view,
+            path,
+            page_size,
+            page_token,
+            read_class,
+            sort,
+            descending,
+        } = request;
+        let by_name = EntryOrder { descending, ..EntryOrder::BY_NAME };
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
+            order: EntryOrder::from_pb(sort, descending)?.unwrap_or(by_name),
             class: read_class_from_pb(read_class)?,
         })
     }
@@ -195,14 +207,17 @@ impl From<&GetPath> for pb::GetStatsRequest {
 
 impl From<&ListEntries> for pb::ListEntriesRequest {
     fn from(asked: &ListEntries) -> Self {
-        let ListEntries { view, path, page, class } = asked;
+        let ListEntries { view, path, page, order, class } = asked;
         let (page_size, page_token) = page_to_pb(page);
+        let (sort, descending) = EntryOrder::to_pb(Some(*order));
         Self {
             view: view.to_string(),
             path: path_to_text(path.as_ref()),
             page_size,
             page_token,
             read_class: read_class_to_pb(*class).into(),
+            sort,
+            descending,
         }
     }
 }

@@ -106,6 +106,9 @@ pub struct EntryOrder {
 }
 
 impl EntryOrder {
+    /// By name, in byte order.
+    pub const BY_NAME: Self = Self { by: EntrySort::Name, descending: false };
+
     /// An order from the wire; `None` if none is asked for.
     pub(super) fn from_pb(sort: i32, descending: bool) -> Result<Option<Self>, ConvertError> {
         let by = match pb::EntrySort::try_from(sort) {

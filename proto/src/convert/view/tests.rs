@@ -131,13 +131,16 @@ proptest! {
         class in class(),
         size in 1..=limits::PAGE_MAX,
         token in "[a-zA-Z0-9_-]{0,40}",
+        by in prop::sample::select(&[EntrySort::Name, EntrySort::Size, EntrySort::Mtime]),
+        descending: bool,
     ) {
         let asked = GetPath { view: view.clone(), path: path.clone(), class };
         prop_assert_eq!(GetPath::try_from(pb::GetEntryRequest::from(&asked)), Ok(asked.clone()));
         prop_assert_eq!(GetPath::try_from(pb::GetStatsRequest::from(&asked)), Ok(asked));
 
         let page = Page { size, token };
-        let asked = ListEntries { view: view.clone(), path: path.clone(), page, class };
+        let order = EntryOrder { by, descending };
+        let asked = ListEntries { view, path, page, order, class };
         prop_assert_eq!(ListEntries::try_from(pb::ListEntriesRequest::from(&asked)), Ok(asked));
 
     }
