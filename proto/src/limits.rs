@@ -82,6 +82,18 @@ pub const TRACEPARENT_MAX: usize = 128;
 /// Most entries that a search gives in an order of their own: it keeps them until it is done.
 pub const SORTED_MAX: usize = 10_000;
 
+/// Rows of the lists of a breakdown where no number is asked for.
+pub const TOP_DEFAULT: usize = 10;
+
+/// Most rows of a list of a breakdown.
+pub const TOP_MAX: usize = 1_000;
+
+/// Most owners, and most extensions, that a breakdown tells apart.
+pub const DISTINCT_MAX: usize = 65_536;
+
+/// Most views of one comparison.
+pub const COMPARED_MAX: usize = 1_000;
+
 /// Most further views of one search.
 pub const MORE_VIEWS_MAX: usize = 99;
 

@@ -4,6 +4,7 @@
 //! `fusionctl` and by programs of others; the generated client stands beside it in [`crate::pb`].
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
+mod breakdown;
 mod find;
 
 use fusion_core::id::ViewName;
@@ -19,9 +20,10 @@ use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
 pub use crate::convert::view::{
-    Entry, EntryFilter, EntryOrder, EntrySort, FindEntries, Freshness, ReadClass, ViewError,
-    ViewInfo,
+    AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
+    EntrySort, FindEntries, Freshness, ReadClass, ViewError, ViewInfo,
 };
+pub use breakdown::Counting;
 pub use find::{Found, FoundPart};
 
 /// One entry and what lies below it.

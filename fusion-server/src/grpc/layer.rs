@@ -29,7 +29,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
 /// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 20] = [
     "fusion.v1.SessionService/CreateSession",
     "fusion.v1.SessionService/Heartbeat",
     "fusion.v1.SessionService/EndSession",
@@ -43,6 +43,8 @@ const METHODS: [&str; 18] = [
     "fusion.v1.ViewService/ListEntries",
     "fusion.v1.ViewService/GetStats",
     "fusion.v1.ViewService/FindEntries",
+    "fusion.v1.ViewService/GetBreakdown",
+    "fusion.v1.ViewService/CompareViews",
     "fusion.v1.AdminService/EvictSession",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",

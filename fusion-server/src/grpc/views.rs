@@ -1,5 +1,6 @@
 //! `ViewService`.
 
+mod count;
 mod find;
 mod list;
 
@@ -9,12 +10,12 @@ use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    FindEntries, GetPath, ListEntries, Page, freshness_to_pb, totals_to_pb,
+    CompareViews, FindEntries, GetBreakdown, GetPath, ListEntries, Page, freshness_to_pb,
+    totals_to_pb,
 };
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, about};
@@ -96,12 +97,28 @@ impl ViewService for Handler {
         Ok(Response::new(pb::GetStatsResponse { totals, freshness }))
     }
 
-    type FindEntriesStream = ReceiverStream<Result<pb::FindEntriesResponse, Status>>;
+    type FindEntriesStream = find::Stream;
 
     async fn find_entries(
         &self,
         request: Request<pb::FindEntriesRequest>,
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         Ok(Response::new(self.0.find(FindEntries::try_from(request.into_inner())?)?))
+    }
+
+    type GetBreakdownStream = count::Stream;
+
+    async fn get_breakdown(
+        &self,
+        request: Request<pb::GetBreakdownRequest>,
+    ) -> Result<Response<Self::GetBreakdownStream>, Status> {
+        Ok(Response::new(self.0.breakdown(GetBreakdown::try_from(request.into_inner())?)?))
+    }
+
+    async fn compare_views(
+        &self,
+        request: Request<pb::CompareViewsRequest>,
+    ) -> Result<Response<pb::CompareViewsResponse>, Status> {
+        Ok(Response::new(self.0.compare(&CompareViews::try_from(request.into_inner())?)?))
     }
 }

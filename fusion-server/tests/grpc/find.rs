@@ -79,7 +79,7 @@ async fn a_large_answer_comes_in_messages() {
 }
 
 /// An upsert of `path` with this stat.
-fn upsert(path: &str, of: pb::Stat, parent: u64, atomic: bool) -> pb::Evidence {
+pub(crate) fn upsert(path: &str, of: pb::Stat, parent: u64, atomic: bool) -> pb::Evidence {
     row(pb::evidence::Evidence::Upsert(pb::Upsert {
         path: path.as_bytes().to_vec().into(),
         stat: Some(of),
@@ -89,7 +89,7 @@ fn upsert(path: &str, of: pb::Stat, parent: u64, atomic: bool) -> pb::Evidence {
 }
 
 /// `/d` and `/e` with files of many kinds in them, one of them still being written.
-async fn varied() -> TestServer {
+pub(crate) async fn varied() -> TestServer {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
     let realtime = opening(pb::Lane::Realtime, &session, "a");

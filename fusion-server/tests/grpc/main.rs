@@ -9,6 +9,7 @@
 )]
 
 mod breakage;
+mod counting;
 mod events;
 mod evidence;
 mod failing;

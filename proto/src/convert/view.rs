@@ -1,6 +1,8 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+mod breakdown;
+mod compare;
 mod find;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,8 @@ pub use answer::{
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
     totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
+pub use breakdown::{AgeTally, Breakdown, BreakdownPart, GetBreakdown, Tally};
+pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 /// How much a read demands of the view.

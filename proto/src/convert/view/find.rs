@@ -369,17 +369,34 @@ fn checked_extensions(extensions: Vec<String>) -> Result<Vec<String>, ConvertErr
 }
 
 fn more(view: &ViewName, names: &[String]) -> Result<Vec<ViewName>, ConvertError> {
-    at_most("more_views", names.len(), limits::MORE_VIEWS_MAX)?;
+    let views = distinct("more_views", names, limits::MORE_VIEWS_MAX)?;
+    if views.contains(view) {
+        return Err(twice("more_views", view));
+    }
+    Ok(views)
+}
+
+/// Names of views, none twice.
+pub(super) fn distinct(
+    field: &'static str,
+    names: &[String],
+    most: usize,
+) -> Result<Vec<ViewName>, ConvertError> {
+    at_most(field, names.len(), most)?;
     let mut views = Vec::with_capacity(names.len());
+    let mut seen = std::collections::BTreeSet::new();
     for name in names {
-        let name = ViewName::new(name).in_field("more_views")?;
-        if name == *view || views.contains(&name) {
-            let why = format!("names the view `{name}` twice");
-            return Err(ConvertError::invalid("more_views", why));
+        let name = ViewName::new(name).in_field(field)?;
+        if !seen.insert(name.clone()) {
+            return Err(twice(field, &name));
         }
         views.push(name);
     }
     Ok(views)
+}
+
+fn twice(field: &'static str, view: &ViewName) -> ConvertError {
+    ConvertError::invalid(field, format!("names the view `{view}` twice"))
 }
 
 fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), ConvertError> {

@@ -9,14 +9,22 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{
-    Entry, EntryFilter, EntryOrder, EntrySort, FindEntries, Freshness, GetPath, ListEntries, Page,
-    ReadClass, ViewInfo, coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page,
+    AgeTally, Breakdown, BreakdownPart, CompareViews, ComparedView, Entry, EntryFilter, EntryOrder,
+    EntrySort, FindEntries, Freshness, GetBreakdown, GetPath, ListEntries, Page, ReadClass, Tally,
+    ViewInfo, ViewRank, coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page,
     read_class_from_pb, state_from_pb, state_from_text, state_to_pb, state_to_text, totals_from_pb,
     totals_to_pb, view_from_pb, view_to_pb,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::stat::path_to_text;
 use crate::{limits, pb};
+
+/// Whatever arrives is read or refused.
+fn read<M: Message + Default, T: TryFrom<M>>(bytes: &[u8]) {
+    if let Ok(message) = M::decode(bytes) {
+        let _ = T::try_from(message);
+    }
+}
 
 const STATES: [ViewState; 4] =
     [ViewState::Empty, ViewState::Snapshotting, ViewState::Ready, ViewState::Degraded];
@@ -189,11 +197,6 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes: Vec<u8>) {
-        fn read<M: Message + Default, T: TryFrom<M>>(bytes: &[u8]) {
-            if let Ok(message) = M::decode(bytes) {
-                let _ = T::try_from(message);
-            }
-        }
         read::<pb::ListViewsRequest, Page>(&bytes);
         read::<pb::GetViewRequest, ViewName>(&bytes);
         read::<pb::GetEntryRequest, GetPath>(&bytes);
@@ -309,5 +312,64 @@ fn filters_that_nothing_passes_are_refused_by_their_field() {
     assert!(FindEntries::try_from(good.clone()).is_ok());
     for (field, bad) in bad {
         assert_eq!(FindEntries::try_from(bad).unwrap_err().field, field);
+    }
+}
+
+prop_compose! {
+    fn breakdown()(
+        numbers: [u64; 8],
+        owners in vec((any::<u32>(), any::<(u64, u64)>()), 0..3),
+        extensions in vec(("[a-z]{0,4}", any::<(u64, u64)>()), 0..3),
+        others_mixed: bool,
+        ages in vec((option::of(any_of::span()), any::<(u64, u64)>()), 0..3),
+        sizes in vec((any::<u64>(), any::<(u64, u64)>()), 0..3),
+        entries in prop::array::uniform2(vec(entry(), 0..2)),
+        directories in vec((entry(), totals()), 0..2),
+    ) -> Breakdown {
+        let tally = |(files, bytes)| Tally { files, bytes };
+        let [a, b, c, d, e, f, ..] = numbers;
+        let [largest_files, newest_directories] = entries;
+        Breakdown {
+            all: tally((a, b)),
+            owners: owners.into_iter().map(|(uid, of)| (uid, tally(of))).collect(),
+            other_owners: tally((c, d)),
+            extensions: extensions.into_iter().map(|(name, of)| (name, tally(of))).collect(),
+            other_extensions: tally((e, f)),
+            others_mixed,
+            ages: ages
+                .into_iter()
+                .map(|(least_age, of)| AgeTally { least_age, tally: tally(of) })
+                .collect(),
+            sizes: sizes.into_iter().map(|(least, of)| (least, tally(of))).collect(),
+            largest_files,
+            largest_directories: directories,
+            newest_directories,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_and_comparisons_survive(
+        view in any_of::view_name(),
+        path in any_of::path(),
+        class in class(),
+        top in 1..=limits::TOP_MAX,
+        rank in prop::sample::select(&[
+            ViewRank::Completeness, ViewRank::Files, ViewRank::Bytes, ViewRank::Newest,
+        ]),
+        breakdown in breakdown(),
+        bytes in vec(any::<u8>(), 0..300),
+    ) {
+        let asked = GetBreakdown { view: view.clone(), path: path.clone(), class, top };
+        prop_assert_eq!(GetBreakdown::try_from(pb::GetBreakdownRequest::from(&asked)), Ok(asked));
+        let asked = CompareViews { views: vec![view], path, class, rank };
+        prop_assert_eq!(CompareViews::try_from(pb::CompareViewsRequest::from(&asked)), Ok(asked));
+        let told = pb::Breakdown::try_from(&breakdown).unwrap();
+        prop_assert_eq!(Breakdown::try_from(told), Ok(breakdown));
+        read::<pb::GetBreakdownRequest, GetBreakdown>(&bytes);
+        read::<pb::CompareViewsRequest, CompareViews>(&bytes);
+        read::<pb::GetBreakdownResponse, BreakdownPart>(&bytes);
+        read::<pb::ViewComparison, ComparedView>(&bytes);
     }
 }
