@@ -112,15 +112,17 @@ impl GivenScans {
         true
     }
 
-    /// The scan of exactly this path is done.
-    pub(super) fn done(&mut self, session: SessionId, path: PathRef<'_>) {
-        let Some(paths) = self.paths.get_mut(&session) else { return };
+    /// The scan of exactly this path is done. Whether it was given.
+    pub(super) fn done(&mut self, session: SessionId, path: PathRef<'_>) -> bool {
+        let Some(paths) = self.paths.get_mut(&session) else { return false };
         let before = paths.len();
         paths.retain(|given| given.as_ref() != path);
-        self.count -= before - paths.len();
+        let done = before - paths.len();
+        self.count -= done;
         if paths.is_empty() {
             self.paths.remove(&session);
         }
+        done > 0
     }
 
     /// The session is over.
