@@ -25,7 +25,9 @@ use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
+use crate::service::admin::About;
 use crate::service::ingest::Ingest;
+use crate::service::refresh::Refreshes;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
@@ -130,6 +132,7 @@ pub struct Server {
 ///
 /// # Errors
 /// [`ServerError`].
+#[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
     let Deps { grpc, http, clock, ids, stores } = deps;
@@ -172,8 +175,36 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         metrics.clone(),
         draining.clone(),
     );
+    let about = About::new(
+        Arc::clone(&config),
+        views.clone(),
+        sessions.clone(),
+        stores.clone(),
+        Arc::clone(&clock),
+        ids.draw(),
+    );
+    let refreshes = Refreshes::new(
+        views.clone(),
+        sessions.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        tasks.clone(),
+        draining.clone(),
+    );
     let busy = watch::Sender::new(0);
-    let services = Services { sessions, ingest, views, ids, clock, metrics, tasks, busy, draining };
+    let services = Services {
+        sessions,
+        ingest,
+        views,
+        refreshes,
+        about,
+        ids,
+        clock,
+        metrics,
+        tasks,
+        busy,
+        draining,
+    };
     let health = Health::default();
     Ok(Server {
         grpc,

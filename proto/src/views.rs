@@ -4,6 +4,8 @@
 //! `fusionctl` and by programs of others; the generated client stands beside it in [`crate::pb`].
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
+mod lists;
+
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
 use fusion_core::view::Totals;
@@ -18,7 +20,10 @@ use crate::convert::view::{
 use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
-pub use crate::convert::view::{Entry, Freshness, ViewInfo};
+pub use crate::convert::view::{Entry, Freshness, ViewInfo, cause_to_text};
+pub use lists::{
+    BlindSpot, ListPage, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
+};
 
 /// One entry and what lies below it.
 #[derive(Debug, Clone, PartialEq, Eq)]

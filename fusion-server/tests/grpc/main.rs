@@ -8,14 +8,17 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod admin;
 mod breakage;
 mod events;
 mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod lists;
 mod offline;
 mod ops;
+mod refresh;
 mod refusals;
 mod restart;
 mod sessions;

@@ -1,6 +1,8 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+mod lists;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,11 @@ pub use answer::{
     totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
 
+pub use lists::{
+    BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef, cause_to_text,
+};
+pub use refresh::{RefreshPath, Refreshed};
+
 /// How much a read demands of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ReadClass {
@@ -26,6 +33,8 @@ pub enum ReadClass {
     Any,
     /// Refuse while the view is not READY.
     Trusted,
+    /// Have the leader scan the path first, then answer.
+    Fresh,
 }
 
 /// A page that is asked for.
@@ -111,11 +120,27 @@ pub fn page_to_pb(page: &Page) -> (i32, String) {
 /// A class of reads from the wire; not set is [`ReadClass::Any`].
 ///
 /// # Errors
-/// A number that is no class.
+/// A number that is no class; FRESH, which a call must be made for
+/// ([`read_class_with_fresh_from_pb`]), so that none falls back in silence.
 pub fn read_class_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
+    match read_class_with_fresh_from_pb(number)? {
+        ReadClass::Fresh => Err(ConvertError::invalid(
+            "read_class",
+            "this call does not scan: READ_CLASS_FRESH is not taken; call RefreshPath first",
+        )),
+        class => Ok(class),
+    }
+}
+
+/// The same for a call that scans first where FRESH is demanded.
+///
+/// # Errors
+/// A number that is no class.
+pub fn read_class_with_fresh_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
     match pb::ReadClass::try_from(number) {
         Ok(pb::ReadClass::Unspecified | pb::ReadClass::Any) => Ok(ReadClass::Any),
         Ok(pb::ReadClass::Trusted) => Ok(ReadClass::Trusted),
+        Ok(pb::ReadClass::Fresh) => Ok(ReadClass::Fresh),
         Err(_) => Err(ConvertError::unknown("read_class", number)),
     }
 }
@@ -126,6 +151,7 @@ pub const fn read_class_to_pb(class: ReadClass) -> pb::ReadClass {
     match class {
         ReadClass::Any => pb::ReadClass::Any,
         ReadClass::Trusted => pb::ReadClass::Trusted,
+        ReadClass::Fresh => pb::ReadClass::Fresh,
     }
 }
 
@@ -155,7 +181,7 @@ impl TryFrom<pb::GetEntryRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -168,7 +194,7 @@ impl TryFrom<pb::GetStatsRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -182,7 +208,7 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -202,7 +228,7 @@ impl TryFrom<pb::FindEntriesRequest> for FindEntries {
                 .map(|kind| kind_from_pb("kinds", kind))
                 .collect::<Result<_, _>>()?,
             limit: (limit != 0).then_some(limit),
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
