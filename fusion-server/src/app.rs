@@ -25,8 +25,10 @@ use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
+use crate::service::admin::About;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
+use crate::service::refresh::Refreshes;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
@@ -131,6 +133,7 @@ pub struct Server {
 ///
 /// # Errors
 /// [`ServerError`].
+#[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
     let Deps { grpc, http, clock, ids, stores } = deps;
@@ -203,12 +206,30 @@ fn services(
         metrics: metrics.clone(),
         ttl: config.idempotency_ttl,
     });
+    let about = About::new(
+        Arc::clone(config),
+        views.clone(),
+        sessions.clone(),
+        stores.clone(),
+        Arc::clone(&clock),
+        ids.draw(),
+    );
+    let refreshes = Refreshes::new(
+        views.clone(),
+        sessions.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        tasks.clone(),
+        draining.clone(),
+    );
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
         ingest,
         views,
         idempotency,
+        refreshes,
+        about,
         ids,
         clock,
         metrics,

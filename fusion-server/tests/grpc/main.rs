@@ -8,6 +8,7 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod admin;
 mod breakage;
 mod counting;
 mod events;
@@ -17,8 +18,10 @@ mod find;
 mod harness;
 mod idempotency;
 mod listing;
+mod lists;
 mod offline;
 mod ops;
+mod refresh;
 mod refusals;
 mod restart;
 mod sessions;
