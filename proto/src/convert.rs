@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod event;
 pub mod evidence;
 pub mod push;
 pub mod root;

@@ -1,6 +1,7 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+pub mod live;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use super::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
+use answer::time;
 pub use answer::{
     Entry, Freshness, ViewInfo, coverage_from_pb, coverage_to_pb, coverage_to_text, entry_from_pb,
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,

@@ -372,7 +372,7 @@ pub fn view_to_pb(view: &ViewInfo) -> Result<pb::View, Unsendable> {
     })
 }
 
-fn time(
+pub(super) fn time(
     field: &'static str,
     time: Option<prost_types::Timestamp>,
 ) -> Result<Option<ServerTime>, ConvertError> {
