@@ -5,6 +5,7 @@ pub(crate) mod ingest;
 pub(crate) mod paging;
 pub(crate) mod sessions;
 pub(crate) mod views;
+pub(crate) mod watch;
 
 use fusion_proto::status::Refusal;
 

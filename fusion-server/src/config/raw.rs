@@ -22,6 +22,7 @@ raw! {
     /// The whole file.
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, auto_create_views, max_views,
+        max_watchers,
         listen, log, session, view_defaults, views,
     }
 }

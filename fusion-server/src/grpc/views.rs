@@ -1,5 +1,7 @@
 //! `ViewService`.
 
+mod live;
+
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, notation};
 use fusion_core::view::EntryInfo;
@@ -126,6 +128,15 @@ impl ViewService for Handler {
         let (out, answer) = mpsc::channel(FOUND_QUEUE);
         self.0.tasks.spawn("find", tell(self.0.clone(), search, out));
         Ok(Response::new(ReceiverStream::new(answer)))
+    }
+
+    type WatchViewStream = ReceiverStream<Result<pb::WatchViewResponse, Status>>;
+
+    async fn watch_view(
+        &self,
+        request: Request<pb::WatchViewRequest>,
+    ) -> Result<Response<Self::WatchViewStream>, Status> {
+        live::watch_view(&self.0, request.into_inner())
     }
 }
 

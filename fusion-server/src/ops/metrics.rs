@@ -101,6 +101,14 @@ metrics! {
         "Bytes that the log of a view takes.";
     block_bytes: IntGaugeVec = "fusion_store_block_bytes" ["view"] NONE,
         "Bytes that the blocks of a view take.";
+    watchers: IntGaugeVec = "fusion_watchers" ["view", "call"] NONE,
+        "Calls that watch a view or wait until a path of it is quiet.";
+    watch_events: IntCounterVec = "fusion_watch_events_total" ["view"] NONE,
+        "Changes told to watchers, each as often as it was told.";
+    watch_reads: IntCounterVec = "fusion_watch_log_reads_total" ["view"] NONE,
+        "Readings of the log for watchers that were further back than what is kept in memory.";
+    watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
+        "Watchers that were ended because they did not take what they were told.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::internal;
 use super::paging::PageOf;
+use super::watch::Seats;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -62,6 +63,7 @@ struct Shared {
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
     count: watch::Sender<usize>,
+    seats: Seats,
 }
 
 /// What an answer is worth.
@@ -74,7 +76,8 @@ pub(crate) struct Worth {
 impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { deps, id, table, count }) }
+        let seats = Seats::new(deps.config.max_watchers);
+        Self { shared: Arc::new(Shared { deps, id, table, count, seats }) }
     }
 
     /// The view of that name.
@@ -236,6 +239,16 @@ impl Views {
             }),
             ReadClass::Trusted | ReadClass::Any => Ok((view, status)),
         }
+    }
+
+    /// What the views were made with.
+    pub(super) fn deps(&self) -> &ViewsDeps {
+        &self.shared.deps
+    }
+
+    /// Seats of those who watch or wait.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.shared.seats
     }
 
     /// What answers about a view are worth now.

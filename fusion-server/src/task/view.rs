@@ -11,6 +11,7 @@ mod begin;
 mod beside;
 mod commands;
 mod control;
+mod feed;
 mod flush;
 mod journal;
 mod lanes;
@@ -39,6 +40,7 @@ use crate::stores::Stores;
 pub(crate) use apply::leadership;
 pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
+pub(crate) use feed::{Fed, Feed, FeedRecord, Watching};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
@@ -140,6 +142,7 @@ struct Shared {
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
+    feed: Arc<Feed>,
     epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
 }
@@ -251,6 +254,11 @@ impl ViewHandle {
         status.watermark = StorageTime::plus(status.watermark, passed);
         status.revision = journal::revision(&self.shared.durable);
         status
+    }
+
+    /// Its newest changes, for those who watch.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
     }
 
     /// The number of the next audit (R9), as of the end of the thread's last turn: whoever has the

@@ -21,3 +21,4 @@ mod restart;
 mod sessions;
 mod telling;
 mod views;
+mod watch;
