@@ -1,10 +1,12 @@
 //! Use cases. They know no wire and no tonic; what they refuse is a row of the status table.
 
+pub(crate) mod changes;
 pub(crate) mod find;
 pub(crate) mod ingest;
 pub(crate) mod paging;
 pub(crate) mod sessions;
 pub(crate) mod views;
+pub(crate) mod wait;
 pub(crate) mod watch;
 
 use fusion_proto::status::Refusal;

@@ -138,6 +138,22 @@ impl ViewService for Handler {
     ) -> Result<Response<Self::WatchViewStream>, Status> {
         live::watch_view(&self.0, request.into_inner())
     }
+
+    async fn list_changes(
+        &self,
+        request: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        live::list_changes(&self.0, request.into_inner()).await
+    }
+
+    type WaitQuietStream = ReceiverStream<Result<pb::WaitQuietResponse, Status>>;
+
+    async fn wait_quiet(
+        &self,
+        request: Request<pb::WaitQuietRequest>,
+    ) -> Result<Response<Self::WaitQuietStream>, Status> {
+        live::wait_quiet(&self.0, request.into_inner())
+    }
 }
 
 type Answer = mpsc::Sender<Result<pb::FindEntriesResponse, Status>>;

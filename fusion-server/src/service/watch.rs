@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use super::views::Views;
 use crate::task::view::FeedRecord;
 use reader::Reader;
+pub(super) use reader::{gone, kept};
 pub(crate) use seats::{Seat, Seats};
 
 /// Bytes of a message after which it ends.

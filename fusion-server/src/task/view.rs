@@ -40,7 +40,7 @@ use crate::stores::Stores;
 pub(crate) use apply::leadership;
 pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
-pub(crate) use feed::{Fed, Feed, FeedRecord, Watching};
+pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
@@ -272,6 +272,11 @@ impl ViewHandle {
         self.shared.state.clone()
     }
 
+    /// Learns of every turn from now on.
+    pub(crate) fn news(&self) -> News {
+        News(self.shared.published.clone())
+    }
+
     /// Tells the view something; never waits.
     pub(crate) fn tell(&self, note: Note) {
         self.shared.control.tell(note);
@@ -327,6 +332,20 @@ impl ViewHandle {
     pub(crate) async fn ended(&self) {
         let mut ended = self.shared.ended.clone();
         while ended.changed().await.is_ok() {}
+    }
+}
+
+/// Tells of every turn of a view's thread.
+#[derive(Debug)]
+pub(crate) struct News(watch::Receiver<Published>);
+
+impl News {
+    /// Waits until the view may be another than when this was last called.
+    ///
+    /// # Errors
+    /// [`ViewGone`].
+    pub(crate) async fn next(&mut self) -> Result<(), ViewGone> {
+        self.0.changed().await.map_err(|_| ViewGone)
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod breakage;
+mod changes;
 mod events;
 mod evidence;
 mod failing;
@@ -21,4 +22,5 @@ mod restart;
 mod sessions;
 mod telling;
 mod views;
+mod wait;
 mod watch;

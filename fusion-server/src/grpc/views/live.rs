@@ -1,9 +1,9 @@
-//! The long answers of `ViewService`: watching, and waiting for quiet.
+//! What happens in a view, of `ViewService`: watching, what changed, and waiting for quiet.
 
 use std::time::Duration;
 
 use fusion_core::id::Revision;
-use fusion_proto::convert::view::live::WatchView;
+use fusion_proto::convert::view::live::{ListChanges, Quiet, WaitQuiet, WatchView};
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
 use tokio::sync::mpsc;
@@ -11,6 +11,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
 use super::super::{Services, about, draining};
+use crate::service::changes;
+use crate::service::wait::Wait;
 use crate::service::watch::{Message, Watch};
 
 /// Messages of a watch that wait for the client.
@@ -32,6 +34,33 @@ pub(super) fn watch_view(
     Ok(Response::new(ReceiverStream::new(answer)))
 }
 
+pub(super) async fn list_changes(
+    services: &Services,
+    request: pb::ListChangesRequest,
+) -> Result<Response<pb::ListChangesResponse>, Status> {
+    let asked = ListChanges::try_from(request)?;
+    about(Some(&asked.view), None);
+    let page = changes::list(&services.views, asked).await?;
+    Ok(Response::new(pb::ListChangesResponse {
+        events: page.events.into_iter().map(Into::into).collect(),
+        next_page_token: page.next_page_token,
+        oldest_revision: page.oldest.0,
+        freshness: services.freshness(&page.worth)?,
+    }))
+}
+
+pub(super) fn wait_quiet(
+    services: &Services,
+    request: pb::WaitQuietRequest,
+) -> Answer<pb::WaitQuietResponse> {
+    let asked = WaitQuiet::try_from(request)?;
+    about(Some(&asked.view), None);
+    let wait = Wait::begin(&services.views, asked)?;
+    let (out, answer) = Out::new();
+    services.tasks.spawn("wait", tell_waiter(services.clone(), wait, out));
+    Ok(Response::new(ReceiverStream::new(answer)))
+}
+
 /// Where a long answer goes; there is always room for how it ends.
 struct Out<T> {
     out: mpsc::Sender<Result<T, Status>>,
@@ -44,6 +73,13 @@ impl<T: Send + 'static> Out<T> {
         // An empty queue has room.
         let end = out.clone().try_reserve_owned().ok();
         (Self { out, end }, answer)
+    }
+
+    /// Ends the answer; what is on the way arrives first.
+    fn end(self, refusal: Option<Refusal>) {
+        if let (Some(refusal), Some(end)) = (refusal, self.end) {
+            drop(end.send(Err(refusal.into())));
+        }
     }
 
     /// Hands over a message; whether the client took one before it within [`STALL`].
@@ -65,15 +101,51 @@ enum Sent {
 
 /// Tells a watcher what happens, until its client goes or is too slow, or the server goes down.
 async fn tell_watcher(services: Services, watch: Watch, out: Out<pb::WatchViewResponse>) {
-    let gone = out.out.clone();
-    let refusal = tokio::select! {
+    let ended = until_over(&services, &out, tell_changes(&services, watch, &out)).await;
+    out.end(ended);
+}
+
+/// Tells who waits why it is not quiet yet, and then that it is.
+async fn tell_waiter(services: Services, wait: Wait, out: Out<pb::WaitQuietResponse>) {
+    let ended = until_over(&services, &out, tell_progress(&services, wait, &out)).await;
+    out.end(ended);
+}
+
+/// Tells, until all is told, the client is gone or the server goes down. How it ends.
+async fn until_over<T: Send + 'static>(
+    services: &Services,
+    out: &Out<T>,
+    telling: impl Future<Output = Option<Refusal>>,
+) -> Option<Refusal> {
+    tokio::select! {
         biased;
         () = services.draining.cancelled() => Some(draining()),
-        () = gone.closed() => None,
-        refusal = tell_changes(&services, watch, &out) => refusal,
-    };
-    if let (Some(refusal), Some(end)) = (refusal, out.end) {
-        drop(end.send(Err(refusal.into())));
+        () = out.out.closed() => None,
+        refusal = telling => refusal,
+    }
+}
+
+async fn tell_progress(
+    services: &Services,
+    mut wait: Wait,
+    out: &Out<pb::WaitQuietResponse>,
+) -> Option<Refusal> {
+    loop {
+        let quiet: Quiet = match wait.next().await {
+            Ok(quiet) => quiet,
+            Err(refusal) => return Some(refusal),
+        };
+        let message = match services.sendable((&quiet).try_into()) {
+            Ok(message) => message,
+            Err(refusal) => return Some(refusal),
+        };
+        if quiet.is_quiet() {
+            // Waits for the client for as long as that stays.
+            let _ = out.out.send(Ok(message)).await;
+            return None;
+        }
+        // A client that is slow misses reports; the next ones say all that these did.
+        let _ = out.out.try_send(Ok(message));
     }
 }
 

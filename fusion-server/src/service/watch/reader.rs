@@ -159,7 +159,7 @@ impl Reader {
 }
 
 /// Whether what comes after a revision is kept and was given.
-fn kept(
+pub(in crate::service) fn kept(
     log: &dyn ChangeLog,
     ids: &dyn Ids,
     view: &ViewHandle,
@@ -182,7 +182,7 @@ fn kept(
 }
 
 /// The view ends, or begins anew: the same call finds it again in a moment.
-pub(crate) fn gone(view: &ViewName) -> Refusal {
+pub(in crate::service) fn gone(view: &ViewName) -> Refusal {
     Refusal::ViewNotReady {
         view: view.clone(),
         state: ViewState::Empty,

@@ -208,7 +208,7 @@ impl FeedRecord {
 }
 
 /// On whose account a record is.
-fn account(head: &RecordHead) -> Account {
+pub(crate) fn account(head: &RecordHead) -> Account {
     let (principal, agent, session) = match &head.actor {
         Some(Actor::Agent(agent, session)) => (None, Some(agent.clone()), Some(*session)),
         Some(Actor::Principal(name)) => (Some(name.to_string()), None, None),
