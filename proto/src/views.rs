@@ -4,6 +4,8 @@
 //! `fusionctl` and by programs of others; the generated client stands beside it in [`crate::pb`].
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
+pub mod live;
+
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
 use fusion_core::view::Totals;
