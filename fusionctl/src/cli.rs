@@ -1,8 +1,12 @@
 //! The command line as typed.
 
+mod live;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
@@ -31,6 +35,8 @@ Examples:
   fusionctl ls /incoming            what is in a directory
   fusionctl du /incoming            how much lies below it, at once
   fusionctl find '*.bam' /incoming  what lies below it and is called so
+  fusionctl watch /incoming         what happens below it, as it happens
+  fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`.
@@ -94,6 +100,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         view: ViewArg,
     },
+    /// What happens.
+    #[command(flatten)]
+    Live(LiveCommand),
 }
 
 /// Which view.

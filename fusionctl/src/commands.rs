@@ -3,6 +3,7 @@
 mod dev;
 mod du;
 mod find;
+mod live;
 mod ls;
 mod stat;
 mod views;
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             let mut target = Target::resolve(&server, &path, &view).await?;
             find::run(&mut target, pattern, &mut printer).await
         }
+        Command::Live(command) => live::run(&server, command, &mut printer).await,
     }
 }
 

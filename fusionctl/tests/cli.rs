@@ -20,13 +20,18 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 11] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["--output", "xml", "ls"], "xml"),
         (&["--server", "ftp://host", "ls"], "ftp://host"),
         (&["ls", "not/rooted"], "not/rooted"),
         (&["find", "/path", "/other"], "/other"),
+        (&["watch", "/", "--types", "NO_SUCH"], "VIEW_RESET"),
+        (&["watch", "/", "--from", "now"], "--from"),
+        (&["changes", "/", "--since", "yesterday"], "90min"),
+        (&["wait", "/"], "--quiet"),
+        (&["wait", "/", "--quiet", "30"], "30s"),
     ];
     for (args, says) in cases {
         let output = fusionctl(args);
