@@ -21,7 +21,7 @@ use crate::time::ServerTime;
 pub use plan::{Plan, PlanError, STEP_AGENTS_MAX, STEP_ID_MAX, STEPS_MAX, StepKind, StepSpec};
 pub use state::{IllegalTransition, JobState, StepState};
 
-/// A running job of which nothing was heard for so long is over.
+/// A running job that did not come further for so long is over.
 pub const STALLED_AFTER: Duration = Duration::from_secs(30 * 60);
 /// Results that a step keeps: one for each agent that tried it, the last ones if there are more.
 pub const RESULTS_MAX: usize = 16;
@@ -51,6 +51,8 @@ pub struct Job {
     pub started_at: Option<ServerTime>,
     /// When it changed last.
     pub updated_at: ServerTime,
+    /// When it last came further: a step was begun for the first time, or advanced, or ended.
+    pub progressed_at: ServerTime,
     /// When it was over.
     pub ended_at: Option<ServerTime>,
     /// Why it is over, if it is not complete.
@@ -148,6 +150,7 @@ impl Job {
             created_at: now,
             started_at: None,
             updated_at: now,
+            progressed_at: now,
             ended_at: None,
             why: String::new(),
             progress: 0,
@@ -189,6 +192,9 @@ impl Job {
             self.started_at = Some(now);
         }
         let step = &mut self.steps[step];
+        if step.results.is_empty() {
+            self.progressed_at = now;
+        }
         step.state = StepState::Running;
         if step.results.len() == RESULTS_MAX {
             step.results.remove(0);
@@ -215,6 +221,7 @@ impl Job {
             return false;
         }
         step.progress = progress;
+        self.progressed_at = now;
         self.changed(now);
         true
     }
@@ -228,6 +235,7 @@ impl Job {
         outcome: Outcome,
         now: ServerTime,
     ) -> bool {
+        let came_further = !matches!(outcome, Outcome::Lost { .. });
         let Some(step) = self.running(step, agent) else { return false };
         let (state, of_try, entries, errors, why) = match outcome {
             Outcome::Done { entries, errors } => {
@@ -241,6 +249,9 @@ impl Job {
         if let Some(result) = step.results.last_mut() {
             (result.state, result.entries, result.errors) = (of_try, entries, errors);
             (result.ended_at, result.why) = (Some(now), cut(why));
+        }
+        if came_further {
+            self.progressed_at = now;
         }
         self.changed(now);
         self.settle(now);
@@ -269,12 +280,12 @@ impl Job {
         Ok(())
     }
 
-    /// Ends a running job of which nothing was heard for [`STALLED_AFTER`]. Whether it did.
+    /// Ends a running job that did not come further for [`STALLED_AFTER`]. Whether it did.
     pub fn end_if_stalled(&mut self, now: ServerTime) -> bool {
         let stalled =
-            self.state == JobState::Running && now.since(self.updated_at) >= STALLED_AFTER;
+            self.state == JobState::Running && now.since(self.progressed_at) >= STALLED_AFTER;
         if stalled {
-            self.end(self.failure(), "nothing was heard of it for 30 minutes", now);
+            self.end(self.failure(), "it did not come further for 30 minutes", now);
         }
         stalled
     }

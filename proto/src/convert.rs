@@ -11,6 +11,7 @@ pub mod admin;
 mod arbitrary;
 pub mod event;
 pub mod evidence;
+pub mod job;
 pub mod push;
 pub mod root;
 pub mod session;

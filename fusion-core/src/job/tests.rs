@@ -146,6 +146,9 @@ fn a_job_that_is_silent_for_half_an_hour_is_over() {
     assert!(!job.end_if_stalled(at(1799)));
     job.advance(0, &agent(1), 1, at(1799));
     assert!(!job.end_if_stalled(at(3598)));
+    // Handed from one to the next it does not come further.
+    assert!(job.end_try(0, &agent(1), Outcome::Lost { why: String::new() }, at(3000)));
+    job.begin(0, &agent(1), at(3001)).unwrap();
     assert!(job.end_if_stalled(at(3599)));
     assert_eq!(job.state, JobState::Failed);
     assert!(!job.end_try(0, &agent(1), done(), at(3600)), "it is over");
