@@ -26,8 +26,10 @@ use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::errands::Errands;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
+use crate::service::jobs::{Jobs, JobsDeps};
 use crate::service::refresh::Refreshes;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
@@ -200,7 +202,7 @@ fn services(
     );
     let idempotency = Idempotency::new(IdempotencyDeps {
         state: Arc::clone(&stores.state),
-        saver,
+        saver: saver.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         metrics: metrics.clone(),
@@ -214,20 +216,38 @@ fn services(
         Arc::clone(&clock),
         ids.draw(),
     );
+    let errands =
+        Errands::new(views.clone(), sessions.clone(), Arc::clone(&clock), Arc::clone(&ids));
     let refreshes = Refreshes::new(
         views.clone(),
         sessions.clone(),
         Arc::clone(&clock),
-        Arc::clone(&ids),
+        errands.clone(),
         tasks.clone(),
         draining.clone(),
     );
+    let jobs = Jobs::new(JobsDeps {
+        state: Arc::clone(&stores.state),
+        saver,
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+        draining: draining.clone(),
+        views: views.clone(),
+        sessions: sessions.clone(),
+        errands,
+        ttl: config.job_ttl,
+        max_open: config.max_open_jobs,
+    });
+    jobs.load().map_err(not_started)?;
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
         ingest,
         views,
         idempotency,
+        jobs,
         refreshes,
         about,
         ids,
@@ -343,6 +363,7 @@ fn begin_tasks(
 ) {
     let Services { sessions, views, tasks, .. } = services.clone();
     tasks.spawn("session timer", sessions.clone().run_timer());
+    tasks.spawn("jobs", services.jobs.clone().run());
     tasks.spawn("view health", health.clone().follow(views));
     tasks.spawn("view supervisor", async move {
         while let Some(failed) = failures.recv().await {

@@ -41,6 +41,10 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How long the answer to a call under an idempotency key is kept.
     pub idempotency_ttl: Duration,
+    /// How long a job that is over is kept.
+    pub job_ttl: Duration,
+    /// Most jobs that are not over.
+    pub max_open_jobs: usize,
     /// Logging.
     pub log: LogConfig,
     /// Bounds of sessions.
@@ -157,6 +161,8 @@ impl Default for Config {
             address_file: None,
             shutdown_grace: Duration::from_secs(30),
             idempotency_ttl: Duration::from_hours(24),
+            job_ttl: Duration::from_hours(7 * 24),
+            max_open_jobs: 10_000,
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },
             session: SessionConfig {
                 timeout_min: Duration::from_secs(1),

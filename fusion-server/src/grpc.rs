@@ -8,6 +8,7 @@ mod body;
 mod events;
 pub(crate) mod health;
 mod idempotency;
+mod jobs;
 mod layer;
 mod sessions;
 mod views;
@@ -20,6 +21,7 @@ use fusion_core::time::Clock;
 use fusion_proto::convert::Unsendable;
 use fusion_proto::pb::admin_service_server::AdminServiceServer;
 use fusion_proto::pb::event_service_server::EventServiceServer;
+use fusion_proto::pb::job_service_server::JobServiceServer;
 use fusion_proto::pb::session_service_server::SessionServiceServer;
 use fusion_proto::pb::view_service_server::ViewServiceServer;
 use fusion_proto::status::Refusal;
@@ -36,6 +38,7 @@ use crate::service::admin::About;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
+use crate::service::jobs::Jobs;
 use crate::service::refresh::Refreshes;
 use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
@@ -52,6 +55,7 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
     pub(crate) ids: Arc<dyn Ids>,
@@ -116,6 +120,9 @@ pub(crate) async fn serve(
     let admin = AdminServiceServer::new(admin::Handler(services.clone()))
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let jobs = JobServiceServer::new(jobs::Handler(services.clone()))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -132,6 +139,7 @@ pub(crate) async fn serve(
         .add_service(events)
         .add_service(views)
         .add_service(admin)
+        .add_service(jobs)
         .add_service(health.service())
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)

@@ -60,6 +60,13 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             default.idempotency_ttl,
             MILLI..=YEAR,
         ),
+        job_ttl: check.duration("job_ttl", raw.job_ttl, default.job_ttl, MILLI..=YEAR),
+        max_open_jobs: check.count(
+            "max_open_jobs",
+            raw.max_open_jobs,
+            default.max_open_jobs,
+            1..=100_000,
+        ),
         log: log(check, raw.log, default.log),
         session,
         auto_create_views: check.truth(

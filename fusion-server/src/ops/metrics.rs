@@ -101,6 +101,8 @@ metrics! {
         "Bytes that the log of a view takes.";
     block_bytes: IntGaugeVec = "fusion_store_block_bytes" ["view"] NONE,
         "Bytes that the blocks of a view take.";
+    jobs: IntGaugeVec = "fusion_jobs" ["state"] NONE,
+        "Jobs that are kept, by state.";
     idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
         "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
     watchers: IntGaugeVec = "fusion_watchers" ["view", "call"] NONE,

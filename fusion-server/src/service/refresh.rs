@@ -10,31 +10,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::Source;
-use fusion_core::id::CorrelationId;
-use fusion_core::path::{PathRef, TreePath};
+use fusion_core::path::PathRef;
 use fusion_core::session::Session;
-use fusion_core::stat::Kind;
 use fusion_core::time::Clock;
 use fusion_core::view::View;
-use fusion_proto::convert::session::command::{Action, Command};
-use fusion_proto::convert::session::result::ResultValue;
 use fusion_proto::convert::view::{Freshness, ReadClass, RefreshPath, Refreshed};
 use fusion_proto::status::Refusal;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::errands::{Errands, Lookout, NotDone};
 use super::lists::entry;
 use super::sessions::{DRAINING_RETRY, Sessions};
 use super::views::{Views, Worth, worth};
-use crate::ids::Ids;
 use crate::spawn::Tasks;
-use crate::task::view::{ErrandEnd, Operation, Operator, Outcome, ViewHandle};
+use crate::task::view::{Operator, ViewHandle};
 
 /// Refreshes under way at most, over all views.
 const RUNNING: usize = 256;
-/// Between two looks whether an agent has fallen silent.
-const LOOK: Duration = Duration::from_secs(5);
 /// When to ask again.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -51,20 +44,11 @@ struct Shared {
     views: Views,
     sessions: Sessions,
     clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
+    errands: Errands,
     tasks: Tasks,
     draining: CancellationToken,
     /// Locked to look up, insert or remove; nothing is locked under it.
     running: Mutex<Running>,
-}
-
-/// What a scan came to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Figures {
-    complete: bool,
-    directories: u64,
-    entries: u64,
-    errors: u64,
 }
 
 impl Refreshes {
@@ -72,12 +56,12 @@ impl Refreshes {
         views: Views,
         sessions: Sessions,
         clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
+        errands: Errands,
         tasks: Tasks,
         draining: CancellationToken,
     ) -> Self {
         let running = Mutex::default();
-        let shared = Shared { views, sessions, clock, ids, tasks, draining, running };
+        let shared = Shared { views, sessions, clock, errands, tasks, draining, running };
         Self { shared: Arc::new(shared) }
     }
 
@@ -153,10 +137,9 @@ impl Refreshes {
             view = %asked.view, path = %asked.path, agent = %session.agent,
             recursive = asked.recursive, "refresh"
         );
-        let mut figures = Figures { complete: true, ..Figures::default() };
-        if self.find_the_way(&view, &session, asked.path.as_ref(), by, &mut figures).await? {
-            figures.add(self.scan(&view, &session, &asked.path, asked.recursive, by).await?);
-        }
+        let at = Lookout { view: &view, session: &session, by };
+        let looked = shared.errands.look(&at, &asked.path, asked.recursive, &|_| ()).await;
+        let figures = looked.map_err(|not_done| not_refreshed(not_done, &view, &session))?;
         let path = asked.path.clone();
         let settled = view.ask(move |view| is_settled(view, path.as_ref())).await;
         let settled = settled.map_err(|gone| shared.views.gone(&gone))?;
@@ -180,103 +163,6 @@ impl Refreshes {
         })
     }
 
-    /// Lists the directories above a path that the view does not know, from above. Whether all are
-    /// there by now.
-    async fn find_the_way(
-        &self,
-        view: &ViewHandle,
-        session: &Session,
-        path: PathRef<'_>,
-        by: &Operator,
-        figures: &mut Figures,
-    ) -> Result<bool, Refusal> {
-        let is_dir = |dir: &TreePath| {
-            let info = view.reader().entry(dir.as_ref());
-            info.is_some_and(|info| info.stat.kind == Kind::Directory)
-        };
-        let mut dir = TreePath::root();
-        for name in path.split_last().into_iter().flat_map(|(above, _)| above.names()) {
-            let Ok(next) = dir.join(name) else { return Ok(false) };
-            dir = next;
-            if !is_dir(&dir) {
-                figures.add(self.scan(view, session, &dir, false, by).await?);
-                if !is_dir(&dir) {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// One scan by a session, from its command to the last of its evidence.
-    async fn scan(
-        &self,
-        view: &ViewHandle,
-        session: &Session,
-        path: &TreePath,
-        recursive: bool,
-        by: &Operator,
-    ) -> Result<Figures, Refusal> {
-        let views = &self.shared.views;
-        let assign = Operation::AssignScan(session.id, path.clone());
-        views.operate(view, assign, by.clone()).await?;
-        let end = self.errand(view, session, path, recursive, by).await;
-        // Whatever became of it: what is not given cannot be told any more.
-        let withdraw = Operation::WithdrawScan(session.id, path.clone());
-        let withdrawn = views.operate(view, withdraw, by.clone()).await?;
-        let problem = match end? {
-            ErrandEnd::Done(result) if withdrawn.outcome == (Outcome::Scan { taken: true }) => {
-                return Ok(Figures::of(&result));
-            }
-            ErrandEnd::Done(_) => "what it told was not taken: its root is away or in doubt".into(),
-            ErrandEnd::Failed(why) => why,
-            ErrandEnd::Lapsed => "it was not heard of for too long".into(),
-            ErrandEnd::SessionOver => "its session is over".into(),
-        };
-        Err(Refusal::ScanFailed {
-            view: view.name().clone(),
-            agent: session.agent.clone(),
-            problem,
-            retry_after: RETRY,
-        })
-    }
-
-    async fn errand(
-        &self,
-        view: &ViewHandle,
-        session: &Session,
-        path: &TreePath,
-        recursive: bool,
-        by: &Operator,
-    ) -> Result<ErrandEnd, Refusal> {
-        let shared = &*self.shared;
-        let (path, source, audit_number) = (path.clone(), Source::OnDemand, None);
-        let id = shared.ids.draw();
-        let own = || CorrelationId::new(&id.to_string()).ok();
-        let command = Command {
-            id,
-            lease: shared.ids.draw().to_string(),
-            correlation: by.correlation.clone().or_else(own),
-            traceparent: String::new(),
-            action: Action::Scan { path, source, recursive, audit_number },
-        };
-        let desk = view.commands();
-        let full = || Refusal::QueueFull { queue: "errands".to_owned(), retry_after: RETRY };
-        let sent = desk.send(session.id, command, shared.clock.monotonic());
-        let mut end = sent.ok_or_else(full)?;
-        // It may have ended before it could be told of the errand.
-        if shared.sessions.check(session.id).is_err() {
-            desk.session_over(session.id);
-        }
-        loop {
-            tokio::select! {
-                // The sender goes only with the desk, and that with its view.
-                end = &mut end => return Ok(end.unwrap_or(ErrandEnd::SessionOver)),
-                () = tokio::time::sleep(LOOK) => desk.lapse_errands(shared.clock.monotonic()),
-            }
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Running> {
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -294,26 +180,14 @@ impl Drop for Entry {
     }
 }
 
-impl Figures {
-    fn of(result: &std::collections::BTreeMap<String, ResultValue>) -> Self {
-        let number = |name: &str| match result.get(name) {
-            Some(ResultValue::Number(number)) if *number >= 0.0 => *number as u64,
-            _ => 0,
-        };
-        Self {
-            complete: result.get("complete") == Some(&ResultValue::Bool(true)),
-            directories: number("directories"),
-            entries: number("entries"),
-            errors: number("errors"),
-        }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.complete &= other.complete;
-        self.directories += other.directories;
-        self.entries += other.entries;
-        self.errors += other.errors;
-    }
+fn not_refreshed(not_done: NotDone, view: &ViewHandle, session: &Session) -> Refusal {
+    let problem = match not_done {
+        NotDone::Refused(refusal) => return refusal,
+        NotDone::Failed(why) => why,
+        NotDone::Lost(why) => why.to_owned(),
+    };
+    let (view, agent) = (view.name().clone(), session.agent.clone());
+    Refusal::ScanFailed { view, agent, problem, retry_after: RETRY }
 }
 
 /// Whether nothing is left open at a path: neither at itself, nor, if it is not there, at the nearest

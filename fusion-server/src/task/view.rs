@@ -43,7 +43,7 @@ use crate::stores::Stores;
 pub(crate) use apply::leadership;
 pub(crate) use control::Note;
 pub(crate) use desk::CommandDesk;
-pub(crate) use errands::ErrandEnd;
+pub(crate) use errands::{ErrandEnd, Sent};
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};

@@ -11,11 +11,11 @@ use fusion_core::id::SessionId;
 use fusion_core::time::Monotonic;
 use fusion_core::view::Order;
 use fusion_proto::convert::session::command::{Command, CommandReport};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::commands::{CommandTable, Ended};
-use super::errands::{ErrandEnd, Errands};
+use super::errands::{Errands, Sent};
 
 /// What there is to do in a view.
 #[derive(Debug, Default)]
@@ -79,10 +79,10 @@ impl CommandDesk {
         session: SessionId,
         command: Command,
         now: Monotonic,
-    ) -> Option<oneshot::Receiver<ErrandEnd>> {
-        let end = self.lock().errands.send(session, command, now);
+    ) -> Option<Sent> {
+        let sent = self.lock().errands.send(session, command, now);
         self.errand_news.send_replace(());
-        end
+        sent
     }
 
     /// Ends the errands of which nothing was heard for too long.

@@ -10,7 +10,7 @@ use fusion_core::id::SessionId;
 use fusion_core::time::Monotonic;
 use fusion_proto::convert::session::command::{Command, CommandReport, CommandState};
 use fusion_proto::convert::session::result::ResultValue;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::commands::{Ended, LEASE};
 
@@ -36,7 +36,17 @@ struct Errand {
     command: Command,
     until: Monotonic,
     noticed: bool,
+    progress: watch::Sender<u8>,
     end: oneshot::Sender<ErrandEnd>,
+}
+
+/// An errand that was sent.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// How far it is, 0 to 100.
+    pub(crate) progress: watch::Receiver<u8>,
+    /// How it ended.
+    pub(crate) end: oneshot::Receiver<ErrandEnd>,
 }
 
 /// The errands of one view.
@@ -51,15 +61,16 @@ impl Errands {
         session: SessionId,
         command: Command,
         now: Monotonic,
-    ) -> Option<oneshot::Receiver<ErrandEnd>> {
+    ) -> Option<Sent> {
         // Nobody waits for them any more, but the agent is on its way: they are told and reported.
         if self.given.len() >= ERRANDS {
             return None;
         }
         let (end, ended) = oneshot::channel();
+        let (progress, told) = watch::channel(0);
         let until = now.plus(LEASE);
-        self.given.push(Errand { session, command, until, noticed: false, end });
-        Some(ended)
+        self.given.push(Errand { session, command, until, noticed: false, progress, end });
+        Some(Sent { progress: told, end: ended })
     }
 
     pub(super) fn lapse(&mut self, now: Monotonic) {
@@ -112,6 +123,7 @@ impl Errands {
                 CommandState::Running => {
                     if let Some(errand) = self.given.get_mut(place) {
                         errand.until = now.plus(LEASE);
+                        errand.progress.send_replace(report.progress);
                     }
                     continue;
                 }
@@ -179,12 +191,17 @@ mod tests {
     #[test]
     fn told_to_its_session_until_it_reports() {
         let mut errands = Errands::default();
-        let mut end = errands.send(session(1), command(7), at(0)).unwrap();
+        let Sent { mut end, progress } = errands.send(session(1), command(7), at(0)).unwrap();
         assert_eq!(errands.all(session(2)).count() + errands.news(session(2)).count(), 0);
         assert_eq!(errands.news(session(1)).count(), 1);
         assert_eq!(errands.news(session(1)).count(), 0, "noticed once");
         assert_eq!(errands.all(session(1)).count(), 1, "repeated by heartbeats");
 
+        let halfway = CommandReport { progress: 50, ..report(7, CommandState::Running) };
+        errands.report(session(2), std::slice::from_ref(&halfway), at(1));
+        assert_eq!(*progress.borrow(), 0, "another session's");
+        errands.report(session(1), &[halfway], at(1));
+        assert_eq!(*progress.borrow(), 50);
         let reports = [report(7, CommandState::Done), report(8, CommandState::Done)];
         let (rest, ended) = errands.report(session(2), &reports, at(1));
         assert_eq!((rest.len(), ended.done), (2, 0), "another session's");
@@ -199,7 +216,7 @@ mod tests {
     fn it_ends_once_however_it_ends() {
         let mut errands = Errands::default();
         let mut ends: Vec<_> = (1..=3)
-            .map(|number| errands.send(session(1), command(number), at(0)).unwrap())
+            .map(|number| errands.send(session(1), command(number), at(0)).unwrap().end)
             .collect();
         errands.report(session(1), &[report(1, CommandState::Failed)], at(1));
         assert_eq!(ends[0].try_recv(), Ok(ErrandEnd::Failed("no".to_owned())));

@@ -1,0 +1,394 @@
+//! Jobs: made, kept, shown, called off and done again. [`run`] does their steps.
+//!
+//! Owns all jobs of a server: the open ones whole, of those that are over their place in the list; the
+//! store has them until `job_ttl` is over. Every change is left to be written, and a call that makes or
+//! ends a job waits for that. Its lock is held for one change; the sessions' lock may be taken under it,
+//! and nothing else. Must never: change a job otherwise than by its rules (`fusion_core::job`).
+
+mod record;
+mod run;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fusion_core::id::CorrelationId;
+use fusion_core::job::{Job, JobState, NewJob, Outcome};
+use fusion_core::session::Principal;
+use fusion_core::time::{Clock, ServerTime};
+use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs};
+use fusion_proto::limits;
+use fusion_proto::status::Refusal;
+use fusion_store::{Space, State};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::errands::Errands;
+use super::internal;
+use super::paging::PageOf;
+use super::sessions::Sessions;
+use super::views::{PageOfRows, Views};
+use crate::ids::Ids;
+use crate::ops::metrics::{Metrics, gauged};
+use crate::spawn::Tasks;
+use crate::stores::{LoadError, SavePoint, Saver, scan_all, unwritten_yet};
+
+/// Bytes of a page of jobs after which it ends, by a rough measure that is never too small.
+const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 2;
+
+/// All jobs of a server; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Jobs {
+    shared: Arc<Shared>,
+}
+
+/// What jobs are done with.
+pub(crate) struct JobsDeps {
+    pub(crate) state: Arc<dyn State>,
+    pub(crate) saver: Saver,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    pub(crate) metrics: Metrics,
+    pub(crate) tasks: Tasks,
+    pub(crate) draining: CancellationToken,
+    pub(crate) views: Views,
+    pub(crate) sessions: Sessions,
+    pub(crate) errands: Errands,
+    /// How long a job that is over is kept.
+    pub(crate) ttl: Duration,
+    /// Most jobs that are not over.
+    pub(crate) max_open: usize,
+}
+
+struct Shared {
+    deps: JobsDeps,
+    /// Tells lists of jobs of this server from those of another.
+    id: Uuid,
+    table: Mutex<Table>,
+    /// There may be a step to begin.
+    news: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<Uuid, Open>,
+    /// All jobs, the newest first.
+    list: BTreeMap<Place, Listed>,
+}
+
+/// A job's place in the list.
+type Place = (Reverse<ServerTime>, Uuid);
+
+/// What the list knows of a job.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    state: JobState,
+    /// When it is swept; not while it is open.
+    expires_at: Option<ServerTime>,
+}
+
+/// A job that is not over.
+struct Open {
+    job: Job,
+    /// How it is, for who watches it.
+    told: watch::Sender<Job>,
+    /// Cancelled when it is over.
+    over: CancellationToken,
+}
+
+/// A job to be followed.
+pub(crate) enum Followed {
+    /// It is over.
+    Over(Job),
+    /// It goes on; the value changes until it is over.
+    Open(watch::Receiver<Job>),
+}
+
+impl Jobs {
+    pub(crate) fn new(deps: JobsDeps) -> Self {
+        let id = deps.ids.draw();
+        let (table, news) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { deps, id, table, news }) }
+    }
+
+    /// Takes back the jobs of an earlier life of the server. What an agent was at is begun anew: its
+    /// lease went with that life.
+    pub(crate) fn load(&self) -> Result<(), LoadError> {
+        let JobsDeps { state, clock, ttl, .. } = &self.shared.deps;
+        let now = clock.now();
+        for item in scan_all(&**state, Space::Job, now)? {
+            let job =
+                record::from_bytes(&item.value).map_err(LoadError::record(Space::Job, &item))?;
+            let mut table = self.lock();
+            if job.state.is_end() {
+                let expires_at = job.ended_at.map(|ended| ended.plus(*ttl));
+                table.list.insert(place(&job), Listed { state: job.state, expires_at });
+                continue;
+            }
+            let id = job.id;
+            let at_work: Vec<_> =
+                job.at_work().map(|(step, agent)| (step, agent.clone())).collect();
+            table.add(job);
+            drop(table);
+            for (step, agent) in at_work {
+                let why = "the server was restarted".to_owned();
+                self.change(id, |job, now| {
+                    job.end_try(step, &agent, Outcome::Lost { why }, now);
+                });
+            }
+        }
+        self.measure();
+        Ok(())
+    }
+
+    /// Makes a job with an id that was drawn for it; if the job is there already, an earlier try of the
+    /// same call made it. Durable when this returns.
+    pub(crate) async fn create(
+        &self,
+        asked: CreateJob,
+        id: Uuid,
+        principal: Principal,
+        correlation: CorrelationId,
+    ) -> Result<Job, Refusal> {
+        if let Ok(job) = self.get(id).await {
+            return Ok(job);
+        }
+        let CreateJob { plan, priority } = asked;
+        for step in plan.steps() {
+            self.shared.deps.views.get(&step.view)?;
+        }
+        let now = self.shared.deps.clock.now();
+        self.add(Job::new(NewJob { id, principal, correlation, priority, plan }, now)).await
+    }
+
+    /// Makes a new job of what did not complete. Durable when this returns.
+    pub(crate) async fn retry(
+        &self,
+        of: Uuid,
+        id: Uuid,
+        principal: Principal,
+    ) -> Result<Job, Refusal> {
+        if let Ok(job) = self.get(id).await {
+            return Ok(job);
+        }
+        let old = self.get(of).await?;
+        let now = self.shared.deps.clock.now();
+        let job = old.retry(id, principal, now).ok_or_else(|| Refusal::IllegalTransition {
+            from: name(old.state).to_owned(),
+            to: name(JobState::Pending).to_owned(),
+        })?;
+        self.add(job).await
+    }
+
+    async fn add(&self, job: Job) -> Result<Job, Refusal> {
+        let deps = &self.shared.deps;
+        let point = {
+            let mut table = self.lock();
+            if table.open.len() >= deps.max_open {
+                return Err(Refusal::QuotaExceeded {
+                    quota: "max_open_jobs".to_owned(),
+                    limit: deps.max_open as u64,
+                    retry_after: Duration::from_secs(10),
+                });
+            }
+            table.add(job.clone());
+            self.save(&job)
+        };
+        tracing::info!(job = %job.id, steps = job.steps.len(), "job created");
+        deps.saver.written(point).await?;
+        self.measure();
+        self.shared.news.notify_one();
+        Ok(job)
+    }
+
+    /// One job.
+    pub(crate) async fn get(&self, id: Uuid) -> Result<Job, Refusal> {
+        let open = self.lock().open.get(&id).map(|open| open.job.clone());
+        match open {
+            Some(job) => Ok(job),
+            None => self.stored(id).await,
+        }
+    }
+
+    /// One job that is over.
+    async fn stored(&self, id: Uuid) -> Result<Job, Refusal> {
+        let JobsDeps { state, clock, ids, .. } = &self.shared.deps;
+        let (state, now) = (Arc::clone(state), clock.now());
+        let read =
+            tokio::task::spawn_blocking(move || state.get(Space::Job, id.as_bytes(), now)).await;
+        let item = read.map_err(|error| internal(&**ids, &error))?.map_err(|error| {
+            tracing::error!(%error, "a job cannot be read from the store");
+            unwritten_yet()
+        })?;
+        let item = item.ok_or_else(|| Refusal::JobNotFound { job: id.to_string() })?;
+        record::from_bytes(&item.value).map_err(|error| internal(&**ids, &error))
+    }
+
+    /// A page of jobs, the newest first.
+    pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
+        let of = asked.state.map(name).unwrap_or_default();
+        let pages = PageOf::new(self.shared.id, &[b"jobs", of.as_bytes()]);
+        let after = pages.key(&asked.page.token)?.map(|key| read_key(&key)).transpose()?;
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places: Vec<Place> = {
+            let table = self.lock();
+            let rest = table.list.range((after, Bound::Unbounded));
+            let wanted = rest.filter(|(_, it)| asked.state.is_none_or(|state| it.state == state));
+            wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
+        };
+        let (mut rows, mut last, mut bytes) = (Vec::new(), None, 0);
+        for place in places.iter().take(asked.page.size) {
+            if bytes > PAGE_BYTES {
+                break;
+            }
+            last = Some(*place);
+            // It may have been swept meanwhile.
+            if let Ok(job) = self.get(place.1).await {
+                bytes += weight(&job);
+                rows.push(job);
+            }
+        }
+        let more = places.last().copied() != last;
+        let token = last.filter(|_| more).map(|last| pages.token(&key(last)));
+        Ok((rows, token.unwrap_or_default()))
+    }
+
+    /// A job to be followed until it is over.
+    pub(crate) async fn follow(&self, id: Uuid) -> Result<Followed, Refusal> {
+        let open = self.lock().open.get(&id).map(|open| open.told.subscribe());
+        match open {
+            Some(told) => Ok(Followed::Open(told)),
+            None => self.stored(id).await.map(Followed::Over),
+        }
+    }
+
+    /// Calls a job off. Durable when this returns.
+    pub(crate) async fn cancel(&self, asked: &CancelJob) -> Result<Job, Refusal> {
+        let cancelled = self.change(asked.job, |job, now| {
+            if asked.expected_version.is_some_and(|expected| expected != job.version) {
+                return Err(Refusal::VersionMismatch { current: job.version });
+            }
+            job.cancel(now).map_err(|illegal| illegal_transition(illegal.from, illegal.to))?;
+            Ok(job.clone())
+        });
+        let Some((cancelled, point)) = cancelled else {
+            let over = self.stored(asked.job).await?;
+            return Err(illegal_transition(over.state, JobState::Cancelled));
+        };
+        let job = cancelled?;
+        self.shared.deps.saver.written(point).await?;
+        tracing::info!(job = %job.id, "job cancelled");
+        Ok(job)
+    }
+
+    /// Changes an open job; `None` if there is none. What changed is left to be written and told.
+    fn change<T>(
+        &self,
+        id: Uuid,
+        change: impl FnOnce(&mut Job, ServerTime) -> T,
+    ) -> Option<(T, SavePoint)> {
+        let deps = &self.shared.deps;
+        let mut table = self.lock();
+        let open = table.open.get_mut(&id)?;
+        let before = open.job.version;
+        let done = change(&mut open.job, deps.clock.now());
+        if open.job.version == before {
+            return Some((done, deps.saver.point()));
+        }
+        let point = self.save(&open.job);
+        open.told.send_replace(open.job.clone());
+        let (place, state) = (place(&open.job), open.job.state);
+        let expires_at = open.job.ended_at.map(|ended| ended.plus(deps.ttl));
+        table.list.insert(place, Listed { state, expires_at });
+        if state.is_end()
+            && let Some(open) = table.open.remove(&id)
+        {
+            open.over.cancel();
+            tracing::info!(job = %id, state = name(state), why = open.job.why, "job over");
+        }
+        Some((done, point))
+    }
+
+    /// Leaves a job to be written.
+    fn save(&self, job: &Job) -> SavePoint {
+        let deps = &self.shared.deps;
+        let expires_at = job.ended_at.map(|ended| ended.plus(deps.ttl));
+        let key = job.id.as_bytes().to_vec();
+        deps.saver.put(Space::Job, key, record::to_bytes(job), expires_at)
+    }
+
+    /// Forgets the places of jobs that the store has swept.
+    fn sweep(&self) {
+        let now = self.shared.deps.clock.now();
+        self.lock().list.retain(|_, listed| listed.expires_at.is_none_or(|at| now < at));
+    }
+
+    fn measure(&self) {
+        let table = self.lock();
+        for state in JobState::ALL {
+            let count = table.list.values().filter(|listed| listed.state == state).count() as u64;
+            let gauge = &self.shared.deps.metrics.jobs;
+            gauge.with_label_values(&[name(state)]).set(gauged(count));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn add(&mut self, job: Job) {
+        let (told, over) = (watch::Sender::new(job.clone()), CancellationToken::new());
+        self.list.insert(place(&job), Listed { state: job.state, expires_at: None });
+        self.open.insert(job.id, Open { job, told, over });
+    }
+}
+
+fn place(job: &Job) -> Place {
+    (Reverse(job.created_at), job.id)
+}
+
+/// A place as a page token has it.
+fn key((Reverse(created_at), id): Place) -> Vec<u8> {
+    [&created_at.as_nanos().to_be_bytes()[..], id.as_bytes()].concat()
+}
+
+fn read_key(key: &[u8]) -> Result<Place, Refusal> {
+    let malformed = || Refusal::invalid("page_token", "is not a token of this list");
+    let (created_at, id) = key.split_first_chunk::<8>().ok_or_else(malformed)?;
+    let id = Uuid::from_slice(id).map_err(|_| malformed())?;
+    Ok((Reverse(ServerTime::from_nanos(i64::from_be_bytes(*created_at))), id))
+}
+
+/// How many bytes of a message a job takes, roughly and never less: the notation takes four bytes for
+/// one at most.
+fn weight(job: &Job) -> usize {
+    let of_step = |step: &fusion_core::job::Step| {
+        let spec = &step.spec;
+        let texts: usize = spec.depends_on.iter().map(|id| id.len() + 4).sum::<usize>()
+            + spec.agents.iter().map(|agent| agent.as_str().len() + 4).sum::<usize>();
+        let results: usize = step.results.iter().map(|result| result.why.len() + 256).sum();
+        256 + 4 * spec.path.as_bytes().len() + texts + results
+    };
+    1_024 + job.steps.iter().map(of_step).sum::<usize>()
+}
+
+/// The name of a state, as answers and metrics have it.
+fn name(state: JobState) -> &'static str {
+    match state {
+        JobState::Pending => "PENDING",
+        JobState::Running => "RUNNING",
+        JobState::Completed => "COMPLETED",
+        JobState::PartialFailure => "PARTIAL_FAILURE",
+        JobState::Failed => "FAILED",
+        JobState::Cancelled => "CANCELLED",
+    }
+}
+
+fn illegal_transition(from: JobState, to: JobState) -> Refusal {
+    Refusal::IllegalTransition { from: name(from).to_owned(), to: name(to).to_owned() }
+}
