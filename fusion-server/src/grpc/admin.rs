@@ -1,11 +1,14 @@
 //! `AdminService`.
 
+use fusion_core::id::ViewName;
 use fusion_proto::convert::session::EvictSession;
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use super::{Services, about};
+use super::{Services, about, idempotency, operator};
+use crate::service::idempotency::CallIdentity;
+use crate::task::view::Operation;
 
 pub(super) struct Handler(pub(super) Services);
 
@@ -15,11 +18,58 @@ impl AdminService for Handler {
         &self,
         request: Request<pb::EvictSessionRequest>,
     ) -> Result<Response<pb::EvictSessionResponse>, Status> {
+        let is_resumed = is_resumed(&request);
         let EvictSession { session, allow_missing } = EvictSession::try_from(request.into_inner())?;
         about(None, Some(session));
-        let evicted = self.0.sessions.evict(session, allow_missing)?;
+        let evicted = self.0.sessions.evict(session, allow_missing || is_resumed).await?;
         let session = evicted.as_ref().map(TryInto::try_into).transpose();
         let session = self.0.sendable(session)?;
         Ok(Response::new(pb::EvictSessionResponse { session }))
     }
+
+    async fn delete_idempotency_key(
+        &self,
+        request: Request<pb::DeleteIdempotencyKeyRequest>,
+    ) -> Result<Response<pb::DeleteIdempotencyKeyResponse>, Status> {
+        let pb::DeleteIdempotencyKeyRequest { method, key } = request.into_inner();
+        let existed = idempotency::delete(&self.0.idempotency, &method, &key).await?;
+        Ok(Response::new(pb::DeleteIdempotencyKeyResponse { existed }))
+    }
+
+    async fn get_server_info(
+        &self,
+        request: Request<pb::GetServerInfoRequest>,
+    ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
+        let pb::GetServerInfoRequest {} = request.into_inner();
+        Ok(Response::new((&self.0.about.info()).into()))
+    }
+
+    async fn reset_view(
+        &self,
+        request: Request<pb::ResetViewRequest>,
+    ) -> Result<Response<pb::ResetViewResponse>, Status> {
+        let by = operator(&request);
+        let view = ViewName::try_from(request.into_inner())?;
+        about(Some(&view), None);
+        Ok(Response::new(self.0.sessions.reset_view(&view, by).await?.into()))
+    }
+
+    async fn accept_root(
+        &self,
+        request: Request<pb::AcceptRootRequest>,
+    ) -> Result<Response<pb::AcceptRootResponse>, Status> {
+        let by = operator(&request);
+        let name = ViewName::try_from(request.into_inner())?;
+        about(Some(&name), None);
+        let view = self.0.views.get(&name)?;
+        let accepted = self.0.views.operate(&view, Operation::AcceptRoot, by).await?;
+        tracing::warn!(view = %name, "the root that comes next is accepted");
+        Ok(Response::new(pb::AcceptRootResponse { revision: accepted.revision.0 }))
+    }
+}
+
+/// Whether an earlier try of the call may have been cut off after it was done: what it was to end is
+/// gone then.
+fn is_resumed<T>(request: &Request<T>) -> bool {
+    request.extensions().get::<CallIdentity>().is_some_and(|call| call.is_resumed)
 }

@@ -11,9 +11,12 @@ mod begin;
 mod beside;
 mod commands;
 mod control;
+mod desk;
+mod errands;
 mod flush;
 mod journal;
 mod lanes;
+mod operate;
 mod restore;
 mod thread;
 
@@ -37,14 +40,18 @@ use crate::spawn::Tasks;
 use crate::stores::Stores;
 
 pub(crate) use apply::leadership;
-pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
+pub(crate) use desk::CommandDesk;
+pub(crate) use errands::ErrandEnd;
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
+pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
 const REALTIME_QUEUE: usize = 32;
 /// Batches that may wait in the lane of scans.
 const SCAN_QUEUE: usize = 16;
+/// Questions and operations that may wait.
+const ASKED_QUEUE: usize = 16;
 
 /// A batch on its way into a view.
 #[derive(Debug)]
@@ -104,6 +111,8 @@ enum Request {
         answer: oneshot::Sender<Result<Opened, OpenRefused>>,
     },
     Push(Box<Push>, oneshot::Sender<PushOutcome>),
+    Ask(operate::Question),
+    Operate(Box<operate::Operating>),
 }
 
 /// What the thread says of its view after every turn.
@@ -112,11 +121,13 @@ struct Published {
     status: ViewStatus,
     at: ServerTime,
     audit_number: u64,
+    root_accepted: bool,
 }
 
 impl Published {
     fn of(view: &View, at: ServerTime) -> Self {
-        Self { status: view.status(at), at, audit_number: view.audit_number() }
+        let (audit_number, root_accepted) = (view.audit_number(), view.root_accepted());
+        Self { status: view.status(at), at, audit_number, root_accepted }
     }
 }
 
@@ -137,6 +148,7 @@ struct Shared {
     commands: Arc<CommandDesk>,
     realtime: mpsc::Sender<Request>,
     scan: mpsc::Sender<Request>,
+    asked: mpsc::Sender<Request>,
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
@@ -257,6 +269,11 @@ impl ViewHandle {
     /// acknowledgement of an audit's end finds the one after it.
     pub(crate) fn audit_number(&self) -> u64 {
         self.shared.published.borrow().audit_number
+    }
+
+    /// Whether an operator accepts the root that comes next, whatever it is (R11).
+    pub(crate) fn root_accepted(&self) -> bool {
+        self.shared.published.borrow().root_accepted
     }
 
     /// The state, to be waited on.

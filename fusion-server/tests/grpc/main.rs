@@ -8,14 +8,20 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod admin;
 mod breakage;
+mod counting;
 mod events;
 mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod idempotency;
+mod listing;
+mod lists;
 mod offline;
 mod ops;
+mod refresh;
 mod refusals;
 mod restart;
 mod sessions;

@@ -1,14 +1,18 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+mod breakdown;
+mod compare;
+mod find;
+mod lists;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
-use fusion_core::stat::Kind;
 
-use super::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
+use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
@@ -17,6 +21,14 @@ pub use answer::{
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
     totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
+pub use breakdown::{AgeTally, Breakdown, BreakdownPart, GetBreakdown, Tally};
+pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
+pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
+
+pub use lists::{
+    BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef, cause_to_text,
+};
+pub use refresh::{RefreshPath, Refreshed};
 
 /// How much a read demands of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -26,6 +38,8 @@ pub enum ReadClass {
     Any,
     /// Refuse while the view is not READY.
     Trusted,
+    /// Have the leader scan the path first, then answer.
+    Fresh,
 }
 
 /// A page that is asked for.
@@ -58,23 +72,8 @@ pub struct ListEntries {
     pub path: TreePath,
     /// Which page.
     pub page: Page,
-    /// What to demand of the view.
-    pub class: ReadClass,
-}
-
-/// What `FindEntries` asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FindEntries {
-    /// The view.
-    pub view: ViewName,
-    /// The directory below which to look.
-    pub path: TreePath,
-    /// A glob on the raw bytes of the name, not yet compiled; `None` is every name.
-    pub name_glob: Option<String>,
-    /// Only these kinds; empty is all.
-    pub kinds: Vec<Kind>,
-    /// Most entries to give.
-    pub limit: Option<u64>,
+    /// In which order.
+    pub order: EntryOrder,
     /// What to demand of the view.
     pub class: ReadClass,
 }
@@ -111,11 +110,27 @@ pub fn page_to_pb(page: &Page) -> (i32, String) {
 /// A class of reads from the wire; not set is [`ReadClass::Any`].
 ///
 /// # Errors
-/// A number that is no class.
+/// A number that is no class; FRESH, which a call must be made for
+/// ([`read_class_with_fresh_from_pb`]), so that none falls back in silence.
 pub fn read_class_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
+    match read_class_with_fresh_from_pb(number)? {
+        ReadClass::Fresh => Err(ConvertError::invalid(
+            "read_class",
+            "this call does not scan: READ_CLASS_FRESH is not taken; call RefreshPath first",
+        )),
+        class => Ok(class),
+    }
+}
+
+/// The same for a call that scans first where FRESH is demanded.
+///
+/// # Errors
+/// A number that is no class.
+pub fn read_class_with_fresh_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
     match pb::ReadClass::try_from(number) {
         Ok(pb::ReadClass::Unspecified | pb::ReadClass::Any) => Ok(ReadClass::Any),
         Ok(pb::ReadClass::Trusted) => Ok(ReadClass::Trusted),
+        Ok(pb::ReadClass::Fresh) => Ok(ReadClass::Fresh),
         Err(_) => Err(ConvertError::unknown("read_class", number)),
     }
 }
@@ -126,6 +141,7 @@ pub const fn read_class_to_pb(class: ReadClass) -> pb::ReadClass {
     match class {
         ReadClass::Any => pb::ReadClass::Any,
         ReadClass::Trusted => pb::ReadClass::Trusted,
+        ReadClass::Fresh => pb::ReadClass::Fresh,
     }
 }
 
@@ -155,7 +171,7 @@ impl TryFrom<pb::GetEntryRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -168,7 +184,7 @@ impl TryFrom<pb::GetStatsRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -177,32 +193,22 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
     type Error = ConvertError;
 
     fn try_from(request: pb::ListEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::ListEntriesRequest { view, path, page_size, page_token, read_class } = request;
+        let pb::ListEntriesRequest {
+            view,
+            path,
+            page_size,
+            page_token,
+            read_class,
+            sort,
+            descending,
+        } = request;
+        let by_name = EntryOrder { descending, ..EntryOrder::BY_NAME };
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
-            class: read_class_from_pb(read_class)?,
-        })
-    }
-}
-
-impl TryFrom<pb::FindEntriesRequest> for FindEntries {
-    type Error = ConvertError;
-
-    fn try_from(request: pb::FindEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::FindEntriesRequest { view, path, name_glob, kinds, limit, read_class } = request;
-        bounded("name_glob", &name_glob, limits::GLOB_MAX)?;
-        Ok(Self {
-            view: view_name(&view)?,
-            path: path_from_text("path", &path)?,
-            name_glob: (!name_glob.is_empty()).then_some(name_glob),
-            kinds: kinds
-                .into_iter()
-                .map(|kind| kind_from_pb("kinds", kind))
-                .collect::<Result<_, _>>()?,
-            limit: (limit != 0).then_some(limit),
-            class: read_class_from_pb(read_class)?,
+            order: EntryOrder::from_pb(sort, descending)?.unwrap_or(by_name),
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -231,28 +237,17 @@ impl From<&GetPath> for pb::GetStatsRequest {
 
 impl From<&ListEntries> for pb::ListEntriesRequest {
     fn from(asked: &ListEntries) -> Self {
-        let ListEntries { view, path, page, class } = asked;
+        let ListEntries { view, path, page, order, class } = asked;
         let (page_size, page_token) = page_to_pb(page);
+        let (sort, descending) = EntryOrder::to_pb(Some(*order));
         Self {
             view: view.to_string(),
             path: path_to_text(path.as_ref()),
             page_size,
             page_token,
             read_class: read_class_to_pb(*class).into(),
-        }
-    }
-}
-
-impl From<&FindEntries> for pb::FindEntriesRequest {
-    fn from(asked: &FindEntries) -> Self {
-        let FindEntries { view, path, name_glob, kinds, limit, class } = asked;
-        Self {
-            view: view.to_string(),
-            path: path_to_text(path.as_ref()),
-            name_glob: name_glob.clone().unwrap_or_default(),
-            kinds: kinds.iter().map(|kind| kind_to_pb(*kind).into()).collect(),
-            limit: limit.unwrap_or(0),
-            read_class: read_class_to_pb(*class).into(),
+            sort,
+            descending,
         }
     }
 }
