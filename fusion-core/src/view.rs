@@ -53,7 +53,7 @@ pub use agenda::Waiting;
 pub use arbitrate::{Order, TrashError};
 pub use held::HeldUpsert;
 pub use losses::{Loss, LossCause};
-pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Totals, ViewReader};
+pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Scope, Totals, ViewReader};
 pub use root::{RootAway, RootDoubt};
 pub use scans::{PartsSoFar, RunningScan};
 pub use settings::ViewSettings;

@@ -109,6 +109,8 @@ metrics! {
         "Readings of the log for watchers that were further back than what is kept in memory.";
     watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
         "Watchers that were ended because they did not take what they were told.";
+    idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
+        "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

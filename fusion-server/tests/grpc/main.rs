@@ -10,11 +10,14 @@
 
 mod breakage;
 mod changes;
+mod counting;
 mod events;
 mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod idempotency;
+mod listing;
 mod offline;
 mod ops;
 mod refusals;
