@@ -1,22 +1,29 @@
 //! The command line as typed.
 
+mod operate;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use operate::{SessionsCommand, TrashCommand, ViewsCommand};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
 #[command(name = "fusionctl", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
+    /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
+    #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
+    /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
         global = true,
-        value_name = "URL",
-        env = "FUSION_SERVER_URL",
-        default_value = "http://127.0.0.1:7700"
+        value_name = "FILE",
+        env = "FUSION_PROFILE",
+        hide_env_values = true
     )]
-    pub(crate) server: String,
+    pub(crate) profile: Option<PathBuf>,
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -33,7 +40,10 @@ Examples:
   fusionctl find '*.bam' /incoming  what lies below it and is called so
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
-`\\xHH`, a backslash `\\\\`.
+`\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
+
+The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";
 
@@ -60,8 +70,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// List the views of the server.
-    Views,
+    /// List the views of the server, or do something to one.
+    Views {
+        #[command(subcommand)]
+        command: Option<ViewsCommand>,
+    },
     /// List a directory.
     Ls {
         /// The directory in the view.
@@ -94,6 +107,63 @@ pub(crate) enum Command {
         #[command(flatten)]
         view: ViewArg,
     },
+    /// List entries that may be unfinished: being written, or changed too recently.
+    Suspects {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List what happened where no agent watches, as far as scans have found it.
+    BlindSpots {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List, restore or drop what went and is kept for a while.
+    Trash {
+        #[command(subcommand)]
+        command: TrashCommand,
+    },
+    /// Have an agent look at a path now, and wait until all that it finds is known.
+    Refresh {
+        /// The path in the view; it need not be known.
+        path: String,
+        /// List all below a directory too, not only the directory itself.
+        #[arg(long, short)]
+        recursive: bool,
+        /// Who is to look; without a name the leader.
+        #[arg(long, value_name = "AGENT")]
+        agent: Option<String>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List the agents that are connected, or end the session of one.
+    Sessions {
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
+        /// Only those of this view.
+        #[arg(long = "view", value_name = "NAME")]
+        view: Option<String>,
+    },
+    /// Show the server, its views and their agents at a glance.
+    Status,
+    /// Find what is wrong, and say what to do. Exit status 1 if anything is.
+    Doctor,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The directory to write to; it is made if need be.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// Which view.
@@ -103,6 +173,9 @@ pub(crate) struct ViewArg {
     #[arg(long = "view", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

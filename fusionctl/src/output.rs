@@ -5,6 +5,8 @@
 //! times RFC 3339 with nanoseconds.
 
 mod json;
+mod lists;
+mod status;
 mod table;
 
 use std::io::{self, BufWriter, Stdout, Write};
