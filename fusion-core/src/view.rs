@@ -57,7 +57,7 @@ pub use blind::{BlindEntry, BlindPlace};
 pub use held::HeldUpsert;
 pub use lists::Suspect;
 pub use losses::{Loss, LossCause};
-pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Totals, ViewReader};
+pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Scope, Totals, ViewReader};
 pub use root::{RootAway, RootDoubt};
 pub use scans::{PartsSoFar, RunningScan};
 pub use settings::ViewSettings;

@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod events;
 pub(crate) mod health;
+mod idempotency;
 mod layer;
 mod sessions;
 mod views;
@@ -32,6 +33,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
 use crate::service::refresh::Refreshes;
@@ -49,6 +51,7 @@ pub(crate) struct Services {
     pub(crate) sessions: Sessions,
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
+    pub(crate) idempotency: Idempotency,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
     pub(crate) ids: Arc<dyn Ids>,
@@ -124,6 +127,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
+        .layer(idempotency::IdempotencyLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)

@@ -79,7 +79,34 @@ pub const ID_TEXT_MAX: usize = 128;
 /// Longest W3C `traceparent` in bytes that is looked at; a longer one is no trace context.
 pub const TRACEPARENT_MAX: usize = 128;
 
-/// Longest glob in bytes.
+/// Most entries that a search gives in an order of their own: it keeps them until it is done.
+pub const SORTED_MAX: usize = 10_000;
+
+/// Rows of the lists of a breakdown where no number is asked for.
+pub const TOP_DEFAULT: usize = 10;
+
+/// Most rows of a list of a breakdown.
+pub const TOP_MAX: usize = 1_000;
+
+/// Most owners, and most extensions, that a breakdown tells apart.
+pub const DISTINCT_MAX: usize = 65_536;
+
+/// Most views of one comparison.
+pub const COMPARED_MAX: usize = 1_000;
+
+/// Most further views of one search.
+pub const MORE_VIEWS_MAX: usize = 99;
+
+/// Most extensions of a filter.
+pub const EXTENSIONS_MAX: usize = 64;
+
+/// Most owners, and most groups, of a filter.
+pub const OWNERS_MAX: usize = 1_000;
+
+/// Most bytes that a regular expression of a filter may expand to when it is made ready.
+pub const REGEX_SIZE: usize = 1 << 20;
+
+/// Longest glob, and longest regular expression, in bytes.
 pub const GLOB_MAX: usize = 1_024;
 
 /// Most exclude patterns of a view.

@@ -4,23 +4,29 @@
 //! `fusionctl` and by programs of others; the generated client stands beside it in [`crate::pb`].
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
+mod breakdown;
+mod find;
 mod lists;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
 use fusion_core::view::Totals;
-use tonic::codec::Streaming;
 use tonic::transport::Channel;
 
 use crate::client::{CallError, CallHook, ConnectError, HookedChannel, lazy_channel};
 use crate::convert::view::{
-    FindEntries, GetPath, ListEntries, Page, ReadClass, entry_from_pb, freshness_from_pb,
-    totals_from_pb, view_from_pb,
+    GetPath, ListEntries, Page, entry_from_pb, freshness_from_pb, totals_from_pb, view_from_pb,
 };
 use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
-pub use crate::convert::view::{Entry, Freshness, ViewInfo, cause_to_text};
+pub use crate::convert::view::cause_to_text;
+pub use crate::convert::view::{
+    AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
+    EntrySort, FindEntries, Freshness, ReadClass, ViewError, ViewInfo,
+};
+pub use breakdown::Counting;
+pub use find::{Found, FoundPart};
 pub use lists::{
     BlindSpot, ListPage, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
 };
@@ -39,7 +45,7 @@ pub struct EntryAnswer {
 /// A page of children.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntriesPage {
-    /// Children by name, in byte order.
+    /// Children in the order asked for.
     pub entries: Vec<Entry>,
     /// Token of the next page; empty if this is the last.
     pub next_page_token: String,
@@ -54,37 +60,6 @@ pub struct TotalsAnswer {
     pub totals: Totals,
     /// What the answer is worth.
     pub freshness: Freshness,
-}
-
-/// Some of the entries that match.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundPart {
-    /// Entries.
-    pub entries: Vec<Entry>,
-    /// What the answer is worth; only the last part says it.
-    pub freshness: Option<Freshness>,
-}
-
-/// Entries as they are found; dropping it ends the search.
-#[derive(Debug)]
-pub struct Found {
-    stream: Streaming<pb::FindEntriesResponse>,
-}
-
-impl Found {
-    /// The next part; `None` after the last.
-    ///
-    /// # Errors
-    /// The search broke off: what came before is not all.
-    pub async fn next(&mut self) -> Result<Option<FoundPart>, CallError> {
-        let Some(pb::FindEntriesResponse { entries, freshness }) = self.stream.message().await?
-        else {
-            return Ok(None);
-        };
-        let entries = entries.into_iter().map(entry_from_pb).collect::<Result<_, _>>()?;
-        let freshness = freshness.map(freshness_from_pb).transpose()?;
-        Ok(Some(FoundPart { entries, freshness }))
-    }
 }
 
 /// Asks a server about its views.
@@ -176,7 +151,7 @@ impl ViewsClient {
         })
     }
 
-    /// A page of the children of a directory; the first for an empty token.
+    /// A page of the children of a directory by name; the first for an empty token.
     ///
     /// # Errors
     /// No such view or path, no directory, a token of another request, or no server.
@@ -186,10 +161,25 @@ impl ViewsClient {
         path: &TreePath,
         page_token: &str,
     ) -> Result<EntriesPage, CallError> {
+        self.list_in(view, path, EntryOrder::BY_NAME, page_token).await
+    }
+
+    /// A page of the children of a directory in an order; the first for an empty token.
+    ///
+    /// # Errors
+    /// No such view or path, no directory, a token of another request or order, or no server.
+    pub async fn list_in(
+        &mut self,
+        view: &ViewName,
+        path: &TreePath,
+        order: EntryOrder,
+        page_token: &str,
+    ) -> Result<EntriesPage, CallError> {
         let asked = ListEntries {
             view: view.clone(),
             path: path.clone(),
             page: Page { size: 0, token: page_token.to_owned() },
+            order,
             class: self.class,
         };
         let request = pb::ListEntriesRequest::from(&asked);
@@ -218,28 +208,6 @@ impl ViewsClient {
             totals: totals_from_pb(totals.ok_or(CallError::missing("totals"))?)?,
             freshness: worth(freshness)?,
         })
-    }
-
-    /// What lies below a path and has a name that the glob matches; all without one.
-    ///
-    /// # Errors
-    /// No such view or path, a glob that cannot be read, or no server.
-    pub async fn find(
-        &mut self,
-        view: &ViewName,
-        path: &TreePath,
-        name_glob: Option<&str>,
-    ) -> Result<Found, CallError> {
-        let asked = FindEntries {
-            view: view.clone(),
-            path: path.clone(),
-            name_glob: name_glob.map(str::to_owned),
-            kinds: Vec::new(),
-            limit: None,
-            class: self.class,
-        };
-        let request = pb::FindEntriesRequest::from(&asked);
-        Ok(Found { stream: self.inner.find_entries(request).await?.into_inner() })
     }
 
     fn path(&self, view: &ViewName, path: &TreePath) -> GetPath {

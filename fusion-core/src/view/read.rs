@@ -13,7 +13,7 @@ use crate::time::{ServerTime, StorageTime};
 
 use super::tree::{BlockId, Child, Flags, Tree, Walk};
 
-pub use super::tree::Needle;
+pub use super::tree::{Needle, Scope};
 
 /// What lies below a directory, the directory itself not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -178,8 +178,17 @@ impl ViewReader {
     /// # Errors
     /// [`ReadError::NotFound`].
     pub fn find(&self, path: PathRef<'_>) -> Result<FindCursor, ReadError> {
+        self.find_within(path, Scope::default())
+    }
+
+    /// As [`ViewReader::find`], but goes only into directories that are in the scope. An entry that
+    /// is wanted by what the scope asks for, and stays so, is seen.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`].
+    pub fn find_within(&self, path: PathRef<'_>, scope: Scope) -> Result<FindCursor, ReadError> {
         match self.directory(path) {
-            Ok(dir) => Ok(FindCursor { walk: Walk::new(dir, path.as_bytes()) }),
+            Ok(dir) => Ok(FindCursor { walk: Walk::new(dir, path.as_bytes()).within(scope) }),
             Err(ReadError::NotADirectory) => Ok(FindCursor { walk: Walk::default() }),
             Err(error @ ReadError::NotFound) => Err(error),
         }

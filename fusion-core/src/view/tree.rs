@@ -65,7 +65,7 @@ pub use owners::Owner;
 pub use page::PageImage;
 pub use row::{Flags, Row};
 pub use subtree::{Detached, Purge, Refused};
-pub use walk::Walk;
+pub use walk::{Scope, Walk};
 
 /// Names a directory as long as it is known, wherever it moves. Never given to another one: the
 /// generation counts the uses of a slot. Deterministic: the same edits give the same ids.

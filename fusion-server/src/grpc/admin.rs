@@ -6,7 +6,8 @@ use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use super::{Services, about, operator};
+use super::{Services, about, idempotency, operator};
+use crate::service::idempotency::CallIdentity;
 use crate::task::view::Operation;
 
 pub(super) struct Handler(pub(super) Services);
@@ -17,12 +18,22 @@ impl AdminService for Handler {
         &self,
         request: Request<pb::EvictSessionRequest>,
     ) -> Result<Response<pb::EvictSessionResponse>, Status> {
+        let is_resumed = is_resumed(&request);
         let EvictSession { session, allow_missing } = EvictSession::try_from(request.into_inner())?;
         about(None, Some(session));
-        let evicted = self.0.sessions.evict(session, allow_missing)?;
+        let evicted = self.0.sessions.evict(session, allow_missing || is_resumed).await?;
         let session = evicted.as_ref().map(TryInto::try_into).transpose();
         let session = self.0.sendable(session)?;
         Ok(Response::new(pb::EvictSessionResponse { session }))
+    }
+
+    async fn delete_idempotency_key(
+        &self,
+        request: Request<pb::DeleteIdempotencyKeyRequest>,
+    ) -> Result<Response<pb::DeleteIdempotencyKeyResponse>, Status> {
+        let pb::DeleteIdempotencyKeyRequest { method, key } = request.into_inner();
+        let existed = idempotency::delete(&self.0.idempotency, &method, &key).await?;
+        Ok(Response::new(pb::DeleteIdempotencyKeyResponse { existed }))
     }
 
     async fn get_server_info(
@@ -55,4 +66,10 @@ impl AdminService for Handler {
         tracing::warn!(view = %name, "the root that comes next is accepted");
         Ok(Response::new(pb::AcceptRootResponse { revision: accepted.revision.0 }))
     }
+}
+
+/// Whether an earlier try of the call may have been cut off after it was done: what it was to end is
+/// gone then.
+fn is_resumed<T>(request: &Request<T>) -> bool {
+    request.extensions().get::<CallIdentity>().is_some_and(|call| call.is_resumed)
 }

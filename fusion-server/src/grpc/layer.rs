@@ -29,7 +29,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
 /// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: [&str; 27] = [
+const METHODS: &[&str] = &[
     "fusion.v1.SessionService/CreateSession",
     "fusion.v1.SessionService/Heartbeat",
     "fusion.v1.SessionService/EndSession",
@@ -43,6 +43,8 @@ const METHODS: [&str; 27] = [
     "fusion.v1.ViewService/ListEntries",
     "fusion.v1.ViewService/GetStats",
     "fusion.v1.ViewService/FindEntries",
+    "fusion.v1.ViewService/GetBreakdown",
+    "fusion.v1.ViewService/CompareViews",
     "fusion.v1.ViewService/ListSuspects",
     "fusion.v1.ViewService/ListBlindSpots",
     "fusion.v1.ViewService/ListTrash",
@@ -50,6 +52,7 @@ const METHODS: [&str; 27] = [
     "fusion.v1.ViewService/PurgeTrash",
     "fusion.v1.ViewService/RefreshPath",
     "fusion.v1.AdminService/EvictSession",
+    "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/GetServerInfo",
     "fusion.v1.AdminService/ResetView",
     "fusion.v1.AdminService/AcceptRoot",
@@ -249,7 +252,7 @@ impl Drop for Call {
 /// The number of a method; of an unknown one that after the last.
 fn method(path: &str) -> usize {
     let path = path.strip_prefix('/').unwrap_or(path);
-    METHODS.into_iter().position(|method| method == path).unwrap_or(METHODS.len())
+    METHODS.iter().position(|method| *method == path).unwrap_or(METHODS.len())
 }
 
 /// Whether a call keeps the server from ending: ours do, and they end; a health watch or a
@@ -305,7 +308,7 @@ fn correlation(headers: &HeaderMap, ids: &dyn Ids) -> Result<CorrelationId, Refu
     CorrelationId::new(&text).map_err(|error| Refusal::invalid(CORRELATION_ID_KEY, error.allowed))
 }
 
-fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
+pub(super) fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
     headers.get("grpc-status").map(|value| tonic::Code::from_bytes(value.as_bytes()))
 }
 

@@ -1,37 +1,32 @@
 //! `ViewService`.
 
+mod count;
+mod find;
+mod list;
 mod lists;
 
 use fusion_core::id::ViewName;
-use fusion_core::path::{PathRef, TreePath, notation};
+use fusion_core::path::{PathRef, TreePath};
 use fusion_core::view::EntryInfo;
-use fusion_proto::convert::stat::{entry_to_pb, stat_to_pb};
+use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    FindEntries, GetPath, ListEntries, Page, ReadClass, RefreshPath, freshness_to_pb, totals_to_pb,
+    CompareViews, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass, RefreshPath,
+    freshness_to_pb, totals_to_pb,
 };
-use fusion_proto::entries::EncodedEntries;
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, about, operator};
-use crate::service::find::{Found, Search};
 use crate::service::views::Worth;
 use crate::task::view::{Operator, ViewHandle};
-
-/// Bytes that a page of entries has room for at first: some 250 entries.
-const PAGE_ROOM: usize = 16 * 1024;
-/// Messages of a search that wait for the client.
-const FOUND_QUEUE: usize = 4;
 
 pub(super) struct Handler(pub(super) Services);
 
 impl Services {
-    fn freshness(&self, worth: &Worth) -> Result<Option<pb::Freshness>, Status> {
+    fn freshness(&self, worth: &Worth) -> Result<Option<pb::Freshness>, Refusal> {
         Ok(Some(self.sendable(freshness_to_pb(&worth.status, worth.quiet_for))?))
     }
 
@@ -107,23 +102,10 @@ impl ViewService for Handler {
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
         let by = operator(&request);
         let asked = ListEntries::try_from(request.into_inner())?;
-        about(Some(&asked.view), None);
         if asked.page.token.is_empty() {
             self.0.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
         }
-        let mut stem = notation::to_text(asked.path.as_bytes());
-        if !asked.path.as_ref().is_root() {
-            stem.push('/');
-        }
-        let mut encoded = EncodedEntries::with_capacity(PAGE_ROOM);
-        let (next_page_token, worth) = self.0.views.children(&asked, |name, entry| {
-            let before = encoded.len();
-            encoded.push(&stem, name, &entry.stat, entry.suspect, entry.blind);
-            encoded.len() - before
-        })?;
-        let freshness = self.0.freshness(&worth)?;
-        let entries = Vec::new();
-        Ok(Response::new(pb::ListEntriesResponse { entries, encoded, next_page_token, freshness }))
+        Ok(Response::new(self.0.list(&asked).await?))
     }
 
     async fn get_stats(
@@ -139,7 +121,7 @@ impl ViewService for Handler {
         Ok(Response::new(pb::GetStatsResponse { totals, freshness }))
     }
 
-    type FindEntriesStream = ReceiverStream<Result<pb::FindEntriesResponse, Status>>;
+    type FindEntriesStream = find::Stream;
 
     async fn find_entries(
         &self,
@@ -147,12 +129,24 @@ impl ViewService for Handler {
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         let by = operator(&request);
         let asked = FindEntries::try_from(request.into_inner())?;
-        about(Some(&asked.view), None);
         self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
-        let search = Search::begin(&self.0.views, self.0.ids.clone(), asked)?;
-        let (out, answer) = mpsc::channel(FOUND_QUEUE);
-        self.0.tasks.spawn("find", tell(self.0.clone(), search, out));
-        Ok(Response::new(ReceiverStream::new(answer)))
+        Ok(Response::new(self.0.find(asked)?))
+    }
+
+    type GetBreakdownStream = count::Stream;
+
+    async fn get_breakdown(
+        &self,
+        request: Request<pb::GetBreakdownRequest>,
+    ) -> Result<Response<Self::GetBreakdownStream>, Status> {
+        Ok(Response::new(self.0.breakdown(GetBreakdown::try_from(request.into_inner())?)?))
+    }
+
+    async fn compare_views(
+        &self,
+        request: Request<pb::CompareViewsRequest>,
+    ) -> Result<Response<pb::CompareViewsResponse>, Status> {
+        Ok(Response::new(self.0.compare(&CompareViews::try_from(request.into_inner())?)?))
     }
 
     async fn list_suspects(
@@ -195,52 +189,5 @@ impl ViewService for Handler {
         request: Request<pb::RefreshPathRequest>,
     ) -> Result<Response<pb::RefreshPathResponse>, Status> {
         self.0.refresh_path(request).await
-    }
-}
-
-type Answer = mpsc::Sender<Result<pb::FindEntriesResponse, Status>>;
-
-/// Searches as fast as the client takes it; ends when the client is gone or the server goes down.
-async fn tell(services: Services, mut search: Search, out: Answer) {
-    let told = tokio::select! {
-        told = tell_all(&services, &mut search, &out) => told,
-        () = services.draining.cancelled() => Err(super::draining().into()),
-    };
-    if let Err(status) = told {
-        // There may be no room for it, and then the client does not listen either.
-        let _ = out.try_send(Err(status));
-    }
-}
-
-async fn tell_all(services: &Services, search: &mut Search, out: &Answer) -> Result<(), Status> {
-    while let Some(chunks) = search.next().await? {
-        for chunk in chunks {
-            let entries = chunk.into_iter().map(found_to_pb).collect();
-            let message = pb::FindEntriesResponse { entries, freshness: None };
-            if out.send(Ok(message)).await.is_err() {
-                return Ok(());
-            }
-        }
-        if out.is_closed() {
-            return Ok(());
-        }
-    }
-    let freshness = services.freshness(&search.worth())?;
-    let _ = out.send(Ok(pb::FindEntriesResponse { entries: Vec::new(), freshness })).await;
-    Ok(())
-}
-
-fn found_to_pb(found: Found) -> pb::Entry {
-    let Found { path, stat, suspect, blind } = found;
-    pb::Entry { path: text(path), stat: Some(stat_to_pb(&stat)), suspect, blind }
-}
-
-/// A path in the notation. Nearly all paths are printable as they are and need no copy.
-fn text(path: Vec<u8>) -> String {
-    let plain = |byte: &u8| (b' '..0x7f).contains(byte) && *byte != b'\\';
-    if path.iter().all(plain) {
-        String::from_utf8(path).unwrap_or_default()
-    } else {
-        notation::to_text(&path)
     }
 }

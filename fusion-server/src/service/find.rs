@@ -1,21 +1,25 @@
 //! Finding entries below a path: in slices, beside the writer, only as fast as they are taken.
 //!
 //! A slice looks at a bounded number of entries on the runtime's blocking pool and gives back what
-//! it found; between slices nothing is held, so neither the view nor a thread waits for a client.
+//! it found; between slices nothing is held, so neither the view nor a thread waits for a client. Who
+//! drops a search ends it with the slice that is under way. The first slices are short: what is found
+//! early is told early.
 
-use fusion_core::stat::Stat;
-use fusion_core::view::{FindCursor, Needle, ViewReader};
-use fusion_proto::convert::view::FindEntries;
-use fusion_proto::status::Refusal;
-use globset::{GlobBuilder, GlobMatcher};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+pub(crate) mod filter;
+
 use std::sync::Arc;
 
-use super::views::{Views, Worth, unread, wanted, worth};
+use fusion_core::id::ViewName;
+use fusion_core::stat::Stat;
+use fusion_core::view::{FindCursor, Totals, ViewReader};
+use fusion_proto::convert::view::FindEntries;
+use fusion_proto::status::Refusal;
+
+use super::best::{Best, Place};
+use super::views::{Views, Worth, unread, worth};
 use crate::ids::Ids;
 use crate::task::view::ViewHandle;
+use filter::{Filter, slashes};
 
 /// Entries looked at while the tree is locked once.
 const STEP: usize = 2_048;
@@ -26,13 +30,34 @@ const CHUNK_ROWS: usize = 512;
 /// Bytes of the paths of a message at most.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// An entry that was found: its path and stat.
+/// An entry that was found: its path, its stat, and what lies below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) path: Vec<u8>,
     pub(crate) stat: Stat,
     pub(crate) suspect: bool,
     pub(crate) blind: bool,
+    pub(crate) totals: Totals,
+}
+
+/// What is searched for, made ready once for all views; a cheap handle.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) request: Arc<FindEntries>,
+    filter: Arc<Filter>,
+}
+
+impl Wanted {
+    /// Makes the filter ready.
+    pub(crate) fn new(request: FindEntries) -> Result<Self, Refusal> {
+        let filter = Arc::new(Filter::new(request.filter.clone())?);
+        Ok(Self { request: Arc::new(request), filter })
+    }
+
+    /// All views to search, in order.
+    pub(crate) fn views(&self) -> impl Iterator<Item = &ViewName> {
+        std::iter::once(&self.request.view).chain(&self.request.more_views)
+    }
 }
 
 /// A search that is under way.
@@ -41,41 +66,44 @@ pub(crate) struct Search {
     view: ViewHandle,
     ids: Arc<dyn Ids>,
     walk: Option<Walk>,
-    root: FindEntries,
+    wanted: Wanted,
 }
 
 struct Walk {
     reader: ViewReader,
     cursor: FindCursor,
-    filter: Arc<Filter>,
+    wanted: Wanted,
+    /// How deep the path is below which to look.
+    above: usize,
     left: u64,
-}
-
-struct Filter {
-    glob: Option<GlobMatcher>,
-    /// What all names have that the glob matches.
-    needle: Option<Needle>,
-    request: FindEntries,
+    /// Steps of the next slice.
+    steps: usize,
+    /// What is kept until the end, if an order is asked for.
+    best: Option<Best<Found>>,
 }
 
 impl Search {
-    /// Begins to search.
+    /// Begins to search a view.
     pub(crate) fn begin(
         views: &Views,
         ids: Arc<dyn Ids>,
-        request: FindEntries,
+        wanted: Wanted,
+        view: &ViewName,
     ) -> Result<Self, Refusal> {
-        let glob = request.name_glob.as_deref().map(compile).transpose()?;
-        let (view, _) = views.demand(&request.view, request.class)?;
-        let reader = view.reader().clone();
+        let request = &wanted.request;
+        let (handle, _) = views.demand(view, request.class)?;
+        let reader = handle.reader().clone();
+        let path = request.path.as_ref();
         let cursor = reader
-            .find(request.path.as_ref())
-            .map_err(|error| unread(error, &request.view, request.path.as_ref()))?;
+            .find_within(path, wanted.filter.scope())
+            .map_err(|error| unread(error, view, path))?;
         let left = request.limit.unwrap_or(u64::MAX);
-        let needle = request.name_glob.as_deref().and_then(needle);
-        let filter = Arc::new(Filter { glob, needle, request: request.clone() });
-        let walk = Some(Walk { reader, cursor, filter, left });
-        Ok(Self { views: views.clone(), view, ids, walk, root: request })
+        let best = request
+            .order
+            .map(|order| Best::new(order, usize::try_from(left).unwrap_or(usize::MAX)));
+        let above = if path.is_root() { 0 } else { slashes(path.as_bytes()) };
+        let walk = Walk { reader, cursor, wanted: wanted.clone(), above, left, steps: 1, best };
+        Ok(Self { views: views.clone(), view: handle, ids, walk: Some(walk), wanted })
     }
 
     /// The next chunks of what is found; `None` when all of it was.
@@ -90,82 +118,63 @@ impl Search {
     /// What the whole answer is worth, at its end.
     pub(crate) fn worth(&self) -> Worth {
         let status = self.views.status(&self.view);
-        let totals = self.view.reader().totals(self.root.path.as_ref()).unwrap_or_default();
+        let path = self.wanted.request.path.as_ref();
+        let totals = self.view.reader().totals(path).unwrap_or_default();
         worth(status, totals.last_change)
-    }
-}
-
-fn compile(glob: &str) -> Result<GlobMatcher, Refusal> {
-    GlobBuilder::new(glob)
-        .literal_separator(true)
-        .backslash_escape(true)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|error| Refusal::invalid("name_glob", error.to_string()))
-}
-
-/// The longest literal that every name has that a glob matches: the view passes over names without
-/// it many at a time. What comes after a class or an alternative is not looked at.
-fn needle(glob: &str) -> Option<Needle> {
-    let (mut best, mut run) = (Vec::new(), Vec::new());
-    let mut bytes = glob.bytes();
-    loop {
-        let next = bytes.next();
-        let literal = match next {
-            Some(b'\\') => bytes.next(),
-            Some(b'*' | b'?' | b'[' | b'{') | None => None,
-            other => other,
-        };
-        if let Some(byte) = literal {
-            run.push(byte);
-            continue;
-        }
-        if run.len() > best.len() {
-            std::mem::swap(&mut best, &mut run);
-        }
-        run.clear();
-        if !matches!(next, Some(b'*' | b'?')) {
-            return Needle::new(&best);
-        }
     }
 }
 
 /// Walks on until a chunk is full or the slice is over; the walk comes back if there is more of it.
 fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
     let mut chunks = Chunks::default();
-    for _ in 0..STEPS {
-        let filter = Arc::clone(&walk.filter);
-        let left = &mut walk.left;
-        let done = walk.reader.find_next_with(
-            &mut walk.cursor,
-            STEP,
-            filter.needle.as_ref(),
-            |name, stat| filter.matches(name, stat),
-            |path, entry| {
-                if *left > 0 {
-                    *left -= 1;
-                    let (suspect, blind) = (entry.suspect, entry.blind);
-                    chunks.push(Found { path: path.to_vec(), stat: entry.stat, suspect, blind });
-                }
-            },
-        );
-        if done || walk.left == 0 {
+    for _ in 0..walk.steps {
+        if walk.step(&mut chunks) {
+            if let Some(best) = walk.best {
+                best.into_rows().0.into_iter().for_each(|kept| chunks.push(kept.row));
+            }
             return (None, chunks.done);
         }
         if chunks.done.len() > 1 {
             break;
         }
     }
+    walk.steps = (walk.steps * 2).min(STEPS);
     (Some(walk), chunks.done)
 }
 
-impl Filter {
-    fn matches(&self, name: &[u8], stat: &Stat) -> bool {
-        wanted(&self.request.kinds, stat.kind)
-            && self
-                .glob
-                .as_ref()
-                .is_none_or(|glob| glob.is_match(Path::new(OsStr::from_bytes(name))))
+impl Walk {
+    /// One step; whether it was the last.
+    fn step(&mut self, chunks: &mut Chunks) -> bool {
+        let Self { reader, cursor, wanted, above, left, best, .. } = self;
+        let filter = &wanted.filter;
+        let done = reader.find_next_with(
+            cursor,
+            STEP,
+            filter.needle(),
+            |name, stat| filter.by_name(name, stat),
+            |path, entry| {
+                if *left == 0 || !filter.by_path(path, *above, entry) {
+                    return;
+                }
+                let found = || Found {
+                    path: path.to_vec(),
+                    stat: entry.stat,
+                    suspect: entry.suspect,
+                    blind: entry.blind,
+                    totals: entry.totals.unwrap_or_default(),
+                };
+                match (best.as_mut(), wanted.request.order) {
+                    (Some(best), Some(order)) => {
+                        best.offer(Place::of(order, &entry.stat, path), found);
+                    }
+                    _ => {
+                        *left -= 1;
+                        chunks.push(found());
+                    }
+                }
+            },
+        );
+        done || self.left == 0
     }
 }
 
@@ -186,56 +195,5 @@ impl Chunks {
                 self.done.push(vec![found]);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_needle_is_what_every_match_has() {
-        let cases = [
-            ("*.dat", ".dat"),
-            ("run42*", "run42"),
-            ("a*bcd?ef", "bcd"),
-            ("\\*x\\?*y", "*x?"),
-            ("*.[ch]pp", "."),
-            ("img{1,22}.jpeg", "img"),
-            ("é*", "é"),
-        ];
-        for (glob, literal) in cases {
-            assert_eq!(needle(glob), Needle::new(literal.as_bytes()), "{glob}");
-        }
-        for glob in ["*", "", "[ab]c", "{a,b}c", "?*?"] {
-            assert_eq!(needle(glob), None, "{glob}");
-        }
-    }
-
-    #[test]
-    fn no_name_that_matches_is_without_the_needle() {
-        let alphabet = b"ab*?[]{,}\\-!";
-        let mut random = 7_u64;
-        let mut draw = |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % below as u64) as usize
-        };
-        let mut matched = 0;
-        for _ in 0..20_000 {
-            let glob: String =
-                (0..draw(7)).map(|_| char::from(alphabet[draw(alphabet.len())])).collect();
-            let (Ok(matcher), needle) = (compile(&glob), needle(&glob)) else { continue };
-            for _ in 0..20 {
-                let name: Vec<u8> = (0..draw(5)).map(|_| alphabet[draw(alphabet.len())]).collect();
-                if matcher.is_match(Path::new(OsStr::from_bytes(&name))) {
-                    matched += 1;
-                    let found = needle.as_ref().is_none_or(|it| it.find(&name, 0).is_some());
-                    assert!(found, "{glob} matches {name:?}");
-                }
-            }
-        }
-        assert!(matched > 1_000, "{matched}");
     }
 }

@@ -13,7 +13,7 @@ use fusion_core::path::{PathRef, notation};
 use fusion_core::stat::Kind;
 use fusion_core::time::Clock;
 use fusion_core::view::{EntryInfo, ReadError, Totals, ViewState, ViewStatus};
-use fusion_proto::convert::view::{GetPath, ListEntries, Page, ReadClass};
+use fusion_proto::convert::view::{EntrySort, GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
 use fusion_store::{Space, ViewId};
@@ -37,7 +37,7 @@ use crate::task::view::{
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
 
 /// Bytes of a page after which it ends: room is left for one more entry of any length.
-const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 4 * 3;
+pub(super) const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 4 * 3;
 
 /// All views of a server; a cheap handle.
 #[derive(Clone)]
@@ -273,7 +273,7 @@ impl Views {
         Ok((totals, worth(status, totals.last_change)))
     }
 
-    /// A page of the children of a directory, one after the other to `each`, which says how many bytes
+    /// A page by name of the children of a directory, one after the other to `each`, which says how many bytes
     /// of a message it took for it; then the token of the next page. The page ends early where its
     /// message would be too large. `each` is called under the lock of the directory: it must be short.
     pub(crate) fn children(
@@ -283,11 +283,7 @@ impl Views {
     ) -> Result<(String, Worth), Refusal> {
         let (view, status) = self.demand(&request.view, request.class)?;
         let path = request.path.as_ref();
-        let class = [request.class as u8];
-        let pages = PageOf::new(
-            view.id(),
-            &[b"children", request.view.as_str().as_bytes(), path.as_bytes(), &class],
-        );
+        let pages = pages_of(&view, request);
         let after = pages.key(&request.page.token)?;
         let (mut last, mut bytes, mut full) = (Vec::new(), 0, false);
         let more = view
@@ -351,6 +347,18 @@ const STATES: [(ViewState, &str); 4] = [
     (ViewState::Ready, "ready"),
     (ViewState::Degraded, "degraded"),
 ];
+
+/// What a token of a page of children must be of.
+pub(super) fn pages_of(view: &ViewHandle, request: &ListEntries) -> PageOf {
+    let ListEntries { view: name, path, page: _, order, class } = request;
+    let asked = [
+        *class as u8,
+        u8::from(order.by == EntrySort::Size),
+        u8::from(order.by == EntrySort::Mtime),
+        u8::from(order.descending),
+    ];
+    PageOf::new(view.id(), &[b"children", name.as_str().as_bytes(), path.as_bytes(), &asked])
+}
 
 pub(super) fn worth(
     status: ViewStatus,

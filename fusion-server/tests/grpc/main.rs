@@ -10,11 +10,14 @@
 
 mod admin;
 mod breakage;
+mod counting;
 mod events;
 mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod idempotency;
+mod listing;
 mod lists;
 mod offline;
 mod ops;

@@ -29,9 +29,9 @@ pub(crate) async fn filled() -> TestServer {
     server
 }
 
-fn list(path: &str, page_size: i32, page_token: &str) -> pb::ListEntriesRequest {
+pub(crate) fn list(path: &str, page_size: i32, page_token: &str) -> pb::ListEntriesRequest {
     let (view, path, page_token) = ("v".into(), path.into(), page_token.into());
-    pb::ListEntriesRequest { view, path, page_size, page_token, read_class: 0 }
+    pb::ListEntriesRequest { view, path, page_size, page_token, ..Default::default() }
 }
 
 #[tokio::test]

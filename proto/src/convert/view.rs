@@ -1,6 +1,9 @@
 //! Reads of views: what is asked for; and, in `answer`, what is told and what it is worth.
 
 mod answer;
+mod breakdown;
+mod compare;
+mod find;
 mod lists;
 mod refresh;
 #[cfg(test)]
@@ -8,9 +11,8 @@ mod tests;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
-use fusion_core::stat::Kind;
 
-use super::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
+use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
@@ -19,6 +21,9 @@ pub use answer::{
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
     totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
+pub use breakdown::{AgeTally, Breakdown, BreakdownPart, GetBreakdown, Tally};
+pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
+pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 pub use lists::{
     BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef, cause_to_text,
@@ -67,23 +72,8 @@ pub struct ListEntries {
     pub path: TreePath,
     /// Which page.
     pub page: Page,
-    /// What to demand of the view.
-    pub class: ReadClass,
-}
-
-/// What `FindEntries` asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FindEntries {
-    /// The view.
-    pub view: ViewName,
-    /// The directory below which to look.
-    pub path: TreePath,
-    /// A glob on the raw bytes of the name, not yet compiled; `None` is every name.
-    pub name_glob: Option<String>,
-    /// Only these kinds; empty is all.
-    pub kinds: Vec<Kind>,
-    /// Most entries to give.
-    pub limit: Option<u64>,
+    /// In which order.
+    pub order: EntryOrder,
     /// What to demand of the view.
     pub class: ReadClass,
 }
@@ -203,31 +193,21 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
     type Error = ConvertError;
 
     fn try_from(request: pb::ListEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::ListEntriesRequest { view, path, page_size, page_token, read_class } = request;
+        let pb::ListEntriesRequest {
+            view,
+            path,
+            page_size,
+            page_token,
+            read_class,
+            sort,
+            descending,
+        } = request;
+        let by_name = EntryOrder { descending, ..EntryOrder::BY_NAME };
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
-        })
-    }
-}
-
-impl TryFrom<pb::FindEntriesRequest> for FindEntries {
-    type Error = ConvertError;
-
-    fn try_from(request: pb::FindEntriesRequest) -> Result<Self, ConvertError> {
-        let pb::FindEntriesRequest { view, path, name_glob, kinds, limit, read_class } = request;
-        bounded("name_glob", &name_glob, limits::GLOB_MAX)?;
-        Ok(Self {
-            view: view_name(&view)?,
-            path: path_from_text("path", &path)?,
-            name_glob: (!name_glob.is_empty()).then_some(name_glob),
-            kinds: kinds
-                .into_iter()
-                .map(|kind| kind_from_pb("kinds", kind))
-                .collect::<Result<_, _>>()?,
-            limit: (limit != 0).then_some(limit),
+            order: EntryOrder::from_pb(sort, descending)?.unwrap_or(by_name),
             class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
@@ -257,28 +237,17 @@ impl From<&GetPath> for pb::GetStatsRequest {
 
 impl From<&ListEntries> for pb::ListEntriesRequest {
     fn from(asked: &ListEntries) -> Self {
-        let ListEntries { view, path, page, class } = asked;
+        let ListEntries { view, path, page, order, class } = asked;
         let (page_size, page_token) = page_to_pb(page);
+        let (sort, descending) = EntryOrder::to_pb(Some(*order));
         Self {
             view: view.to_string(),
             path: path_to_text(path.as_ref()),
             page_size,
             page_token,
             read_class: read_class_to_pb(*class).into(),
-        }
-    }
-}
-
-impl From<&FindEntries> for pb::FindEntriesRequest {
-    fn from(asked: &FindEntries) -> Self {
-        let FindEntries { view, path, name_glob, kinds, limit, class } = asked;
-        Self {
-            view: view.to_string(),
-            path: path_to_text(path.as_ref()),
-            name_glob: name_glob.clone().unwrap_or_default(),
-            kinds: kinds.iter().map(|kind| kind_to_pb(*kind).into()).collect(),
-            limit: limit.unwrap_or(0),
-            read_class: read_class_to_pb(*class).into(),
+            sort,
+            descending,
         }
     }
 }

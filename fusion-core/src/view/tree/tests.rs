@@ -212,3 +212,48 @@ fn the_newest_mtime_is_found_again_when_its_holder_went() {
     }
     assert!(tree.recount(root).unwrap().files == 0);
 }
+
+#[test]
+fn a_walk_goes_only_into_what_is_in_its_scope() {
+    let mut tree = tree_of(&[
+        ("/", D),
+        ("/a", D),
+        ("/a/b", D),
+        ("/a/b/old", F),
+        ("/c", D),
+        ("/c/suspect", F),
+        ("/d", D),
+        ("/d/e", D),
+        ("/d/e/blind", F),
+        ("/z", F),
+    ]);
+    for (at_path, flag) in [("/c/suspect", Flags::SUSPECT), ("/d/e/blind", Flags::BLIND)] {
+        let path = path(at_path);
+        let (dir, name) = tree.slot(path.as_ref()).unwrap();
+        let flagged = Entry { flags: flag, ..entry(F, 321) };
+        tree.put(dir, name, &flagged, at(2)).unwrap();
+    }
+    let root = tree.root().unwrap().block.unwrap();
+    let seen = |scope: Scope| {
+        let (mut walk, mut all) = (Walk::new(root, b"").within(scope), Vec::new());
+        let add = |path: &[u8], _: &Child| all.push(String::from_utf8_lossy(path).into_owned());
+        // In slices: where a walk stands must be right after what it did not go into.
+        let mut found = add;
+        while !tree.walk_next(&mut walk, 1, None, |_, _| true, &mut found) {
+            walk.mend(&tree);
+        }
+        all.join(" ")
+    };
+    let newest = Some(stat(F, 321).mtime);
+    let cases = [
+        (Scope { depth: Some(1), ..Scope::default() }, "/a /c /d /z"),
+        (Scope { depth: Some(2), ..Scope::default() }, "/a /a/b /c /c/suspect /d /d/e /z"),
+        (Scope { suspects: true, ..Scope::default() }, "/a /c /c/suspect /d /z"),
+        (Scope { blind: true, ..Scope::default() }, "/a /c /d /d/e /d/e/blind /z"),
+        (Scope { newest, ..Scope::default() }, "/a /c /c/suspect /d /d/e /d/e/blind /z"),
+        (Scope { suspects: true, blind: true, ..Scope::default() }, "/a /c /d /z"),
+    ];
+    for (scope, expected) in cases {
+        assert_eq!(seen(scope), expected, "{scope:?}");
+    }
+}

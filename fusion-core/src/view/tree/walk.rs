@@ -7,11 +7,25 @@
 
 use crate::path::PathRef;
 use crate::stat::Stat;
+use crate::time::StorageTime;
 
 use super::body::At;
 use super::needle::Needle;
 use super::page::Page;
 use super::{BlockId, Child, Tree};
+
+/// What a walk goes into. A directory that it does not go into is seen all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scope {
+    /// Levels below where it begins, 1 for the children alone; `None` for all.
+    pub depth: Option<usize>,
+    /// Only what has suspects below it.
+    pub suspects: bool,
+    /// Only what has blind entries below it.
+    pub blind: bool,
+    /// Only what has an entry below it with this mtime or a later one.
+    pub newest: Option<StorageTime>,
+}
 
 /// Where a walk is; carries it over from slice to slice.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +33,7 @@ pub struct Walk {
     frames: Vec<Frame>,
     /// The path of the deepest directory, without a trailing `/`.
     path: Vec<u8>,
+    scope: Scope,
 }
 
 /// One directory on the way down.
@@ -48,7 +63,14 @@ impl Walk {
     #[must_use]
     pub fn new(dir: BlockId, path: &[u8]) -> Self {
         let path = path.strip_suffix(b"/").unwrap_or(path).to_vec();
-        Self { frames: vec![Frame::new(dir, path.len())], path }
+        Self { frames: vec![Frame::new(dir, path.len())], path, scope: Scope::default() }
+    }
+
+    /// The same, but it goes only into what is in the scope.
+    #[must_use]
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// Whether nothing is left to see.
@@ -87,11 +109,16 @@ impl Walk {
             }
             above = Some(dir);
         }
-        self.path.truncate(self.frames.last().map_or(0, |frame| frame.path_len));
+        self.leave();
     }
 
     fn pop(&mut self) {
         self.frames.pop();
+        self.leave();
+    }
+
+    /// The path is that of the deepest directory again.
+    fn leave(&mut self) {
         self.path.truncate(self.frames.last().map_or(0, |frame| frame.path_len));
     }
 }
@@ -134,14 +161,34 @@ impl Tree {
                     if wanted {
                         found(&walk.path, &child);
                     }
-                    if let Some(dir) = child.block {
-                        let frame = Frame::new(dir, walk.path.len());
-                        walk.frames.push(frame);
+                    match child.block.filter(|dir| self.is_in(walk, *dir)) {
+                        Some(dir) => {
+                            let frame = Frame::new(dir, walk.path.len());
+                            walk.frames.push(frame);
+                        }
+                        None => walk.leave(),
                     }
                 }
             }
         }
         walk.is_done()
+    }
+
+    /// Whether a walk that stands above a directory goes into it. The aggregates that decide it hold
+    /// what is below all the time, so nothing that stays as it is is missed.
+    fn is_in(&self, walk: &Walk, dir: BlockId) -> bool {
+        let Scope { depth, suspects, blind, newest } = walk.scope;
+        if depth.is_some_and(|depth| walk.frames.len() >= depth) {
+            return false;
+        }
+        if !suspects && !blind && newest.is_none() {
+            return true;
+        }
+        let Some(block) = self.blocks.read(dir) else { return false };
+        (!suspects || block.sums.suspects > 0)
+            && (!blind || block.sums.blind > 0)
+            // An upper bound, be it stale or not.
+            && newest.is_none_or(|least| block.newest() >= Some(least.as_nanos()))
     }
 
     /// Looks at the deepest directory from where the walk is, up to the next directory in it.
@@ -153,7 +200,7 @@ impl Tree {
         matches: &mut impl FnMut(&[u8], &Stat) -> bool,
         found: &mut impl FnMut(&[u8], &Child),
     ) -> Stop {
-        let Walk { frames, path } = walk;
+        let Walk { frames, path, .. } = walk;
         let Some(frame) = frames.last_mut() else { return Stop::End };
         let Some(block) = self.blocks.read(frame.dir) else { return Stop::End };
         let mut at = match frame.hint {

@@ -53,7 +53,7 @@ impl Sessions {
         self.shared.views.operate(&view, Operation::Settle, by.clone()).await?;
         let (point, leader_epoch, sessions_ended) = self.begin_reset(&view, &by);
         tracing::warn!(view = %name, sessions_ended, "view reset");
-        self.durable(point).await?;
+        self.shared.saver.written(point).await?;
         let settled = self.shared.views.operate(&view, Operation::Settle, by).await?;
         Ok(ViewReset { revision: settled.revision.0, leader_epoch, sessions_ended })
     }

@@ -3,6 +3,7 @@
 mod lists;
 
 use fusion_core::id::ViewName;
+use fusion_core::stat::Kind;
 use fusion_core::view::{Coverage, Totals, ViewState};
 use proptest::collection::vec;
 use proptest::option;
@@ -10,14 +11,22 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::{
-    Entry, FindEntries, Freshness, GetPath, ListEntries, Page, ReadClass, ViewInfo,
-    coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page, read_class_from_pb,
-    read_class_with_fresh_from_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
-    totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
+    AgeTally, Breakdown, BreakdownPart, CompareViews, ComparedView, Entry, EntryFilter, EntryOrder,
+    EntrySort, FindEntries, Freshness, GetBreakdown, GetPath, ListEntries, Page, ReadClass, Tally,
+    ViewInfo, ViewRank, coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page,
+    read_class_from_pb, read_class_with_fresh_from_pb, state_from_pb, state_from_text, state_to_pb,
+    state_to_text, totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::stat::path_to_text;
 use crate::{limits, pb};
+
+/// Whatever arrives is read or refused.
+fn read<M: Message + Default, T: TryFrom<M>>(bytes: &[u8]) {
+    if let Ok(message) = M::decode(bytes) {
+        let _ = T::try_from(message);
+    }
+}
 
 const STATES: [ViewState; 4] =
     [ViewState::Empty, ViewState::Snapshotting, ViewState::Ready, ViewState::Degraded];
@@ -26,6 +35,11 @@ const COVERAGES: [Coverage; 3] =
 
 fn class() -> impl Strategy<Value = ReadClass> {
     prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted), Just(ReadClass::Fresh)]
+}
+
+/// Of calls that know no FRESH.
+fn known_class() -> impl Strategy<Value = ReadClass> {
+    prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted)]
 }
 
 prop_compose! {
@@ -77,6 +91,40 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn filter()(
+        patterns in prop::array::uniform3(option::of("\\PC{1,20}")),
+        kinds in vec(any_of::kind(), 0..4),
+        extensions in vec("[a-z]{1,4}(\\.gz)?", 0..3),
+        size in option::of((any::<u64>(), any::<u64>())),
+        times in prop::array::uniform2(option::of((any_of::storage_time(), any_of::storage_time()))),
+        owners in prop::array::uniform2(vec(any::<u32>(), 0..3)),
+        depths in (option::of(1..9_u32), option::of(9..99_u32)),
+        flags: (bool, bool),
+    ) -> EntryFilter {
+        let [name_glob, name_regex, path_regex] = patterns;
+        let [mtime, ctime] = times.map(|range| range.map(|(a, b)| a.min(b)..=a.max(b)));
+        let [uids, gids] = owners;
+        let files = kinds.is_empty() || kinds.contains(&Kind::File);
+        EntryFilter {
+            name_glob,
+            name_regex,
+            path_regex,
+            kinds,
+            extensions,
+            size: size.filter(|_| files).map(|(a, b)| a.min(b)..=a.max(b)),
+            mtime,
+            ctime,
+            uids,
+            gids,
+            min_depth: depths.0,
+            max_depth: depths.1,
+            only_suspect: flags.0,
+            only_blind: flags.1,
+        }
+    }
+}
+
+prop_compose! {
     fn view_info()(
         name in any_of::view_name(),
         totals in totals(),
@@ -98,19 +146,48 @@ proptest! {
         class in class(),
         size in 1..=limits::PAGE_MAX,
         token in "[a-zA-Z0-9_-]{0,40}",
-        name_glob in option::of("\\PC{1,20}"),
-        kinds in vec(any_of::kind(), 0..4),
-        limit in option::of(1..=u64::MAX),
+        by in prop::sample::select(&[EntrySort::Name, EntrySort::Size, EntrySort::Mtime]),
+        descending: bool,
     ) {
         let asked = GetPath { view: view.clone(), path: path.clone(), class };
         prop_assert_eq!(GetPath::try_from(pb::GetEntryRequest::from(&asked)), Ok(asked.clone()));
         prop_assert_eq!(GetPath::try_from(pb::GetStatsRequest::from(&asked)), Ok(asked));
 
         let page = Page { size, token };
-        let asked = ListEntries { view: view.clone(), path: path.clone(), page, class };
+        let order = EntryOrder { by, descending };
+        let asked = ListEntries { view, path, page, order, class };
         prop_assert_eq!(ListEntries::try_from(pb::ListEntriesRequest::from(&asked)), Ok(asked));
 
-        let asked = FindEntries { view, path, name_glob, kinds, limit, class };
+    }
+
+    #[test]
+    fn searches_survive(
+        view in any_of::view_name(),
+        path in any_of::path(),
+        class in class(),
+        filter in filter(),
+        limit in option::of(1..=limits::SORTED_MAX as u64),
+        by in option::of(prop::sample::select(&[EntrySort::Name, EntrySort::Size, EntrySort::Mtime])),
+        more in vec(any_of::view_name(), 0..3),
+        flags: (bool, bool),
+    ) {
+        let order = by.map(|by| EntryOrder { by, descending: flags.0 });
+        let mut more_views: Vec<_> = more.into_iter().filter(|name| *name != view).collect();
+        more_views.sort();
+        more_views.dedup();
+        if class == ReadClass::Fresh {
+            more_views.clear();
+        }
+        let asked = FindEntries {
+            view,
+            path,
+            filter,
+            limit: if order.is_some() { limit.or(Some(1)) } else { limit },
+            order,
+            more_views,
+            with_totals: flags.1,
+            class,
+        };
         prop_assert_eq!(FindEntries::try_from(pb::FindEntriesRequest::from(&asked)), Ok(asked));
     }
 
@@ -130,11 +207,6 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes: Vec<u8>) {
-        fn read<M: Message + Default, T: TryFrom<M>>(bytes: &[u8]) {
-            if let Ok(message) = M::decode(bytes) {
-                let _ = T::try_from(message);
-            }
-        }
         read::<pb::ListViewsRequest, Page>(&bytes);
         read::<pb::GetViewRequest, ViewName>(&bytes);
         read::<pb::GetEntryRequest, GetPath>(&bytes);
@@ -191,4 +263,130 @@ fn what_is_wrong_is_named_by_its_field() {
     let fresh = pb::ReadClass::Fresh.into();
     assert_eq!(read_class_from_pb(fresh).unwrap_err().field, "read_class", "not by every call");
     assert_eq!(read_class_with_fresh_from_pb(fresh), Ok(ReadClass::Fresh));
+}
+
+#[test]
+fn filters_that_nothing_passes_are_refused_by_their_field() {
+    let filter = |filter: pb::EntryFilter| pb::FindEntriesRequest {
+        view: "v".to_owned(),
+        path: "/".to_owned(),
+        filter: Some(filter),
+        ..Default::default()
+    };
+    let empty = pb::EntryFilter::default;
+    let ext = |text: &str| pb::EntryFilter { extensions: vec![text.to_owned()], ..empty() };
+    let good = filter(empty());
+    let sized = pb::EntryFilter { size_min: Some(1), ..empty() };
+    let sort = |sort, limit| pb::FindEntriesRequest { sort, limit, ..good.clone() };
+    let views = |names: &[&str]| pb::FindEntriesRequest {
+        more_views: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..good.clone()
+    };
+    let bad = [
+        (
+            "filter.size_max",
+            filter(pb::EntryFilter { size_min: Some(2), size_max: Some(1), ..empty() }),
+        ),
+        (
+            "filter.mtime_max_time_ns",
+            filter(pb::EntryFilter {
+                mtime_min_time_ns: Some(2),
+                mtime_max_time_ns: Some(1),
+                ..empty()
+            }),
+        ),
+        (
+            "filter.ctime_max_time_ns",
+            filter(pb::EntryFilter {
+                ctime_min_time_ns: Some(2),
+                ctime_max_time_ns: Some(-1),
+                ..empty()
+            }),
+        ),
+        ("filter.max_depth", filter(pb::EntryFilter { min_depth: 3, max_depth: 2, ..empty() })),
+        ("filter.extensions", filter(ext(".gz"))),
+        ("filter.extensions", filter(ext(""))),
+        ("filter.extensions", filter(ext("a/b"))),
+        ("filter.name_regex", filter(pb::EntryFilter { name_regex: "x".repeat(1_025), ..empty() })),
+        ("filter.path_regex", filter(pb::EntryFilter { path_regex: "x".repeat(1_025), ..empty() })),
+        ("filter.uids", filter(pb::EntryFilter { uids: vec![0; 1_001], ..empty() })),
+        ("filter.gids", filter(pb::EntryFilter { gids: vec![0; 1_001], ..empty() })),
+        ("kinds", pb::FindEntriesRequest { kinds: vec![2], ..filter(sized) }),
+        ("sort", sort(9, 1)),
+        ("limit", sort(2, 0)),
+        ("limit", sort(2, 10_001)),
+        ("limit", sort(1, u64::MAX)),
+        ("descending", pb::FindEntriesRequest { descending: true, ..good.clone() }),
+        ("more_views", views(&["v"])),
+        ("more_views", views(&["w", "w"])),
+        ("more_views", views(&["-"])),
+        ("more_views", views(&["w"; 100])),
+        (
+            "read_class",
+            pb::FindEntriesRequest { read_class: pb::ReadClass::Fresh.into(), ..views(&["w"]) },
+        ),
+    ];
+    assert!(FindEntries::try_from(good.clone()).is_ok());
+    for (field, bad) in bad {
+        assert_eq!(FindEntries::try_from(bad).unwrap_err().field, field);
+    }
+}
+
+prop_compose! {
+    fn breakdown()(
+        numbers: [u64; 8],
+        owners in vec((any::<u32>(), any::<(u64, u64)>()), 0..3),
+        extensions in vec(("[a-z]{0,4}", any::<(u64, u64)>()), 0..3),
+        others_mixed: bool,
+        ages in vec((option::of(any_of::span()), any::<(u64, u64)>()), 0..3),
+        sizes in vec((any::<u64>(), any::<(u64, u64)>()), 0..3),
+        entries in prop::array::uniform2(vec(entry(), 0..2)),
+        directories in vec((entry(), totals()), 0..2),
+    ) -> Breakdown {
+        let tally = |(files, bytes)| Tally { files, bytes };
+        let [a, b, c, d, e, f, ..] = numbers;
+        let [largest_files, newest_directories] = entries;
+        Breakdown {
+            all: tally((a, b)),
+            owners: owners.into_iter().map(|(uid, of)| (uid, tally(of))).collect(),
+            other_owners: tally((c, d)),
+            extensions: extensions.into_iter().map(|(name, of)| (name, tally(of))).collect(),
+            other_extensions: tally((e, f)),
+            others_mixed,
+            ages: ages
+                .into_iter()
+                .map(|(least_age, of)| AgeTally { least_age, tally: tally(of) })
+                .collect(),
+            sizes: sizes.into_iter().map(|(least, of)| (least, tally(of))).collect(),
+            largest_files,
+            largest_directories: directories,
+            newest_directories,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_and_comparisons_survive(
+        view in any_of::view_name(),
+        path in any_of::path(),
+        class in known_class(),
+        top in 1..=limits::TOP_MAX,
+        rank in prop::sample::select(&[
+            ViewRank::Completeness, ViewRank::Files, ViewRank::Bytes, ViewRank::Newest,
+        ]),
+        breakdown in breakdown(),
+        bytes in vec(any::<u8>(), 0..300),
+    ) {
+        let asked = GetBreakdown { view: view.clone(), path: path.clone(), class, top };
+        prop_assert_eq!(GetBreakdown::try_from(pb::GetBreakdownRequest::from(&asked)), Ok(asked));
+        let asked = CompareViews { views: vec![view], path, class, rank };
+        prop_assert_eq!(CompareViews::try_from(pb::CompareViewsRequest::from(&asked)), Ok(asked));
+        let told = pb::Breakdown::try_from(&breakdown).unwrap();
+        prop_assert_eq!(Breakdown::try_from(told), Ok(breakdown));
+        read::<pb::GetBreakdownRequest, GetBreakdown>(&bytes);
+        read::<pb::CompareViewsRequest, CompareViews>(&bytes);
+        read::<pb::GetBreakdownResponse, BreakdownPart>(&bytes);
+        read::<pb::ViewComparison, ComparedView>(&bytes);
+    }
 }

@@ -1,0 +1,141 @@
+//! `FindEntries`: searches one view after the other, as fast as the client takes what is found.
+
+use fusion_core::id::ViewName;
+use fusion_core::path::notation;
+use fusion_core::view::Totals;
+use fusion_proto::convert::stat::stat_to_pb;
+use fusion_proto::convert::view::{FindEntries, ViewError, totals_to_pb};
+use fusion_proto::pb;
+use fusion_proto::status::Refusal;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::super::{Services, about, draining};
+use crate::service::find::{Found, Search, Wanted};
+
+/// Messages of a search that wait for the client.
+const FOUND_QUEUE: usize = 4;
+
+pub(super) type Stream = ReceiverStream<Result<pb::FindEntriesResponse, Status>>;
+
+type Answer = mpsc::Sender<Result<pb::FindEntriesResponse, Status>>;
+
+/// The client is gone.
+struct Gone;
+
+impl Services {
+    /// Begins a search; what is wrong with the only view is told at once.
+    pub(super) fn find(&self, asked: FindEntries) -> Result<Stream, Refusal> {
+        about(Some(&asked.view), None);
+        let wanted = Wanted::new(asked)?;
+        let first = self.begin(&wanted, &wanted.request.view);
+        let (out, answer) = mpsc::channel(FOUND_QUEUE);
+        if wanted.request.more_views.is_empty() {
+            let search = first?;
+            self.tasks.spawn("find", tell(self.clone(), wanted, Ok(search), out));
+        } else {
+            self.tasks.spawn("find", tell(self.clone(), wanted, first, out));
+        }
+        Ok(ReceiverStream::new(answer))
+    }
+
+    fn begin(&self, wanted: &Wanted, view: &ViewName) -> Result<Search, Refusal> {
+        Search::begin(&self.views, self.ids.clone(), wanted.clone(), view)
+    }
+}
+
+/// Searches all views; ends when the client is gone or the server goes down.
+async fn tell(services: Services, wanted: Wanted, first: Result<Search, Refusal>, out: Answer) {
+    let told = tokio::select! {
+        told = tell_all(&services, &wanted, first, &out) => told,
+        () = services.draining.cancelled() => Err(draining()),
+        // Who has gone takes nothing any more: what is searched for has no other use.
+        () = out.closed() => Ok(()),
+    };
+    if let Err(refusal) = told {
+        // There may be no room for it, and then the client does not listen either.
+        let _ = out.try_send(Err(refusal.into()));
+    }
+}
+
+async fn tell_all(
+    services: &Services,
+    wanted: &Wanted,
+    first: Result<Search, Refusal>,
+    out: &Answer,
+) -> Result<(), Refusal> {
+    let alone = wanted.request.more_views.is_empty();
+    let mut first = Some(first);
+    for view in wanted.views() {
+        let search = first.take().unwrap_or_else(|| services.begin(wanted, view));
+        let last = match tell_view(services, wanted, view, search, out).await {
+            Ok(Ok(last)) => last,
+            Ok(Err(Gone)) => return Ok(()),
+            Err(refusal) if alone => return Err(refusal),
+            Err(refusal) => pb::FindEntriesResponse {
+                error: Some((&ViewError::from(&refusal)).into()),
+                ..of(view)
+            },
+        };
+        if out.send(Ok(last)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Tells what is found in one view; gives its last message.
+async fn tell_view(
+    services: &Services,
+    wanted: &Wanted,
+    view: &ViewName,
+    search: Result<Search, Refusal>,
+    out: &Answer,
+) -> Result<Result<pb::FindEntriesResponse, Gone>, Refusal> {
+    let mut search = search?;
+    while let Some(chunks) = search.next().await? {
+        for chunk in chunks {
+            let message = message(view, chunk, wanted.request.with_totals);
+            if out.send(Ok(message)).await.is_err() {
+                return Ok(Err(Gone));
+            }
+        }
+    }
+    let freshness = services.freshness(&search.worth())?;
+    Ok(Ok(pb::FindEntriesResponse { freshness, ..of(view) }))
+}
+
+/// A message of a view with nothing in it.
+fn of(view: &ViewName) -> pb::FindEntriesResponse {
+    pb::FindEntriesResponse { view: view.to_string(), ..Default::default() }
+}
+
+fn message(view: &ViewName, chunk: Vec<Found>, with_totals: bool) -> pb::FindEntriesResponse {
+    let below = |totals: &Totals| totals_to_pb(totals);
+    let totals = if with_totals {
+        chunk.iter().map(|found| below(&found.totals)).collect()
+    } else {
+        Vec::new()
+    };
+    pb::FindEntriesResponse {
+        entries: chunk.into_iter().map(found_to_pb).collect(),
+        totals,
+        ..of(view)
+    }
+}
+
+fn found_to_pb(found: Found) -> pb::Entry {
+    let Found { path, stat, suspect, blind, totals: _ } = found;
+    pb::Entry { path: text(path), stat: Some(stat_to_pb(&stat)), suspect, blind }
+}
+
+/// A path in the notation. Nearly all paths are printable as they are and need no copy.
+pub(super) fn text(path: Vec<u8>) -> String {
+    let plain = |byte: &u8| (b' '..0x7f).contains(byte) && *byte != b'\\';
+    if path.iter().all(plain) {
+        String::from_utf8(path).unwrap_or_default()
+    } else {
+        notation::to_text(&path)
+    }
+}

@@ -1,0 +1,72 @@
+//! One path on several views: who has the fullest copy?
+
+use std::cmp::Reverse;
+
+use fusion_core::id::ViewName;
+use fusion_core::path::TreePath;
+use fusion_core::time::StorageTime;
+use fusion_core::view::{EntryInfo, Totals, ViewState};
+use fusion_proto::convert::view::{CompareViews, GetPath, ViewRank};
+use fusion_proto::limits;
+use fusion_proto::status::Refusal;
+
+use super::views::{Views, Worth};
+
+/// A view of a comparison: its name, and the path on it or why there is no answer.
+pub(crate) type Row = (ViewName, Result<(EntryInfo, Worth), Refusal>);
+
+/// The views that are asked for, best first; those without an answer last, by name.
+///
+/// # Errors
+/// All views are asked for, and there are too many.
+pub(crate) fn compare(views: &Views, asked: &CompareViews) -> Result<Vec<Row>, Refusal> {
+    let names = if asked.views.is_empty() {
+        views.all().iter().map(|view| view.name().clone()).collect()
+    } else {
+        asked.views.clone()
+    };
+    if names.len() > limits::COMPARED_MAX {
+        let why = format!("the server has {}: name at most {}", names.len(), limits::COMPARED_MAX);
+        return Err(Refusal::invalid("views", why));
+    }
+    let answer = |view: ViewName| {
+        let path: TreePath = asked.path.clone();
+        let answer = views.entry(&GetPath { view: view.clone(), path, class: asked.class });
+        (view, answer)
+    };
+    let mut rows: Vec<Row> = names.into_iter().map(answer).collect();
+    rows.sort_by_cached_key(|(name, answer)| {
+        // An error is greater than any answer.
+        let score = answer.as_ref().map(|answer| Reverse(score(asked.rank, answer)));
+        (score.map_err(|_| ()), name.clone())
+    });
+    Ok(rows)
+}
+
+/// What is more, the more it is.
+fn score(rank: ViewRank, (entry, worth): &(EntryInfo, Worth)) -> (u64, Reverse<u64>, u64) {
+    let totals = entry.totals.unwrap_or_default();
+    let of = |number| (number, Reverse(0), 0);
+    match rank {
+        ViewRank::Completeness => {
+            let state = match worth.status.state {
+                ViewState::Ready => 3,
+                ViewState::Degraded => 2,
+                ViewState::Snapshotting => 1,
+                ViewState::Empty => 0,
+            };
+            let suspects = totals.suspects + u64::from(entry.suspect);
+            (state, Reverse(suspects), entries(&totals))
+        }
+        ViewRank::Files => of(totals.files),
+        ViewRank::Bytes => of(totals.bytes),
+        ViewRank::Newest => {
+            let newest = totals.newest_mtime.unwrap_or(StorageTime::from_nanos(i64::MIN));
+            of(super::best::ordered(newest.max(entry.stat.mtime).as_nanos()))
+        }
+    }
+}
+
+fn entries(totals: &Totals) -> u64 {
+    totals.files.wrapping_add(totals.directories).wrapping_add(totals.others)
+}
