@@ -46,7 +46,7 @@ pub(super) async fn run(
         Ok(())
     } else {
         Err(Failure::refused(format!(
-            "{} directories or entries could not be read: what was known of them stays",
+            "not all could be read ({} errors): what was known of the rest stays",
             refreshed.errors
         )))
     }
