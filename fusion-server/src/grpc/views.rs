@@ -130,6 +130,10 @@ impl ViewService for Handler {
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         let by = operator(&request);
         let asked = FindEntries::try_from(request.into_inner())?;
+        if asked.class == ReadClass::Fresh && !asked.more_views.is_empty() {
+            let why = "READ_CLASS_FRESH is taken for one view at a time";
+            return Err(Refusal::invalid("read_class", why).into());
+        }
         self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
         Ok(Response::new(self.0.find(asked)?))
     }
