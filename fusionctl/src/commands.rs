@@ -1,15 +1,15 @@
 //! What each command does; one file per command.
 
 mod dev;
-mod du;
-mod find;
-mod ls;
-mod stat;
+mod reads;
 mod views;
+
+pub(crate) use reads::Share;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath, notation};
 use fusion_proto::client::CallError;
+use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 
 use crate::cli::{Args, Command, ViewArg};
@@ -28,23 +28,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
         }
         Command::Views => views::run(&mut connect(&server)?, &mut printer).await,
-        Command::Ls { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            ls::run(&mut target, &mut printer).await
-        }
-        Command::Stat { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            stat::run(&mut target, &mut printer).await
-        }
-        Command::Du { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            du::run(&mut target, &mut printer).await
-        }
-        Command::Find { pattern, path, view } => {
-            let (pattern, path) = find::arguments(pattern, path)?;
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            find::run(&mut target, pattern, &mut printer).await
-        }
+        Command::Read(read) => reads::run(*read, &server, &mut printer).await,
     }
 }
 
@@ -61,10 +45,8 @@ impl Target {
     async fn resolve(server: &str, path: &str, view: &ViewArg) -> Result<Self, Failure> {
         let path = parse_path(path)?;
         let mut client = connect(server)?;
-        let view = match &view.name {
-            Some(name) => {
-                ViewName::new(name).map_err(|error| Failure::usage(format!("--view: {error}")))?
-            }
+        let view = match view.name.as_deref() {
+            Some(name) => view_name(name)?,
             None => only_view(&mut client, server).await?,
         };
         Ok(Self { client, server: server.to_owned(), view, path })
@@ -107,11 +89,27 @@ fn parse_path(text: &str) -> Result<TreePath, Failure> {
     Ok(path.to_owned())
 }
 
+fn view_name(name: &str) -> Result<ViewName, Failure> {
+    ViewName::new(name).map_err(|error| Failure::usage(format!("--view: {error}")))
+}
+
+/// What a failed call means, and what to do next.
 fn explain(error: &CallError, server: &str) -> Failure {
     if error.is_unreachable() {
-        return Failure::refused(format!("no server answers at {server}: {error}"));
+        return Failure::refused(format!(
+            "no server answers at {server}: {error}\n  is it running? Name another one by --server or \
+             FUSION_SERVER_URL; `fusionctl dev DIR` starts one of your own"
+        ));
     }
-    Failure::refused(error.to_string())
+    let next = match error {
+        CallError::Refused(Refusal::ViewNotFound { .. }) => "see `fusionctl views`",
+        CallError::Refused(Refusal::PathNotFound { .. }) => {
+            "see what is there: `fusionctl ls` of the directory above it"
+        }
+        CallError::Refused(Refusal::ViewNotReady { .. }) => "see `fusionctl views` for its state",
+        _ => return Failure::refused(error.to_string()),
+    };
+    Failure::refused(format!("{error}\n  {next}"))
 }
 
 /// Says on standard error what an answer is not worth, if the view is not ready.

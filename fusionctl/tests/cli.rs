@@ -20,13 +20,31 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 24] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["--output", "xml", "ls"], "xml"),
         (&["--server", "ftp://host", "ls"], "ftp://host"),
         (&["ls", "not/rooted"], "not/rooted"),
         (&["find", "/path", "/other"], "/other"),
+        (&["ls", "-S", "-t"], "-t"),
+        (&["ls", "--view", "Bad Name"], "Bad Name"),
+        (&["find", "-S", "lots"], "lots"),
+        (&["find", "-S", "+2k", "-S", "-1k"], "2000"),
+        (&["find", "-t", "x"], "x"),
+        (&["find", "--regex"], "PATTERN"),
+        (&["find", "--reverse"], "--sort"),
+        (&["find", "--sort", "colour"], "colour"),
+        (&["find", "--sort", "size", "-n", "10001"], "10000"),
+        (&["find", "-n", "0"], "0"),
+        (&["find", "-d", "0"], "0"),
+        (&["find", "--changed-within", "soon"], "soon"),
+        (&["find", "--changed-within", "1d", "--changed-before", "2d"], "--changed-before"),
+        (&["find", "--owner", "no such user"], "no such user"),
+        (&["find", "-l", "-0"], "--print0"),
+        (&["tree", "-d", "0"], "0"),
+        (&["du", "-n", "10001"], "10001"),
+        (&["compare", "--rank", "beauty"], "beauty"),
     ];
     for (args, says) in cases {
         let output = fusionctl(args);

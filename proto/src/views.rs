@@ -21,7 +21,7 @@ use crate::{limits, pb};
 
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
-    EntrySort, FindEntries, Freshness, ReadClass, ViewError, ViewInfo,
+    EntrySort, FindEntries, Freshness, ReadClass, Tally, ViewError, ViewInfo, ViewRank,
 };
 pub use breakdown::Counting;
 pub use find::{Found, FoundPart};

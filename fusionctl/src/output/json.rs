@@ -35,14 +35,6 @@ pub(super) fn stat(view: &ViewName, answer: &EntryAnswer) -> Value {
     document
 }
 
-pub(super) fn totals_of(view: &ViewName, path: &str, below: &Totals, worth: &Freshness) -> Value {
-    let mut document = totals(below);
-    document["view"] = json!(view.as_str());
-    document["path"] = json!(path);
-    document["freshness"] = freshness(worth);
-    document
-}
-
 pub(super) fn view(info: &ViewInfo) -> Value {
     json!({
         "view": info.name.as_str(),
@@ -54,7 +46,7 @@ pub(super) fn view(info: &ViewInfo) -> Value {
     })
 }
 
-fn totals(totals: &Totals) -> Value {
+pub(super) fn totals(totals: &Totals) -> Value {
     json!({
         "files": totals.files,
         "directories": totals.directories,
@@ -67,7 +59,7 @@ fn totals(totals: &Totals) -> Value {
     })
 }
 
-fn freshness(freshness: &Freshness) -> Value {
+pub(super) fn freshness(freshness: &Freshness) -> Value {
     let time = |time: Option<fusion_core::time::ServerTime>| time.map(|at| rfc3339(at.as_nanos()));
     json!({
         "state": freshness.state_text(),
