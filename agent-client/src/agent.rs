@@ -5,16 +5,18 @@
 //! anything in [`build`], or take longer than 2 s to end.
 
 pub(crate) mod commands;
+pub(crate) mod desk;
 pub(crate) mod duties;
 pub(crate) mod figures;
 pub(crate) mod keep;
 pub(crate) mod open;
+mod place;
+mod root_watch;
 pub(crate) mod scans;
 pub(crate) mod shared;
 pub mod spooler;
 mod watching;
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -33,12 +35,15 @@ use crate::link::{Link, LinkConfig, LinkDeps, LinkError, LinkHandle};
 use crate::ops::http::{self, Shown};
 use crate::ops::metrics::Metrics;
 use crate::progress::{LinkState, Progress};
+use crate::scan::Limits;
 use crate::spawn::{Task, spawn};
 use crate::spool::SpoolError;
-use commands::{CommandsTask, ReportDesk};
+use commands::{CommandsTask, Slots};
+use desk::ReportDesk;
 use duties::DutiesTask;
-use figures::{Figures, RootWatch};
+use figures::Figures;
 use keep::{Part, keep};
+use root_watch::RootWatch;
 use shared::{Shared, State, Watched};
 use spooler::SharedSpool;
 use watching::Watching;
@@ -176,8 +181,10 @@ async fn build_with(
         root_uri: open::root_uri(&host, &config.root),
         proposed_timeout: config.session_timeout,
     };
+    let limits = Limits::new(config.scan_rate, config.scan_yield_above);
     let shared = Arc::new(Shared {
         config,
+        limits: Arc::new(limits),
         clock,
         ids,
         metrics: Arc::new(metrics),
@@ -323,8 +330,7 @@ fn start_parts(
         arriving: commands,
         audits,
         desk,
-        doing: None,
-        waiting: VecDeque::new(),
+        slots: Slots::default(),
     };
     Parts {
         commands: kept(shared, commands),

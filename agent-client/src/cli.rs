@@ -41,6 +41,12 @@ pub struct Cli {
     /// Reads directories on so many threads.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     scan_workers: Option<String>,
+    /// Looks at most at so many entries per second, all scans together.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    scan_rate: Option<String>,
+    /// Scans pause in proportion where a call of the storage takes longer than this (such as 5ms).
+    #[arg(long, value_name = "TIME")]
+    scan_yield_above: Option<String>,
     /// Checks the configuration and does nothing else.
     #[arg(long)]
     pub check_config: bool,
@@ -64,6 +70,8 @@ impl Cli {
             address_file: value(&self.address_file),
             max_watches: value(&self.max_watches),
             scan_workers: value(&self.scan_workers),
+            scan_rate: value(&self.scan_rate),
+            scan_yield_above: value(&self.scan_yield_above),
             ..Raw::default()
         }
     }

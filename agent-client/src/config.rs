@@ -9,7 +9,7 @@ pub mod raw;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub const DEFAULT_SPOOL_BYTES: u64 = 1 << 30;
 /// A spool smaller than this could not hold one segment.
 const MIN_SPOOL_BYTES: u64 = 1 << 20;
 const MAX_SCAN_WORKERS: u64 = 256;
+/// Above what any storage gives.
+const MAX_SCAN_RATE: u64 = 1_000_000_000;
 /// Directories that a follower reads per second to place its watches, unless set otherwise.
 pub const DEFAULT_PLACEMENT_RATE: u32 = 2_000;
 
@@ -48,6 +50,11 @@ pub struct AgentConfig {
     pub max_watches: Option<u64>,
     /// Threads that read directories.
     pub scan_workers: NonZeroUsize,
+    /// Most entries that all scans look at per second; absent: no limit.
+    pub scan_rate: Option<NonZeroU32>,
+    /// Scans pause in proportion where a call of the storage takes longer than this (the mean of the
+    /// last 256); absent: they never do.
+    pub scan_yield_above: Option<Duration>,
     /// Directories that a follower reads per second to place its watches.
     pub placement_rate: u32,
     /// The session timeout to ask for; absent: the view's.
@@ -71,6 +78,8 @@ impl AgentConfig {
             address_file: None,
             max_watches: None,
             scan_workers: default_workers(),
+            scan_rate: None,
+            scan_yield_above: None,
             placement_rate: DEFAULT_PLACEMENT_RATE,
             session_timeout: None,
             log: "info".to_owned(),
@@ -100,6 +109,9 @@ impl AgentConfig {
         set("address_file", self.address_file.as_ref().map(|path| text(&path.display())));
         set("max_watches", self.max_watches.map(number));
         set("scan_workers", Some(number(self.scan_workers.get() as u64)));
+        set("scan_rate", self.scan_rate.map(|rate| number(u64::from(rate.get()))));
+        let above = self.scan_yield_above.map(humantime::format_duration);
+        set("scan_yield_above", above.as_ref().map(|span| text(span)));
         set("placement_rate", Some(number(u64::from(self.placement_rate))));
         let timeout = self.session_timeout.map(humantime::format_duration);
         set("session_timeout", timeout.as_ref().map(|span| text(span)));
@@ -232,11 +244,14 @@ fn check_options(
     let address_file = checks.optional("address_file", raw.address_file.as_ref(), non_empty_path);
     let max_watches = checks.number("max_watches", raw.max_watches.as_ref(), 1, u64::MAX >> 1);
     let workers = checks.number("scan_workers", raw.scan_workers.as_ref(), 1, MAX_SCAN_WORKERS);
+    let scan_rate = checks.number("scan_rate", raw.scan_rate.as_ref(), 1, MAX_SCAN_RATE);
+    let yield_above = checks.optional("scan_yield_above", raw.scan_yield_above.as_ref(), latency);
     let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
     let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
     let log = checks.optional("log", raw.log.as_ref(), log_filter);
     let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
     let rate = rate.and_then(|number| u32::try_from(number).ok());
+    let scan_rate = scan_rate.and_then(|number| NonZeroU32::new(u32::try_from(number).ok()?));
     move |defaults| AgentConfig {
         agent_id,
         spool_bytes: bytes.unwrap_or(defaults.spool_bytes),
@@ -244,6 +259,8 @@ fn check_options(
         address_file,
         max_watches,
         scan_workers: workers.unwrap_or(defaults.scan_workers),
+        scan_rate,
+        scan_yield_above: yield_above,
         placement_rate: rate.unwrap_or(defaults.placement_rate),
         session_timeout,
         log: log.unwrap_or(defaults.log),
@@ -311,6 +328,14 @@ fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(span) if bounds.contains(&span) => Ok(span),
         _ => Err("a time from 1s to 10min, with its unit".into()),
+    }
+}
+
+fn latency(text: &str) -> Result<Duration, String> {
+    let bounds = Duration::from_micros(10)..=Duration::from_secs(10);
+    match humantime::parse_duration(text) {
+        Ok(span) if bounds.contains(&span) => Ok(span),
+        _ => Err("a time from 10us to 10s, with its unit".into()),
     }
 }
 

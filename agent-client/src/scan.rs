@@ -21,6 +21,7 @@ pub mod counters;
 mod directory;
 mod exclusion;
 pub mod identity;
+pub mod limits;
 pub mod look;
 mod memory;
 pub mod pace;
@@ -43,14 +44,15 @@ pub use cancel::Cancel;
 pub use counters::{ScanCounters, ScanCounts};
 pub use exclusion::Exclusion;
 pub use identity::{RootCheck, RootIdentity};
+pub use limits::{Limits, Paced, Paused, Precedence, Rank};
 pub use look::{Look, LookError};
 pub use memory::Memory;
-pub use pace::{Pace, RateLimit, Unlimited};
+pub use pace::{Latency, Pace, RateLimit, Unlimited};
 pub use root::{FileId, Root, RootError, RootOptions};
 pub use silent::{DeepTurn, Recall, Silent};
 pub use walk::Scan;
 
-pub(crate) use directory::{DirectoryReader, Reading, Rules};
+pub(crate) use directory::{Calls, DirectoryReader, Reading, Rules};
 pub(crate) use look::{is_absence, stat_in};
 pub(crate) use root::{Reached, parent_of, stat_of};
 

@@ -47,7 +47,7 @@ use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
 
 use crate::clock::SharedClock;
-use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Root, Unreadable};
+use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Root, Unreadable};
 
 pub use watcher::{WatchHandle, Watcher};
 
@@ -141,7 +141,7 @@ pub enum WatchMethod {
 }
 
 /// How to watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct WatchOptions {
     /// By what; absent: by fanotify where the root is the top of a mount and it is possible, and
     /// `max_watches` is not set. Where fanotify is asked for and not possible it is inotify.
@@ -163,6 +163,8 @@ pub struct WatchOptions {
     /// Events were lost since then, before this watcher: it says so, and places watches on the whole
     /// tree by itself, as after a loss of its own. Absent: none were.
     pub lost_since: Option<Monotonic>,
+    /// Told while directories that appeared are listed, so that scans give way.
+    pub precedence: Precedence,
 }
 
 impl Default for WatchOptions {
@@ -177,6 +179,7 @@ impl Default for WatchOptions {
             left_out: Vec::new(),
             placement_rate: NonZeroU32::MIN.saturating_add(1_999),
             lost_since: None,
+            precedence: Precedence::default(),
         }
     }
 }

@@ -52,3 +52,11 @@ pub struct Stat {
     /// Number of hard links.
     pub nlink: u32,
 }
+
+impl Stat {
+    /// Whether both are of one thing: the same inode, of the same kind.
+    #[must_use]
+    pub fn is_same_thing(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.kind == other.kind
+    }
+}

@@ -25,6 +25,7 @@ use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
+use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
@@ -134,36 +135,58 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
     let Deps { grpc, http, clock, ids, stores } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
+    let end_views = CancellationToken::new();
+    let (failed, failures) = mpsc::unbounded_channel();
+    let services = services(&config, &stores, (clock, ids), end_views.clone(), failed)?;
+    Ok(Server {
+        grpc,
+        http,
+        grpc_address,
+        http_address,
+        config,
+        services,
+        health: Health::default(),
+        failures,
+        end_views,
+        stores,
+    })
+}
 
+/// The use cases, with what the stores still know of an earlier life.
+fn services(
+    config: &Arc<Config>,
+    stores: &Stores,
+    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    end_views: CancellationToken,
+    failed: mpsc::UnboundedSender<ViewFailed>,
+) -> Result<Services, ServerError> {
     let metrics = Metrics::new().map_err(not_started)?;
     let draining = CancellationToken::new();
-    let end_views = CancellationToken::new();
-
     let tasks = Tasks::default();
-    let (failed, failures) = mpsc::unbounded_channel();
     let views = Views::new(ViewsDeps {
-        config: Arc::clone(&config),
+        config: Arc::clone(config),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         metrics: metrics.clone(),
         stores: stores.clone(),
         tasks: tasks.clone(),
-        end: end_views.clone(),
+        end: end_views,
         failed,
     });
     let loaded = views.load().map_err(not_started)?;
     for name in config.views.keys() {
         views.get_or_create(name).map_err(not_started)?;
     }
+    let saver = Saver::begin(Arc::clone(&stores.state)).map_err(not_started)?;
     let sessions = Sessions::new(
-        Arc::clone(&config),
+        Arc::clone(config),
         views.clone(),
         Arc::clone(&clock),
         Arc::clone(&ids),
         metrics.clone(),
-        Saver::begin(Arc::clone(&stores.state)).map_err(not_started)?,
+        saver.clone(),
     );
-    sessions.restore(&stores, &loaded).map_err(not_started)?;
+    sessions.restore(stores, &loaded).map_err(not_started)?;
     let ingest = Ingest::new(
         sessions.clone(),
         views.clone(),
@@ -172,20 +195,26 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         metrics.clone(),
         draining.clone(),
     );
+    let idempotency = Idempotency::new(IdempotencyDeps {
+        state: Arc::clone(&stores.state),
+        saver,
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        ttl: config.idempotency_ttl,
+    });
     let busy = watch::Sender::new(0);
-    let services = Services { sessions, ingest, views, ids, clock, metrics, tasks, busy, draining };
-    let health = Health::default();
-    Ok(Server {
-        grpc,
-        http,
-        grpc_address,
-        http_address,
-        config,
-        services,
-        health,
-        failures,
-        end_views,
-        stores,
+    Ok(Services {
+        sessions,
+        ingest,
+        views,
+        idempotency,
+        ids,
+        clock,
+        metrics,
+        tasks,
+        busy,
+        draining,
     })
 }
 

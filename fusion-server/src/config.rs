@@ -39,6 +39,8 @@ pub struct Config {
     pub address_file: Option<PathBuf>,
     /// Hard limit of a graceful end.
     pub shutdown_grace: Duration,
+    /// How long the answer to a call under an idempotency key is kept.
+    pub idempotency_ttl: Duration,
     /// Logging.
     pub log: LogConfig,
     /// Bounds of sessions.
@@ -152,6 +154,7 @@ impl Default for Config {
             server_id: None,
             address_file: None,
             shutdown_grace: Duration::from_secs(30),
+            idempotency_ttl: Duration::from_hours(24),
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },
             session: SessionConfig {
                 timeout_min: Duration::from_secs(1),

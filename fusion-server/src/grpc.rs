@@ -7,6 +7,7 @@ mod admin;
 mod body;
 mod events;
 pub(crate) mod health;
+mod idempotency;
 mod layer;
 mod sessions;
 mod views;
@@ -30,6 +31,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
+use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
 use crate::service::sessions::{DRAINING_RETRY, Sessions};
@@ -45,6 +47,7 @@ pub(crate) struct Services {
     pub(crate) sessions: Sessions,
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
+    pub(crate) idempotency: Idempotency,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -111,6 +114,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
+        .layer(idempotency::IdempotencyLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)

@@ -4,6 +4,7 @@ pub(crate) mod best;
 pub(crate) mod breakdown;
 pub(crate) mod compare;
 pub(crate) mod find;
+pub(crate) mod idempotency;
 pub(crate) mod ingest;
 pub(crate) mod listing;
 pub(crate) mod paging;

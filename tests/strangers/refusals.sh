@@ -36,17 +36,21 @@ named() {
         -e 's/\(inode [0-9]+\)/(inode NUMBER)/g; s/%28inode [0-9]+%29/(inode NUMBER)/g'
 }
 
+# Metadata that goes with the calls, if any.
+header=
 call() {
-    grpcurl -plaintext -format-error -max-time 20 "$@"
+    grpcurl -plaintext -format-error -max-time 20 ${header:+-H "$header"} "$@"
 }
 
 # show REASON WHAT DATA METHOD ANSWER: one section; the answer must give the reason.
 show() {
-    local reason=$1 what=$2 data=$3 method=$4 answer=$5
+    local reason=$1 what=$2 data=$3 method=$4 answer=$5 metadata=
+    [ -z "$header" ] || metadata="-H '$header' "
     grep -q "\"reason\":\"$reason\"" <<<"$answer" || fail "$what: not $reason: $answer"
     {
         printf '\n## %s\n\n%s\n\n```console\n' "$reason" "$what"
-        printf "$ grpcurl -plaintext -format-error -d '%s' %s fusion.v1.%s\n" "$data" "$grpc" "$method"
+        printf "$ grpcurl -plaintext -format-error %s-d '%s' %s fusion.v1.%s\n" \
+            "$metadata" "$data" "$grpc" "$method"
         # The last object: a stream's answers come before its end.
         awk '/^{$/ { text = "" } { text = text $0 "\n" } END { printf "%s", text }' <<<"$answer"
         printf '```\n'
@@ -178,6 +182,15 @@ refused PATH_NOT_FOUND "Nothing is known at the path." \
 refused NOT_A_DIRECTORY "A listing of a file." '{"view":"demo","path":"/a.txt"}' ViewService/ListEntries
 refused INVALID_ARGUMENT "A path that is no path." \
     '{"view":"demo","path":"/dir/.."}' ViewService/ListEntries
+header="idempotency-key: of-one-request"
+delete_key() {
+    printf '{"method":"fusion.v1.AdminService/EvictSession","key":"%s"}' "$1"
+}
+call -d "$(delete_key one)" "$grpc" fusion.v1.AdminService/DeleteIdempotencyKey >/dev/null ||
+    fail "a call under a key"
+refused IDEMPOTENCY_KEY_REUSED "The key was used before for another request." \
+    "$(delete_key two)" AdminService/DeleteIdempotencyKey
+header=
 refused VIEW_NOT_READY "A trusted read of a view that nobody has listed yet." \
     '{"view":"new","path":"/","read_class":"READ_CLASS_TRUSTED"}' ViewService/GetStats
 

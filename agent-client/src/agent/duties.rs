@@ -8,27 +8,25 @@
 //! alone. Must never: begin an audit before the end of the one before was acknowledged, for its
 //! number would be used twice.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
 use fusion_core::id::{CorrelationId, LeaderEpoch, SessionId};
-use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::commands::{AuditOrder, Outcome, ReportDesk, figures_of};
+use super::commands::AuditOrder;
+use super::desk::{Outcome, ReportDesk, figures_of};
 use super::keep::Part;
+use super::place;
 use super::scans::{self, Remembered, ScanEnd, ScanOrder};
 use super::shared::Shared;
 use crate::link::{Delivery, LinkView, Standing, TimeExchange};
 use crate::progress::ScanPhase;
 use crate::role::{Duty, duty_of, goes_on, has};
-use crate::scan::{
-    Cancel, DeepTurn, Found, Memory, Placer, RateLimit, Scan, ScanCounters, ScanOptions, ScanReport,
-};
+use crate::scan::{Cancel, DeepTurn, Memory, ScanReport};
 
 /// How long after the server did not say the number of an audit it is asked again.
 const NUMBER_AGAIN: Duration = Duration::from_millis(100);
@@ -183,9 +181,9 @@ impl DutiesTask {
                 self.delivery = None;
                 let order = self.order(term, source, deep);
                 let placer = self.shared.placer();
-                scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel)
+                scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel).end
             }
-            What::Place => self.place(&cancel),
+            What::Place => place::start(&self.shared, &cancel),
         };
         self.running = Some(Running { what, cancel, end, watcher });
     }
@@ -259,43 +257,6 @@ impl DutiesTask {
                 standing.is_none_or(|standing| goes_on(Duty::PlaceWatches, standing.role, false))
             }
         }
-    }
-
-    /// Begins a walk, names only and at a limited rate.
-    fn place(&self, cancel: &Cancel) -> oneshot::Receiver<ScanEnd> {
-        let (ended, end) = oneshot::channel();
-        let (shared, placer, cancel) =
-            (Arc::clone(&self.shared), self.shared.placer(), cancel.clone());
-        let spawned = crate::spawn::spawn_thread("fusion-place-0", move || {
-            let options =
-                ScanOptions { left_out: shared.spool.own_directories(), ..ScanOptions::default() };
-            let rate = NonZeroU32::new(shared.config.placement_rate).unwrap_or(NonZeroU32::MIN);
-            let scan = Scan {
-                root: &shared.root,
-                options: &options,
-                clock: &*shared.clock,
-                cancel: &cancel,
-                counters: &ScanCounters::default(),
-                pace: &RateLimit::new(rate),
-                placer: placer.as_deref().map(|placer| placer as &dyn Placer),
-            };
-            let report = scan.place_watches(PathRef::ROOT, &|found| {
-                if let Found::LeftOut(left_out) = found {
-                    shared.state.left_out(left_out.dir);
-                }
-                std::ops::ControlFlow::Continue(())
-            });
-            let end = if report.complete {
-                ScanEnd::Done(report, Delivery::at_once())
-            } else {
-                ScanEnd::CutOff
-            };
-            let _ = ended.send(end);
-        });
-        if let Err(error) = spawned {
-            tracing::error!("watches not placed: {error}");
-        }
-        end
     }
 
     /// The work on the whole tree came to an end; `None` if its thread broke off.

@@ -10,20 +10,21 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::{RootIdentity, RootState, Source};
+use fusion_core::evidence::{RootIdentity, Source};
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
 use fusion_core::time::{Monotonic, StorageTime};
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::root_watch;
 use super::shared::{RunningScan, Shared};
 use crate::link::{BatchWriter, Delivery, SinkClosed, Standing, TimeExchange};
 use crate::ops::metrics::source_label;
 use crate::progress::ScanPhase;
 use crate::scan::{
-    Cancel, DeepTurn, Found, Memory, Placer, Recall, RootCheck, Scan, ScanCounters, ScanOptions,
-    ScanReport, Silent, Start, Unlimited,
+    Cancel, DeepTurn, Found, Memory, Placer, Rank, Recall, RootCheck, Scan, ScanCounters,
+    ScanOptions, ScanReport, Silent, Start,
 };
 
 /// Changes to a directory within this time share a tick of coarse storage clocks (R4.4).
@@ -82,7 +83,15 @@ pub(crate) enum ScanEnd {
     NoStorage(RootCheck),
 }
 
-/// Starts a scan; the answer comes when it ended.
+/// A scan that was started.
+pub(crate) struct StartedScan {
+    /// How it ended, when it has; an error if its thread broke off.
+    pub(crate) end: oneshot::Receiver<ScanEnd>,
+    /// What it counts meanwhile.
+    pub(crate) counters: Arc<ScanCounters>,
+}
+
+/// Starts a scan.
 pub(crate) fn start(
     shared: &Arc<Shared>,
     order: ScanOrder,
@@ -90,8 +99,9 @@ pub(crate) fn start(
     exchange: &Arc<TimeExchange>,
     placer: Option<Arc<dyn Placer + Send + Sync>>,
     cancel: &Cancel,
-) -> oneshot::Receiver<ScanEnd> {
+) -> StartedScan {
     let (ended, end) = oneshot::channel();
+    let counters = Arc::<ScanCounters>::default();
     let span = tracing::info_span!(
         "scan", source = source_label(order.source), path = %order.path, epoch = order.epoch.0
     );
@@ -100,7 +110,7 @@ pub(crate) fn start(
     let run = ScanRun {
         max_rows: rows_of_a_part(settings.batch_rows, settings.batch_bytes),
         shared: Arc::clone(shared),
-        counters: Arc::default(),
+        counters: Arc::clone(&counters),
         exchange: Arc::clone(exchange),
         unsettled_for: settings.cache_horizon + SETTLING,
         writer: Mutex::new(writer),
@@ -116,7 +126,7 @@ pub(crate) fn start(
         // The answer's sender is gone with the closure: whoever waits sees a scan that broke off.
         tracing::error!("scan not started: {error}");
     }
-    end
+    StartedScan { end, counters }
 }
 
 /// Children in one part of a directory, so that it fits a batch whatever their names.
@@ -126,6 +136,17 @@ pub(crate) fn rows_of_a_part(batch_rows: usize, batch_bytes: usize) -> NonZeroUs
     const DIRECTORY_BYTES: usize = 5_000;
     let by_bytes = batch_bytes.saturating_sub(DIRECTORY_BYTES) / CHILD_BYTES;
     NonZeroUsize::new(by_bytes.min(batch_rows.saturating_sub(1))).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// How urgent a scan is: what somebody waits for, a relist included, goes before the agent's own
+/// scans of the whole tree.
+const fn rank_of(source: Source, is_whole: bool) -> Rank {
+    match source {
+        Source::Discovery => Rank::Discovery,
+        Source::Audit if is_whole => Rank::Audit,
+        Source::Audit | Source::OnDemand => Rank::Asked,
+        Source::Snapshot => Rank::Snapshot,
+    }
 }
 
 struct ScanRun {
@@ -187,13 +208,14 @@ impl ScanRun {
             max_rows: self.max_rows,
             left_out: self.shared.spool.own_directories(),
         };
+        let pace = self.shared.limits.begin(rank_of(self.order.source, self.order.is_whole()));
         let scan = Scan {
             root: &self.shared.root,
             options: &options,
             clock: &*self.shared.clock,
             cancel: &self.cancel,
             counters: &self.counters,
-            pace: &Unlimited,
+            pace: &pace,
             placer: self.placer.as_deref().map(|placer| placer as &dyn Placer),
         };
         let sink = |found| self.put(found);
@@ -260,9 +282,9 @@ impl ScanRun {
     fn storage_is_there(&self) -> Result<(), RootCheck> {
         match self.shared.root.check() {
             RootCheck::Same => Ok(()),
-            other => {
-                self.shared.state.root_found(RootState::Unavailable);
-                Err(other)
+            away => {
+                root_watch::found_away(&self.shared, away);
+                Err(away)
             }
         }
     }
@@ -274,6 +296,7 @@ impl ScanRun {
                 started_at: self.shared.clock.monotonic(),
                 ended_at: None,
                 phase: ScanPhase::Reading,
+                paused_before: self.shared.limits.paused().total(),
                 counters: Arc::clone(&self.counters),
             });
         }

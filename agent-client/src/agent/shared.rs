@@ -22,7 +22,7 @@ use crate::ids::SharedIds;
 use crate::link::{AgentStatus, Reporter, RootKnown, ScanStatus, TimeExchange};
 use crate::ops::metrics::Metrics;
 use crate::progress::{Progress, ScanPhase, ScanProgress};
-use crate::scan::{Exclusion, Placer, Root, ScanCounters};
+use crate::scan::{Exclusion, Limits, Placer, Root, ScanCounters};
 use crate::watch::{WatchCounts, WatchHandle};
 
 use super::spooler::SharedSpool;
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) ids: SharedIds,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) root: Arc<Root>,
+    /// Of all scans, and which of them goes first.
+    pub(crate) limits: Arc<Limits>,
     pub(crate) spool: SharedSpool,
     pub(crate) watch: Watched,
     pub(crate) state: Arc<State>,
@@ -88,6 +90,8 @@ pub(crate) struct RunningScan {
     pub(crate) started_at: Monotonic,
     pub(crate) ended_at: Option<Monotonic>,
     pub(crate) phase: ScanPhase,
+    /// How long scans had waited before it began.
+    pub(crate) paused_before: Duration,
     pub(crate) counters: Arc<ScanCounters>,
 }
 
@@ -248,6 +252,8 @@ impl Shared {
             directories: counts.directories,
             entries: counts.entries,
             errors: counts.errors,
+            paused: self.limits.paused().total().saturating_sub(scan.paused_before),
+            call_latency: self.limits.call_latency(),
         })
     }
 }

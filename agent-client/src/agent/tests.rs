@@ -3,6 +3,8 @@
 mod audits;
 mod broken;
 mod excluded;
+mod limits;
+mod on_demand;
 mod root;
 
 use std::path::Path;
@@ -37,6 +39,14 @@ struct Rig {
 
 impl Rig {
     async fn start(tree: impl FnOnce(&Path), prepare: impl FnOnce(&mut Script)) -> Self {
+        Self::configured(tree, prepare, |_| {}).await
+    }
+
+    async fn configured(
+        tree: impl FnOnce(&Path),
+        prepare: impl FnOnce(&mut Script),
+        configure: impl FnOnce(&mut AgentConfig),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir(&root).unwrap();
@@ -44,7 +54,8 @@ impl Rig {
         let fake = Fake::new(prepare);
         let (url, server) = fake.listen().await;
         let view = ViewName::new("v").unwrap();
-        let config = AgentConfig::new(url, view, root, folder.path().join("spool"));
+        let mut config = AgentConfig::new(url, view, root, folder.path().join("spool"));
+        configure(&mut config);
         let agent = build(config, Deps::default()).await.unwrap();
         let (progress, shared) = (agent.progress(), Arc::clone(&agent.shared));
         let (stop, stopped) = tokio::sync::oneshot::channel();

@@ -90,6 +90,7 @@ impl Watching {
             left_out: self.shared.spool.own_directories(),
             placement_rate: NonZeroU32::new(config.placement_rate).unwrap_or(NonZeroU32::MIN),
             lost_since,
+            precedence: self.shared.limits.precedence().clone(),
             ..WatchOptions::default()
         };
         let (root, clock) = (Arc::clone(&self.shared.root), Arc::clone(&self.shared.clock));

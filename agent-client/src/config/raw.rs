@@ -53,6 +53,8 @@ pub struct Raw {
     pub address_file: Option<Value>,
     pub max_watches: Option<Value>,
     pub scan_workers: Option<Value>,
+    pub scan_rate: Option<Value>,
+    pub scan_yield_above: Option<Value>,
     pub placement_rate: Option<Value>,
     pub session_timeout: Option<Value>,
     pub log: Option<Value>,
@@ -103,7 +105,7 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 13] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 15] {
         [
             ("server", &mut self.server),
             ("view", &mut self.view),
@@ -115,6 +117,8 @@ impl Raw {
             ("address_file", &mut self.address_file),
             ("max_watches", &mut self.max_watches),
             ("scan_workers", &mut self.scan_workers),
+            ("scan_rate", &mut self.scan_rate),
+            ("scan_yield_above", &mut self.scan_yield_above),
             ("placement_rate", &mut self.placement_rate),
             ("session_timeout", &mut self.session_timeout),
             ("log", &mut self.log),

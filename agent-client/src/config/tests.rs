@@ -38,7 +38,8 @@ fn environment_goes_over_the_file_and_flags_over_both() {
 #[test]
 fn all_faults_are_told_at_once() {
     let text = "server = \"ftp://x\"\nview = \"No\"\nspool_bytes = 5\nsession_timeout = \"30\"\n\
-                http_listen = \"here\"\nscan_workers = -1\nlog = \"a=b=c\"\n";
+                http_listen = \"here\"\nscan_workers = -1\nscan_rate = 0\n\
+                scan_yield_above = \"5\"\nlog = \"a=b=c\"\n";
     let environment = environment(&[("FUSION_AGENT__COLOUR", "red")]);
     let ConfigError(faults) = load_text(text, &environment, Raw::default()).unwrap_err();
     let mut keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
@@ -48,7 +49,9 @@ fn all_faults_are_told_at_once() {
         "http_listen",
         "log",
         "root",
+        "scan_rate",
         "scan_workers",
+        "scan_yield_above",
         "server",
         "session_timeout",
         "spool_bytes",
@@ -118,7 +121,10 @@ fn the_shipped_example_is_good() {
 #[test]
 fn what_is_printed_says_the_same() {
     let flags = Raw { agent_id: Some("a-1".into()), spool: Some("/s".into()), ..Raw::default() };
-    let text = format!("{NEEDED}session_timeout = \"90s\"\nmax_watches = 7\n");
+    let text = format!(
+        "{NEEDED}session_timeout = \"90s\"\nmax_watches = 7\nscan_rate = 500\n\
+                        scan_yield_above = \"2ms 500us\"\n"
+    );
     let config = load_text(&text, &environment(&[]), flags).unwrap();
     let again = load_text(&config.to_toml(), &environment(&[]), Raw::default()).unwrap();
     assert_eq!(again, config);

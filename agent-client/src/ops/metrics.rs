@@ -5,8 +5,8 @@
 
 use fusion_core::evidence::Source;
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// The agent's metrics; the field names are the metrics' names without `fusion_agent_` and suffix.
@@ -30,6 +30,8 @@ pub struct Metrics {
     pub scan_entries: IntCounterVec,
     pub scan_errors: IntCounterVec,
     pub scan_rate: GaugeVec,
+    pub scan_paused: CounterVec,
+    pub storage_call: Gauge,
     pub role: IntGaugeVec,
     pub leader_epoch: IntGauge,
     pub session_recoveries: IntCounterVec,
@@ -103,6 +105,16 @@ impl Metrics {
                 "scan_entries_per_second",
                 "Entries per second of the running or latest scan.",
                 &["source"],
+            )?,
+            scan_paused: make.counters_f64(
+                "scan_paused_seconds_total",
+                "Time that workers of scans waited: for the rate, because calls of the storage are \
+                 slow, or for something more urgent; summed over workers.",
+                &["why"],
+            )?,
+            storage_call: make.gauge_f64(
+                "storage_call_seconds",
+                "What a call of the storage took lately, the mean of 256 that scans made.",
             )?,
             role: make.gauges("role", "1 for the role that the agent has.", &["role"])?,
             leader_epoch: make
@@ -231,6 +243,10 @@ impl Maker {
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntCounterVec> {
         self.register(IntCounterVec::new(Self::opts(name, help), labels)?)
+    }
+
+    fn counters_f64(&self, name: &str, help: &str, labels: &[&str]) -> Made<CounterVec> {
+        self.register(CounterVec::new(Self::opts(name, help), labels)?)
     }
 
     fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Made<HistogramVec> {

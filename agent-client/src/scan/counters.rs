@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug, Default)]
 pub struct ScanCounters {
     pub(crate) directories: AtomicU64,
+    /// Directories that are or will be read, as far as they are known.
+    pub(crate) found: AtomicU64,
     pub(crate) silent: AtomicU64,
     pub(crate) entries: AtomicU64,
     pub(crate) errors: AtomicU64,
@@ -42,6 +44,16 @@ impl ScanCounters {
             file_stats: self.file_stats.load(Ordering::Relaxed),
             saturated_times: self.saturated_times.load(Ordering::Relaxed),
         }
+    }
+
+    /// How much of what is known so far has been read, 0 to 99: a directory may hold any number of
+    /// others, so this may go back.
+    #[must_use]
+    pub fn percent(&self) -> u8 {
+        let found = self.found.load(Ordering::Relaxed);
+        let read = self.directories.load(Ordering::Relaxed);
+        let percent = (read * 100).checked_div(found).unwrap_or(0);
+        u8::try_from(percent.min(99)).unwrap_or(99)
     }
 
     pub(crate) fn add(counter: &AtomicU64, number: usize) {

@@ -5,25 +5,30 @@
 //! place the watch, stat of the directory, names, their stats: so the listing says *each name was
 //! there, or was not, in this version of the directory or a later one*.
 
-use std::ffi::CStr;
+mod looks;
+mod names;
+
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
+use std::time::Duration;
 
 use fusion_core::evidence::ChildColumns;
 use fusion_core::path::TreePath;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::Monotonic;
 use rustix::fd::{AsFd as _, OwnedFd};
-use rustix::fs::{FileType, RawDir, StatxAttributes, statx};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::look::is_absence;
 use super::root::{FileId, Reached, Root, stat_of};
 use super::{
     Cancel, Found, LeftOut, ListedDir, Pace, Placer, ScanCounters, SoftError, Unreadable,
-    WhyLeftOut, stat,
+    WhyLeftOut,
 };
 use crate::clock::AgentClock;
+use looks::{Look, look};
+use names::Row;
 
 /// What is read, and how.
 #[derive(Clone, Copy)]
@@ -41,10 +46,53 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Waits as long as the pace says, before so many entries are looked at.
+    /// Waits as long as the pace says, before so many entries are looked at: at first for what is
+    /// more urgent, but not for ever.
     pub(crate) fn wait(&self, entries: usize) -> ControlFlow<()> {
-        let delay = self.pace.delay(entries, self.clock.monotonic());
-        stop_if(if delay.is_zero() { self.cancel.is_set() } else { self.cancel.wait(delay) })
+        let mut gave_way = Duration::ZERO;
+        while gave_way < GIVE_WAY
+            && let Some(step) = self.pace.gives_way()
+        {
+            self.pause(step)?;
+            gave_way += step;
+        }
+        let mut left = entries;
+        while left > 0 {
+            let next = left.min(self.pace.at_once());
+            self.pause(self.pace.delay(next, self.clock.monotonic()))?;
+            left -= next;
+        }
+        self.pause(Duration::ZERO)
+    }
+
+    /// Rests as long as the pace says, after these calls.
+    pub(crate) fn rest(&self, calls: Calls) -> ControlFlow<()> {
+        self.pause(self.pace.rest(calls.number, calls.span))
+    }
+
+    fn pause(&self, span: Duration) -> ControlFlow<()> {
+        stop_if(if span.is_zero() { self.cancel.is_set() } else { self.cancel.wait(span) })
+    }
+}
+
+/// Longest that one group of looks waits for what is more urgent: a scan that gives way all the time
+/// still comes to its end.
+const GIVE_WAY: Duration = Duration::from_millis(50);
+
+/// Calls of the storage, and how long they took in all.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Calls {
+    pub(crate) number: usize,
+    pub(crate) span: Duration,
+}
+
+impl Calls {
+    /// To open a directory, look at it and read its names.
+    pub(crate) const OPEN: usize = 3;
+
+    fn add(&mut self, number: usize, span: Duration) {
+        self.number += number;
+        self.span += span;
     }
 }
 
@@ -77,32 +125,10 @@ pub(crate) struct DirectoryReader {
     subdirectories: Vec<TreePath>,
 }
 
-/// One name: where it is in the buffer, and what the directory says of it.
-#[derive(Clone, Copy)]
-struct Row {
-    /// Eight bytes of it, behind what all names have in common: so most comparisons need no look
-    /// into the buffer.
-    prefix: u64,
-    inode: u64,
-    start: usize,
-    length: u16,
-    kind: FileType,
-}
-
-/// What a look at a name gave.
-#[derive(Clone, Copy)]
-struct Look {
-    stat: Stat,
-    is_mount: bool,
-}
-
 /// Asked of the kernel at once. Larger gains nothing on local file systems and spoils the cache.
 const RAW_BYTES: usize = 128 * 1024;
 /// Buffers above this are given back after a large directory.
 const KEEP_BYTES: usize = 1 << 20;
-/// From so many rows on, looking in the order of inodes is worth its sort.
-const INODE_ORDER_FROM: usize = 32;
-
 impl DirectoryReader {
     pub(crate) fn new() -> Self {
         Self {
@@ -174,9 +200,11 @@ impl DirectoryReader {
             }
         };
         ScanCounters::add(&rules.counters.directories, 1);
-        let listing = Listing { path, dir_stat, started_at, complete };
+        let span = rules.clock.monotonic().since(started_at);
+        let opened = Calls { number: Calls::OPEN, span };
+        let listing = Listing { path, dir_stat, started_at, complete, opened };
         let flow = if rules.names_only {
-            self.enter_directories(rules, &fd, path)
+            self.enter_directories(rules, &fd, &listing)
         } else {
             self.list(rules, &fd, &listing, emit)
         };
@@ -196,72 +224,14 @@ impl DirectoryReader {
         }
     }
 
-    /// All names, sorted by bytes, none twice.
-    fn read_names(
-        &mut self,
-        rules: &Rules<'_>,
-        fd: &OwnedFd,
-        path: &TreePath,
-    ) -> Result<(), Errno> {
-        let exclusion = rules.root.exclusion();
-        let mut entries = RawDir::new(fd, self.raw.spare_capacity_mut());
-        let mut result = Ok(());
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                _ if rules.cancel.is_set() => return Err(Errno::CANCELED),
-                Ok(entry) => entry,
-                Err(errno) => {
-                    result = Err(errno);
-                    break;
-                }
-            };
-            let name = entry.file_name().to_bytes_with_nul();
-            if matches!(name, b".\0" | b"..\0") {
-                continue;
-            }
-            let (start, length) = (self.names.len(), name.len() - 1);
-            if exclusion.takes_in(path.as_ref(), &name[..length]) {
-                continue;
-            }
-            self.names.extend_from_slice(name);
-            self.rows.push(Row {
-                prefix: 0,
-                inode: entry.ino(),
-                start,
-                length: u16::try_from(length).unwrap_or(u16::MAX),
-                kind: entry.file_type(),
-            });
-        }
-        self.sort();
-        result
-    }
-
-    /// Sorts the rows by the bytes of their names.
-    fn sort(&mut self) {
-        let names = &self.names;
-        let Some(first) = self.rows.first().map(|row| row.name(names)) else { return };
-        let mut common = first.len();
-        for row in &self.rows {
-            common =
-                first.iter().zip(row.name(names)).take(common).take_while(|(a, b)| a == b).count();
-        }
-        for row in &mut self.rows {
-            row.prefix = prefix(&row.name(names)[common..]);
-        }
-        self.rows.sort_unstable_by(|a, b| {
-            a.prefix.cmp(&b.prefix).then_with(|| a.name(names).cmp(b.name(names)))
-        });
-        // A directory that changes while it is read may give a name twice.
-        self.rows.dedup_by(|a, b| a.prefix == b.prefix && a.name(names) == b.name(names));
-    }
-
     /// Names only: the directories to enter. Looks only where the directory does not say the kind.
     fn enter_directories(
         &mut self,
         rules: &Rules<'_>,
         fd: &OwnedFd,
-        path: &TreePath,
+        listing: &Listing<'_>,
     ) -> ControlFlow<()> {
+        let path = listing.path;
         ScanCounters::add(&rules.counters.entries, self.rows.len());
         rules.wait(1)?;
         for at in 0..self.rows.len() {
@@ -282,7 +252,7 @@ impl DirectoryReader {
                 }
             }
         }
-        ControlFlow::Continue(())
+        rules.rest(listing.opened)
     }
 
     /// Looks at all names, part by part, and hands the parts over.
@@ -295,12 +265,16 @@ impl DirectoryReader {
     ) -> ControlFlow<()> {
         let mut part = 0;
         let mut from = 0;
+        let mut calls = listing.opened;
         loop {
             let to = self.rows.len().min(from + rules.max_rows.get());
             let last = to == self.rows.len();
             rules.wait(to - from)?;
             let failed_from = self.errors.len();
+            let looked_from = rules.clock.monotonic();
             let all_told = self.look_at(rules, fd, listing.path, from..to)?;
+            let finished_at = rules.clock.monotonic();
+            calls.add(to - from, finished_at.since(looked_from));
             let names = self.rows[from..to].iter().map(|row| usize::from(row.length)).sum();
             let mut children = columns(to - from, names);
             self.tell(rules, listing.path, from..to, &mut children, emit)?;
@@ -310,64 +284,20 @@ impl DirectoryReader {
                 path: listing.path.clone(),
                 dir_stat: listing.dir_stat,
                 started_at: listing.started_at,
-                finished_at: rules.clock.monotonic(),
+                finished_at,
                 part,
                 last,
                 complete: listing.complete && all_told,
                 children,
                 errors: std::mem::take(&mut self.errors),
             })))?;
+            rules.rest(std::mem::take(&mut calls))?;
             if last {
                 return ControlFlow::Continue(());
             }
             part += 1;
             from = to;
         }
-    }
-
-    /// Fills `looks` for these rows; gives whether every name was looked at.
-    fn look_at(
-        &mut self,
-        rules: &Rules<'_>,
-        fd: &OwnedFd,
-        path: &TreePath,
-        rows: Range<usize>,
-    ) -> ControlFlow<(), bool> {
-        let count = rows.len();
-        let from = rows.start;
-        self.looks.clear();
-        self.looks.resize(count, None);
-        self.order.clear();
-        self.order.extend((0..count).filter_map(|at| u32::try_from(at).ok()));
-        if count >= INODE_ORDER_FROM {
-            let rows = &self.rows;
-            self.order.sort_unstable_by_key(|&at| rows[from + at as usize].inode);
-        }
-        let mut all_told = true;
-        let mut saturated = 0;
-        for index in 0..self.order.len() {
-            stop_if(rules.cancel.is_set())?;
-            let at = self.order[index] as usize;
-            let row = self.rows[from + at];
-            match look(fd, row.c_name(&self.names)) {
-                Ok((found, times)) => {
-                    self.looks[at] = Some(found);
-                    saturated += times;
-                }
-                // Gone since the names were read: it is not in this version or a later one.
-                Err(errno) if is_absence(errno) => {}
-                Err(errno) => {
-                    all_told = false;
-                    let child = path.join(row.name(&self.names)).unwrap_or_else(|_| path.clone());
-                    self.soft_error(rules, child, errno);
-                }
-            }
-        }
-        ScanCounters::add(&rules.counters.file_stats, count);
-        if saturated > 0 {
-            ScanCounters::add(&rules.counters.saturated_times, saturated);
-        }
-        ControlFlow::Continue(all_told)
     }
 
     /// Puts what was seen into columns, and notes the directories to enter.
@@ -417,32 +347,8 @@ struct Listing<'a> {
     dir_stat: Stat,
     started_at: Monotonic,
     complete: bool,
-}
-
-impl Row {
-    fn name<'n>(&self, names: &'n [u8]) -> &'n [u8] {
-        &names[self.start..self.start + usize::from(self.length)]
-    }
-
-    fn c_name<'n>(&self, names: &'n [u8]) -> &'n CStr {
-        let with_nul = &names[self.start..=self.start + usize::from(self.length)];
-        CStr::from_bytes_with_nul(with_nul).unwrap_or(c"")
-    }
-}
-
-/// The first eight bytes of a name, so that comparing numbers compares bytes.
-fn prefix(name: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let length = name.len().min(8);
-    bytes[..length].copy_from_slice(&name[..length]);
-    u64::from_be_bytes(bytes)
-}
-
-fn look(fd: &OwnedFd, name: &CStr) -> Result<(Look, usize), Errno> {
-    let looked = statx(fd, name, stat::NAME, stat::MASK)?;
-    let (found, saturated) = stat::convert(&looked);
-    let is_mount = looked.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    Ok((Look { stat: found, is_mount }, saturated))
+    /// What it took to open it and to read its names.
+    opened: Calls,
 }
 
 fn columns(rows: usize, name_bytes: usize) -> ChildColumns {

@@ -58,6 +58,9 @@ impl Recall<'_> {
     }
 }
 
+/// Calls of the storage that a look takes: to open the directory and to look at it.
+pub(super) const CALLS: usize = 2;
+
 /// Looks whether a directory that is watched from now on is in this version. `None` if it is not, or
 /// that cannot be told: then it is read, which says what is wrong.
 pub(super) fn look(rules: &Rules<'_>, path: &TreePath, known: Version) -> Option<(FileId, Silent)> {

@@ -15,7 +15,7 @@ use super::memory::{DirNumber, TOP};
 use super::queue::{Ancestor, Job, Queue};
 use super::silent::{self, Seen};
 use super::{
-    Cancel, DirectoryReader, FileId, Found, Pace, Placer, Reading, Recall, Root, Rules,
+    Calls, Cancel, DirectoryReader, FileId, Found, Pace, Placer, Reading, Recall, Root, Rules,
     ScanCounters, ScanOptions, ScanReport, Sink, Start,
 };
 use crate::clock::AgentClock;
@@ -124,6 +124,7 @@ impl Walk<'_> {
     /// before the start was read.
     fn run(&self, path: TreePath, workers: usize) -> Option<Start> {
         let mut reader = DirectoryReader::new();
+        ScanCounters::add(&self.rules.counters.found, 1);
         let job = Job { path, above: None, remembered: self.recall.map(|_| TOP) };
         let (queue, own) = Queue::new(workers, job);
         let mut own = own.into_iter();
@@ -155,10 +156,16 @@ impl Walk<'_> {
 
     fn work(&self, reader: &mut DirectoryReader, queue: &Queue, own: &Worker<Job>) {
         while let Some(job) = queue.next(own) {
-            if self.read(reader, queue, own, &job) == Reading::Stopped {
-                self.stopped.store(true, Ordering::SeqCst);
-                queue.stop();
-                return;
+            match self.read(reader, queue, own, &job) {
+                Reading::Read(_) => {}
+                Reading::Gone | Reading::Unreadable | Reading::LeftOut => {
+                    self.rules.counters.found.fetch_sub(1, Ordering::Relaxed);
+                }
+                Reading::Stopped => {
+                    self.stopped.store(true, Ordering::SeqCst);
+                    queue.stop();
+                    return;
+                }
             }
             queue.done();
         }
@@ -192,6 +199,7 @@ impl Walk<'_> {
             let below: Vec<TreePath> = reader.subdirectories().collect();
             let first = self.remember(job, id, &seen, &below);
             let numbers = (0..).map(|place| first.and_then(|first| first.checked_add(place)));
+            ScanCounters::add(&self.rules.counters.found, below.len());
             descend(queue, own, job, id, below.into_iter().zip(numbers));
         }
         reading
@@ -210,7 +218,12 @@ impl Walk<'_> {
         }
         ScanCounters::add(&self.rules.counters.directories, 1);
         ScanCounters::add(&self.rules.counters.silent, 1);
-        if self.rules.wait(1).is_break() || (recall.tell)(silent).is_break() {
+        let span = self.rules.clock.monotonic().since(silent.looked_at);
+        let looked = Calls { number: silent::CALLS, span };
+        let stop = self.rules.wait(1).is_break()
+            || (recall.tell)(silent).is_break()
+            || self.rules.rest(looked).is_break();
+        if stop {
             return Some(Reading::Stopped);
         }
         let mut below = Vec::new();
@@ -218,6 +231,7 @@ impl Walk<'_> {
             // It was a path when it was listed.
             below.extend(job.path.join(name).ok().map(|path| (path, Some(child))));
         });
+        ScanCounters::add(&self.rules.counters.found, below.len());
         descend(queue, own, job, id, below.into_iter());
         Some(Reading::Read(id))
     }

@@ -21,7 +21,10 @@ use super::pending::Marks;
 use super::table::{Content, NodeId};
 use super::tell::MISLED_AGAIN;
 use super::{Shared, WatchEvidence};
-use crate::scan::{DirectoryReader, FileId, Found, Placer, Reached, Reading, Rules, Unlimited};
+use crate::scan::limits::Turn;
+use crate::scan::{
+    DirectoryReader, FileId, Found, Placer, Precedence, Rank, Reached, Reading, Rules, Unlimited,
+};
 
 /// A directory to list.
 #[derive(Debug, Clone)]
@@ -44,16 +47,20 @@ struct Run {
 /// All directories to list.
 pub(super) struct Discovery {
     runs: VecDeque<Run>,
+    /// Held while there is something to list.
+    turn: Option<Turn>,
+    precedence: Precedence,
     reader: DirectoryReader,
 }
 
 impl Discovery {
-    pub(super) fn new() -> Self {
-        Self { runs: VecDeque::new(), reader: DirectoryReader::new() }
+    pub(super) fn new(precedence: Precedence) -> Self {
+        Self { runs: VecDeque::new(), turn: None, precedence, reader: DirectoryReader::new() }
     }
 
     /// Adds a directory and all below it.
     pub(super) fn begin(&mut self, job: Job, since: Monotonic) {
+        self.turn.get_or_insert_with(|| self.precedence.begin(Rank::Discovery));
         self.runs.push_back(Run { since, jobs: vec![job] });
     }
 
@@ -75,6 +82,9 @@ impl Interpreter {
             match run.jobs.pop() {
                 None => {
                     self.discovery.runs.pop_front();
+                    if self.discovery.is_empty() {
+                        self.discovery.turn = None;
+                    }
                 }
                 Some(job) => self.list(job),
             }

@@ -53,13 +53,13 @@ impl Interpreter {
         let through = shared.clock.monotonic();
         Self {
             outlet: Outlet::new(sink, shared.options.max_rows),
+            discovery: Discovery::new(shared.options.precedence.clone()),
             anew: Anew::new(messages),
             shared,
             inbox,
             pending: PendingTable::default(),
             moves: Moves::default(),
             recent: Recent::default(),
-            discovery: Discovery::new(),
             root_is_gone: false,
             check_root: false,
             in_hand: 0,

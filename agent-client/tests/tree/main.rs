@@ -10,6 +10,7 @@ mod disk;
 mod harness;
 mod scan;
 mod scan_edges;
+mod scan_limits;
 mod watch;
 mod watch_bursts;
 mod watch_edges;

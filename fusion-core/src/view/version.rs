@@ -86,8 +86,7 @@ pub(super) enum Order {
 
 /// §3: orders a look against what is known.
 pub(super) fn order(known: &Known, look: &Look, horizon: Duration) -> Order {
-    let same_thing = known.stat.inode == look.stat.inode && known.stat.kind == look.stat.kind;
-    if same_thing {
+    if look.stat.is_same_thing(&known.stat) {
         return match look.stat.ctime.cmp(&known.stat.ctime) {
             std::cmp::Ordering::Greater => Order::Newer,
             std::cmp::Ordering::Less => Order::Older,

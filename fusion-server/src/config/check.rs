@@ -54,6 +54,12 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             default.shutdown_grace,
             MILLI..=DAY,
         ),
+        idempotency_ttl: check.duration(
+            "idempotency_ttl",
+            raw.idempotency_ttl,
+            default.idempotency_ttl,
+            MILLI..=YEAR,
+        ),
         log: log(check, raw.log, default.log),
         session,
         auto_create_views: check.truth(

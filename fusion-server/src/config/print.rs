@@ -20,6 +20,7 @@ pub(super) fn to_toml(config: &Config) -> String {
         tree.insert("address_file".to_owned(), path(file));
     }
     tree.insert("shutdown_grace".to_owned(), span(config.shutdown_grace));
+    tree.insert("idempotency_ttl".to_owned(), span(config.idempotency_ttl));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
     tree.insert(

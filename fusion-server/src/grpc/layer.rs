@@ -29,7 +29,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
 /// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: [&str; 20] = [
+const METHODS: &[&str] = &[
     "fusion.v1.SessionService/CreateSession",
     "fusion.v1.SessionService/Heartbeat",
     "fusion.v1.SessionService/EndSession",
@@ -46,6 +46,7 @@ const METHODS: [&str; 20] = [
     "fusion.v1.ViewService/GetBreakdown",
     "fusion.v1.ViewService/CompareViews",
     "fusion.v1.AdminService/EvictSession",
+    "fusion.v1.AdminService/DeleteIdempotencyKey",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -240,7 +241,7 @@ impl Drop for Call {
 /// The number of a method; of an unknown one that after the last.
 fn method(path: &str) -> usize {
     let path = path.strip_prefix('/').unwrap_or(path);
-    METHODS.into_iter().position(|method| method == path).unwrap_or(METHODS.len())
+    METHODS.iter().position(|method| *method == path).unwrap_or(METHODS.len())
 }
 
 /// Whether a call keeps the server from ending: ours do, and they end; a health watch or a
@@ -296,7 +297,7 @@ fn correlation(headers: &HeaderMap, ids: &dyn Ids) -> Result<CorrelationId, Refu
     CorrelationId::new(&text).map_err(|error| Refusal::invalid(CORRELATION_ID_KEY, error.allowed))
 }
 
-fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
+pub(super) fn code_of(headers: &HeaderMap) -> Option<tonic::Code> {
     headers.get("grpc-status").map(|value| tonic::Code::from_bytes(value.as_bytes()))
 }
 

@@ -101,6 +101,8 @@ metrics! {
         "Bytes that the log of a view takes.";
     block_bytes: IntGaugeVec = "fusion_store_block_bytes" ["view"] NONE,
         "Bytes that the blocks of a view take.";
+    idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
+        "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

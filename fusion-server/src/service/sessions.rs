@@ -119,7 +119,7 @@ impl Sessions {
     /// Begins a session; its view is made if need be and allowed. It is durable when this returns.
     pub(crate) async fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
         let (created, point) = self.join(request)?;
-        self.durable(point).await?;
+        self.shared.saver.written(point).await?;
         Ok(created)
     }
 
@@ -189,7 +189,7 @@ impl Sessions {
     /// durable.
     pub(crate) async fn beat(&self, request: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
         let (answer, point) = self.hear(request)?;
-        self.durable(point).await?;
+        self.shared.saver.written(point).await?;
         Ok(answer)
     }
 
@@ -320,7 +320,18 @@ impl Sessions {
     }
 
     /// Ends a session at an administrator's wish; what it was, or `None` if it is missing and may be.
-    pub(crate) fn evict(
+    /// It is durable when this returns.
+    pub(crate) async fn evict(
+        &self,
+        id: SessionId,
+        allow_missing: bool,
+    ) -> Result<Option<SessionInfo>, Refusal> {
+        let evicted = self.evict_now(id, allow_missing)?;
+        self.shared.saver.written(self.shared.saver.point()).await?;
+        Ok(evicted)
+    }
+
+    fn evict_now(
         &self,
         id: SessionId,
         allow_missing: bool,

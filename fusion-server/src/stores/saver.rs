@@ -9,11 +9,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
+use fusion_proto::status::Refusal;
 use fusion_store::{Put, Space, State, StoreError};
 use tokio::sync::watch;
 
+use super::RETRY as RETRY_LATER;
+
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(250);
+
+/// How long a caller waits for a write before it is told that the store is away.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything that was put up to some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -108,15 +114,32 @@ impl Saver {
         self.door.desk.news.notify_one();
     }
 
+    /// All that was put so far.
+    pub(crate) fn point(&self) -> SavePoint {
+        SavePoint(self.door.desk.lock().put)
+    }
+
     /// Whether it is written by now.
-    pub(crate) fn is_written(&self, point: SavePoint) -> bool {
+    fn is_written(&self, point: SavePoint) -> bool {
         *self.written.borrow() >= point
     }
 
-    /// Waits until it is written; `false` if it never will be, because the server ends.
-    pub(crate) async fn written(&self, point: SavePoint) -> bool {
+    /// Waits until it is written.
+    ///
+    /// # Errors
+    /// SERVER_DRAINING; STORE_UNAVAILABLE if the disk fails for longer than [`PATIENCE`]: the value is
+    /// written when it does not any more.
+    pub(crate) async fn written(&self, point: SavePoint) -> Result<(), Refusal> {
+        if self.is_written(point) {
+            return Ok(());
+        }
         let mut written = self.written.clone();
-        written.wait_for(|written| *written >= point).await.is_ok()
+        let written = written.wait_for(|written| *written >= point);
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Refusal::ServerDraining { retry_after: RETRY_LATER }),
+            Err(_) => Err(super::unwritten_yet()),
+        }
     }
 }
 

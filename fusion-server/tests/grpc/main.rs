@@ -15,6 +15,7 @@ mod evidence;
 mod failing;
 mod find;
 mod harness;
+mod idempotency;
 mod listing;
 mod offline;
 mod ops;

@@ -134,9 +134,11 @@ prop_compose! {
         source in source(),
         started_at in server_time(),
         counts: (u64, u64, u64),
+        paused in span(),
+        call_latency in span(),
     ) -> ScanProgress {
         let (directories, entries, errors) = counts;
-        ScanProgress { source, started_at, directories, entries, errors }
+        ScanProgress { source, started_at, directories, entries, errors, paused, call_latency }
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
     if seen {
         hosts.iter_mut().for_each(|host| (host.agent, host.lag) = (true, 0));
     }
+    let spools_discovery = seen || dice.stream(Tag::Plan, 4, 0).percent(50);
     let offset = match chance.below(4) {
         0 => 0,
         1 => chance.between(-HOUR, HOUR),
@@ -88,6 +89,7 @@ pub(crate) fn plan(settings: Settings, seed: u64) -> Schedule {
         rename_touches: chance.percent(70),
         audit_every: chance.between(40, 300) * SEC,
         duplicates: chance.percent(50),
+        spools_discovery,
         delays: true,
         scan_pace: [20 * MS, 500 * MS, 3 * SEC, 20 * SEC][chance.index(4)],
         scan_lag: [50 * MS, 500 * MS, 5 * SEC, 60 * SEC][chance.index(4)],

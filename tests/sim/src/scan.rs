@@ -118,7 +118,7 @@ impl World {
             let deep = errand != Errand::Relist;
             let root = deep.then(|| self.identity(agent));
             let row = Row::ScanStarted { scan, source, path: top.to_tree(), at, root };
-            self.send(agent, Which::Scan, row);
+            self.send(agent, self.lane_of(errand), row);
         }
         let pace = self.pace(&mut chance, number);
         self.after(pace, Event::Step { agent, life, job: number });
@@ -177,6 +177,12 @@ impl World {
         self.after(pace, Event::Step { agent, life, job: number });
     }
 
+    /// DISCOVERY goes through the spool where nothing may overtake its directory, as agents do it.
+    fn lane_of(&self, errand: Errand) -> Which {
+        let spooled = self.plan.spools_discovery && errand == Errand::Scan(Source::Discovery);
+        if spooled { Which::Realtime } else { Which::Scan }
+    }
+
     fn finish(&mut self, agent: usize, job: &Job) {
         let Some(who) = self.agents[agent].as_mut() else { return };
         let at = who.clock.stamp(self.now);
@@ -187,7 +193,7 @@ impl World {
             let Job { number, directories, entries, .. } = *job;
             let scan = ScanId(number);
             let row = Row::ScanFinished { scan, complete: true, directories, entries, at };
-            self.send(agent, Which::Scan, row);
+            self.send(agent, self.lane_of(job.errand), row);
         }
     }
 
@@ -215,7 +221,7 @@ impl World {
         let Some(dir_stat) = self.hosts[agent].stat(&self.storage, *dir, *since) else { return };
         if job.errand != Errand::Watch && self.unreadable(chance) {
             let row = Row::Unreadable { dir: path.to_tree(), at: *started_at };
-            return self.send(agent, Which::Scan, row);
+            return self.send(agent, self.lane_of(job.errand), row);
         }
         job.directories += 1;
         if self.is_silent(agent, job, path, &dir_stat) {
@@ -330,7 +336,7 @@ impl World {
                 complete: contents.complete,
                 children: children.by_ref().take(rows).collect(),
             };
-            self.send(agent, Which::Scan, Row::Listing(row));
+            self.send(agent, self.lane_of(job.errand), Row::Listing(row));
         }
     }
 

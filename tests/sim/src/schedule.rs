@@ -100,6 +100,8 @@ pub(crate) struct Schedule {
     /// One host with an agent on local storage does everything, after its watches are in place:
     /// realtime evidence alone has to do. (With two, one may move what the other watches.)
     pub(crate) seen: bool,
+    /// DISCOVERY goes through the spool, so that it does not overtake what told of its directory.
+    pub(crate) spools_discovery: bool,
     /// Sorted by time.
     pub(crate) ops: Vec<Op>,
     /// Sorted by time.

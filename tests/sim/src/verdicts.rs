@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use fusion_core::change::{Cause, Change, ChangeKind};
+use fusion_core::change::{Cause, Change, ChangeKind, Note};
 use fusion_core::evidence::{ScanId, Witness};
 use fusion_core::path::TreePath;
 use fusion_core::stat::Stat;
@@ -47,7 +47,8 @@ impl World {
             }
             self.check_changes(Some(batch.row(row)));
             self.check_authority(batch.row(row), witness, verdict);
-            if twice {
+            // What was held back and has its turn by now may make the second look worth more.
+            if twice && !self.server.history[self.server.fresh.clone()].iter().any(is_released) {
                 self.apply_again(batch, row, witness);
             }
             match batch.row(row) {
@@ -253,4 +254,8 @@ fn told(change: &Change) -> String {
         }
         _ => format!("{} ({:?})", text.join("; "), change.cause),
     }
+}
+
+fn is_released(change: &Change) -> bool {
+    matches!(change.kind, ChangeKind::Noted(Note::Released { .. }))
 }

@@ -201,6 +201,7 @@ fn full_status() -> pb::AgentStatus {
             directories: 1_000,
             entries: 100_000,
             errors: 0,
+            ..Default::default()
         }),
         file_stats: 1_000_000,
         left_out: vec!["/spool".to_owned()],

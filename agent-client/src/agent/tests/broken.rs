@@ -1,7 +1,8 @@
 //! What breaks is begun anew, and the heartbeat goes on and says so.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use fusion_core::id::SessionId;
 
 use super::*;
 use crate::link::{Action, Command, CommandState, LinkView, Reporter as _, Reports};
@@ -137,8 +138,10 @@ async fn a_command_that_nobody_goes_on_with_has_failed() {
     };
     let (doing, handed_on) = (command(), command());
     for running in [&doing, &handed_on] {
-        desk.report(running, CommandState::Running, BTreeMap::new());
+        desk.accept(running);
     }
+    let mut slots = Slots::default();
+    slots.of(&doing.action).queue(doing.clone(), SessionId::new(Uuid::nil()));
     let mut part = CommandsTask {
         shared: Arc::clone(&rig.shared),
         exchange: Arc::default(),
@@ -146,8 +149,7 @@ async fn a_command_that_nobody_goes_on_with_has_failed() {
         arriving: mpsc::channel(1).1,
         audits: mpsc::channel(1).0,
         desk,
-        doing: Some(doing.clone()),
-        waiting: VecDeque::new(),
+        slots,
     };
     part.broke_off();
     let state = |of: &Command| {

@@ -92,3 +92,32 @@ async fn an_agent_whose_root_does_not_answer_is_not_stopped_for_what_it_was() {
     assert!(matches!(ended, Err(AgentError::Link(LinkError::OtherTree { .. }))), "{ended:?}");
     assert_eq!(claimed(&rig.fake.script()), ["new"]);
 }
+
+/// What was told of the root, in order: its state, and whether it came with what the root is.
+fn told_of_the_root(script: &Script) -> Vec<(pb::RootState, bool)> {
+    let rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
+    rows.filter_map(|row| match &row.evidence {
+        Some(Evidence::Root(root)) => Some((root.state(), root.identity.is_some())),
+        _ => None,
+    })
+    .collect()
+}
+
+/// What a scan looks at while the root is away is no evidence, so the view must know since when.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_finds_the_root_away_tells_it_and_its_return_is_told_with_what_it_is() {
+    let mut rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.phase(ScanPhase::Delivered).await;
+    let (root, aside) = (rig.folder.path().join("root"), rig.folder.path().join("aside"));
+    std::fs::rename(&root, &aside).unwrap();
+    rig.fake.script().commands.push(scan_command("/a", pb::ScanSource::OnDemand));
+    rig.until("it failed", |script| reports(script, pb::CommandState::Failed) > 0).await;
+    rig.until("it is told", |script| !told_of_the_root(script).is_empty()).await;
+    std::fs::rename(&aside, &root).unwrap();
+    rig.until("its return", |script| told_of_the_root(script).len() > 1).await;
+    let fake = rig.end().await;
+    let script = fake.script();
+    let expected = [(pb::RootState::Unavailable, false), (pb::RootState::Available, true)];
+    assert_eq!(told_of_the_root(&script), expected);
+    assert_eq!(finished(&script).len(), 1, "of the scan on a root that was away nothing is told");
+}

@@ -190,10 +190,14 @@ fn what_is_listed_is_a_child_of_what_stood_above_it() {
     let mut tree = Stepped::new(&["p/c/of-p", "o/c/of-o"]);
     tree.rename("p", "away");
     tree.rename("o", "p");
+    let precedence = tree.shared().options.precedence.clone();
+    assert!(!precedence.is_behind(Rank::Asked));
     // Queued when `p` was the other one.
     let job = tree.job("p", "c", true);
     tree.interpreter.discovery.begin(job, tree.interpreter.through);
+    assert!(precedence.is_behind(Rank::Asked), "scans give way to it");
     tree.interpreter.discover(Duration::from_secs(1));
+    assert!(!precedence.is_behind(Rank::Snapshot));
     tree.interpreter.outlet.flush();
     assert!(tree.told().is_empty(), "its path leads to another");
     tree.read();

@@ -193,6 +193,8 @@ impl Judge<'_> {
         let seen_in = Some(self.version);
         let look = Look { stat: *listed, seen_in, at: self.started_at, realtime: None };
         match order(&looked, &look, self.horizon) {
+            // Something else had the name in the listed version: what has it by now was not seen in that.
+            Order::Older if !listed.is_same_thing(&known.stat) => self.unseen(name),
             Order::Same | Order::Older => self.seen(name, known),
             Order::Open(again_at) => {
                 self.again(again_at);
@@ -208,8 +210,7 @@ impl Judge<'_> {
 
     /// R4.2: "entries of the same inode and kind with a larger ctime are still refreshed".
     fn known_to_stale(&mut self, name: &[u8], listed: &Stat, known: &Child) -> MergeAction {
-        let same = listed.inode == known.stat.inode && listed.kind == known.stat.kind;
-        if same && listed.ctime > known.stat.ctime {
+        if listed.is_same_thing(&known.stat) && listed.ctime > known.stat.ctime {
             return self.refresh(name, listed, known);
         }
         self.unseen(name)

@@ -225,7 +225,7 @@ impl View {
     /// agree". Realtime evidence has touched it, so it is not blind either (R8).
     fn confirm_older(&mut self, act: &mut Act<'_>, up: &Upsert<'_>, found: &Found) {
         let known = &found.child.stat;
-        let agrees = known.inode == up.stat.inode && known.kind == up.stat.kind;
+        let agrees = known.is_same_thing(&up.stat);
         if !agrees || found.confirmed.is_some_and(|confirmed| up.at <= confirmed.at) {
             return;
         }

@@ -75,7 +75,9 @@ impl View {
         Removal::Gone
     }
 
-    /// R2.
+    /// R2. What a scan looked at a little later is removed, for that cannot be ordered. If it was a
+    /// directory that was listed itself since, as DISCOVERY does with one that comes, it may be there
+    /// again, and its names are not told a second time: it is looked at when the order is known.
     pub(super) fn remove(
         &mut self,
         act: &mut Act<'_>,
@@ -101,6 +103,8 @@ impl View {
                 Verdict::Kept
             }
             Removal::Gone => {
+                let meta = found.child.block.and_then(|block| self.state.tree.meta(block));
+                let listed_at = meta.and_then(|meta| meta.listed_at);
                 let tombstone = self.state.ledger.tombstones.merged(path, tombstone);
                 self.put_in_trash(
                     act,
@@ -110,6 +114,9 @@ impl View {
                     Some(tombstone),
                     false,
                 );
+                if listed_at > Some(at) {
+                    self.ask(act, path, at.plus(self.state.settings.cache_horizon));
+                }
                 Verdict::Applied
             }
         }

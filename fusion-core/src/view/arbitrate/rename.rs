@@ -104,6 +104,7 @@ impl View {
         from: &Found,
         over: Option<&Found>,
     ) {
+        let known = &from.child.stat;
         self.refresh_parent(act, rename.from, rename.from_parent);
         self.refresh_parent(act, rename.to, rename.to_parent);
         if let Some(over) = over {
@@ -124,22 +125,24 @@ impl View {
         let moved = ChangeKind::Moved {
             from: rename.from.to_owned(),
             to: rename.to.to_owned(),
-            before: from.child.stat,
+            before: *known,
             stat: rename.stat,
             facts,
             tombstone: self.state.ledger.tombstones.merged(rename.from, gone),
         };
         self.commit(act, Cause::Realtime, moved);
-        self.list_if_never(act, rename.to);
+        self.list_if_missed(act, rename.to, known, &rename.stat);
         self.release_below(rename.to, &rename.stat);
     }
 
     /// A directory that moved before it was ever listed is listed where it is now: DISCOVERY of it, if it
-    /// is under way, tells of a path that is gone.
-    fn list_if_never(&mut self, act: &mut Act<'_>, path: PathRef<'_>) {
-        let block = self.state.tree.dir(path);
-        let meta = block.and_then(|block| self.state.tree.meta(block));
-        if meta.is_some_and(|meta| meta.listed_at.is_none()) {
+    /// is under way, tells of a path that is gone. So is one that comes with another mtime than it was
+    /// known with: its names changed unheard of, or are told of under a path that is gone. (mtime
+    /// decides nothing here; at worst a directory is listed once more.)
+    fn list_if_missed(&mut self, act: &mut Act<'_>, path: PathRef<'_>, known: &Stat, stat: &Stat) {
+        let Some(block) = self.state.tree.dir(path) else { return };
+        let never = self.state.tree.meta(block).is_some_and(|meta| meta.listed_at.is_none());
+        if never || known.mtime != stat.mtime {
             self.relist(act, path, act.now);
         }
     }

@@ -2,24 +2,18 @@
 //! re-creation of sessions.
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::Duration;
 
 use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::{Session, SessionSettings, SessionState, ViewRules};
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_core::view::{AgentReport, Leadership};
-use fusion_proto::status::Refusal;
 use fusion_store::{Item, Space};
 
 use super::record::{SessionRecord, Told};
 use super::standing::Live;
 use super::{Sessions, State};
-use crate::service::sessions::DRAINING_RETRY;
-use crate::stores::{LoadError, SavePoint, Stores, scan_all, unwritten_yet};
+use crate::stores::{LoadError, SavePoint, Stores, scan_all};
 use crate::task::view::{Note, ViewHandle};
-
-/// How long an answer waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Sessions {
     /// Leaves a session to be written.
@@ -60,19 +54,6 @@ impl Sessions {
             live.saved.report = lasting;
             // Nothing that is told rests on it, so nobody waits for it.
             self.save(session, live, None);
-        }
-    }
-
-    /// Waits until what an answer tells is durable.
-    pub(super) async fn durable(&self, point: SavePoint) -> Result<(), Refusal> {
-        let saver = &self.shared.saver;
-        if saver.is_written(point) {
-            return Ok(());
-        }
-        match tokio::time::timeout(PATIENCE, saver.written(point)).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY }),
-            Err(_) => Err(unwritten_yet()),
         }
     }
 

@@ -58,6 +58,11 @@ pub struct ScanProgress {
     pub entries: u64,
     /// Directories and entries that could not be read.
     pub errors: u64,
+    /// How long workers of scans have waited since it began, for limits and for what is more urgent,
+    /// summed over them; zero where it was not told.
+    pub paused: Duration,
+    /// What a call of the storage takes lately; zero where it was not told.
+    pub call_latency: Duration,
 }
 
 /// A status on the wire.
@@ -91,7 +96,7 @@ pub fn agent_status_to_pb(status: &AgentStatus) -> Result<pb::AgentStatus, Unsen
             .transpose()?,
         root_state: root_state_to_pb(*root_state).into(),
         errors: error_lines(errors),
-        scan: scan.as_ref().map(scan_to_pb),
+        scan: scan.as_ref().map(scan_to_pb).transpose()?,
         file_stats: *file_stats,
         left_out: left_out
             .iter()
@@ -144,20 +149,30 @@ pub fn agent_status_from_pb(status: pb::AgentStatus) -> Result<AgentStatus, Conv
     })
 }
 
-fn scan_to_pb(scan: &ScanProgress) -> pb::ScanProgress {
-    let ScanProgress { source, started_at, directories, entries, errors } = *scan;
-    pb::ScanProgress {
+fn scan_to_pb(scan: &ScanProgress) -> Result<pb::ScanProgress, Unsendable> {
+    let ScanProgress { source, started_at, directories, entries, errors, paused, call_latency } =
+        *scan;
+    Ok(pb::ScanProgress {
         source: source_to_pb(source).into(),
         started_at: Some(server_time_to_pb(started_at)),
         directories,
         entries,
         errors,
-    }
+        paused: Some(duration_to_pb("scan.paused", paused)?),
+        call_latency: Some(duration_to_pb("scan.call_latency", call_latency)?),
+    })
 }
 
 fn scan_from_pb(scan: pb::ScanProgress) -> Result<ScanProgress, ConvertError> {
-    let pb::ScanProgress { source, started_at, directories, entries, errors } = scan;
+    let pb::ScanProgress { source, started_at, directories, entries, errors, paused, call_latency } =
+        scan;
+    let span = |field, span: Option<prost_types::Duration>| {
+        let span = span.map(|span| duration_from_pb(&span).in_field(field)).transpose()?;
+        Ok::<_, ConvertError>(span.unwrap_or_default())
+    };
     Ok(ScanProgress {
+        paused: span("paused", paused)?,
+        call_latency: span("call_latency", call_latency)?,
         source: source_from_pb(source)?,
         started_at: time("started_at", started_at)?,
         directories,

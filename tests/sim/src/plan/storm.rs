@@ -39,6 +39,7 @@ pub(crate) fn storm(directories: usize, others: bool, seed: u64) -> Schedule {
         settings: Settings { hosts: 3, coarse: false, skew: false, late: false, crashes: false },
         hosts: vec![host(true), host(others), host(false)],
         seen: false,
+        spools_discovery: false,
         ops,
         faults: Vec::new(),
         start,

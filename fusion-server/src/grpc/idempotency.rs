@@ -1,0 +1,211 @@
+//! Around the handlers of changing unary calls: a repeat under the same key gets the first answer.
+//!
+//! A call under a key is done in a task of its own: whether its caller waits for the end decides
+//! nothing. Calls without a key, and methods that repeat safely by their own rules, pass untouched.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fusion_core::session::Principal;
+use fusion_proto::limits::{
+    IDEMPOTENCY_AUTO_KEY, IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED_KEY, MESSAGE_BYTES,
+};
+use fusion_proto::status::Refusal;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use tokio::sync::oneshot;
+use tonic::body::Body;
+use tower::{Layer, Service, ServiceExt as _};
+
+use super::layer::code_of;
+use super::{Services, draining};
+use crate::service::idempotency::{Begun, GivenKey, Idempotency, Turn};
+use crate::spawn::Tasks;
+
+/// The calls that are done once under a key. Not among them: those of sessions and of evidence, which
+/// repeat safely by their own rules.
+const CHANGING: [&str; 2] =
+    ["fusion.v1.AdminService/EvictSession", "fusion.v1.AdminService/DeleteIdempotencyKey"];
+
+/// Longest key in bytes.
+const KEY_MAX: usize = 255;
+
+/// A message on the wire begins with a flag and its length.
+const FRAME_HEAD: usize = 5;
+
+#[derive(Clone)]
+pub(super) struct IdempotencyLayer {
+    calls: Idempotency,
+    tasks: Tasks,
+}
+
+impl IdempotencyLayer {
+    pub(super) fn new(services: &Services) -> Self {
+        Self { calls: services.idempotency.clone(), tasks: services.tasks.clone() }
+    }
+}
+
+impl<S> Layer<S> for IdempotencyLayer {
+    type Service = IdempotencyService<S>;
+
+    fn layer(&self, inner: S) -> IdempotencyService<S> {
+        IdempotencyService { inner, layer: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct IdempotencyService<S> {
+    inner: S,
+    layer: IdempotencyLayer,
+}
+
+impl<S> Service<Request<Body>> for IdempotencyService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Some(method) = changing(request.uri().path()) else {
+            return Box::pin(self.inner.call(request));
+        };
+        let given = match given_key(request.headers()) {
+            Ok(None) => return Box::pin(self.inner.call(request)),
+            Ok(Some(given)) => given,
+            Err(refusal) => return Box::pin(async { Ok(refused(refusal)) }),
+        };
+        let (calls, inner) = (self.layer.calls.clone(), self.inner.clone());
+        let (answer, answered) = oneshot::channel();
+        self.layer.tasks.spawn("call under a key", async move {
+            let done = once(&calls, method, &given, request, inner).await;
+            // Who asked may be gone; the next who asks gets it.
+            let _ = answer.send(done.unwrap_or_else(refused));
+        });
+        Box::pin(async { Ok(answered.await.unwrap_or_else(|_| refused(draining()))) })
+    }
+}
+
+/// Does a call, or finds the answer that it got.
+async fn once<S>(
+    calls: &Idempotency,
+    method: &str,
+    given: &GivenKey,
+    request: Request<Body>,
+    inner: S,
+) -> Result<Response<Body>, Refusal>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, MESSAGE_BYTES + FRAME_HEAD).collect().await;
+    let body = body.map_err(|error| Refusal::invalid("request", error.to_string()))?.to_bytes();
+    let turn = match calls.begin(&Principal::anonymous(), method, given, &body).await? {
+        Begun::Done(answer) => return Ok(replayed(answer)),
+        Begun::First(turn) => turn,
+    };
+    let mut request = Request::from_parts(head, Body::new(Full::new(body)));
+    request.extensions_mut().insert(turn.identity());
+    let Ok(response) = inner.oneshot(request).await;
+    kept(turn, response).await
+}
+
+/// Keeps the answer of a call that was done, forgets one that failed. One that may have been done stays
+/// noted as begun.
+async fn kept(turn: Turn, response: Response<Body>) -> Result<Response<Body>, Refusal> {
+    let (head, body) = response.into_parts();
+    let Ok(collected) = body.collect().await else {
+        // A handler of a unary call makes its whole answer before it gives any of it.
+        return Err(Refusal::DeadlineExceeded);
+    };
+    let trailers = collected.trailers().cloned();
+    let code = code_of(&head.headers).or_else(|| trailers.as_ref().and_then(code_of));
+    let answer = collected.to_bytes();
+    match code {
+        Some(tonic::Code::Ok) => turn.keep(answer.clone()).await?,
+        Some(code) if !may_be_done(code) => turn.forget().await,
+        _ => {}
+    }
+    Ok(Response::from_parts(head, whole(answer, trailers)))
+}
+
+/// Whether a failure leaves it open if the call was done.
+fn may_be_done(code: tonic::Code) -> bool {
+    use tonic::Code::{Cancelled, DeadlineExceeded, Internal, Unavailable, Unknown};
+    matches!(code, Cancelled | DeadlineExceeded | Internal | Unavailable | Unknown)
+}
+
+/// An answer that was kept.
+fn replayed(answer: Bytes) -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    trailers.insert(IDEMPOTENCY_REPLAYED_KEY, HeaderValue::from_static("true"));
+    let mut response = Response::new(whole(answer, Some(trailers)));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
+    response
+}
+
+fn whole(answer: Bytes, trailers: Option<HeaderMap>) -> Body {
+    let answer = Full::new(answer);
+    match trailers {
+        None => Body::new(answer),
+        Some(trailers) => Body::new(answer.with_trailers(async move { Some(Ok(trailers)) })),
+    }
+}
+
+fn refused(refusal: Refusal) -> Response<Body> {
+    refusal.into_status().into_http()
+}
+
+/// The method, if its calls are done once under a key.
+fn changing(path: &str) -> Option<&'static str> {
+    let path = path.strip_prefix('/')?;
+    CHANGING.into_iter().find(|method| *method == path)
+}
+
+/// The key that came with a call.
+fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
+    let derived = match headers.get(IDEMPOTENCY_AUTO_KEY).map(HeaderValue::as_bytes) {
+        None | Some(b"false") => false,
+        Some(b"true") => true,
+        Some(_) => return Err(Refusal::invalid(IDEMPOTENCY_AUTO_KEY, "must be true or false")),
+    };
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(derived.then_some(GivenKey::Derived));
+    };
+    if derived {
+        let problem = "cannot be given together with a key of your own";
+        return Err(Refusal::invalid(IDEMPOTENCY_AUTO_KEY, problem));
+    }
+    check_key(IDEMPOTENCY_KEY, value.as_bytes()).map(GivenKey::Chosen).map(Some)
+}
+
+/// Forgets the key of a call; whether there was one.
+pub(super) async fn delete(calls: &Idempotency, method: &str, key: &str) -> Result<bool, Refusal> {
+    let Some(method) = CHANGING.into_iter().find(|changing| *changing == method) else {
+        return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
+    };
+    let key = check_key("key", key.as_bytes())?;
+    calls.delete(&Principal::anonymous(), method, key).await
+}
+
+/// A key as the contract allows it.
+fn check_key(field: &str, key: &[u8]) -> Result<String, Refusal> {
+    let is_visible = key.iter().all(|byte| (0x21..=0x7e).contains(byte));
+    match std::str::from_utf8(key) {
+        Ok(key) if is_visible && (1..=KEY_MAX).contains(&key.len()) => Ok(key.to_owned()),
+        _ => {
+            Err(Refusal::invalid(field, format!("must be 1 to {KEY_MAX} visible ASCII characters")))
+        }
+    }
+}
