@@ -20,7 +20,7 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
-    let cases: [(&[&str], &str); 24] = [
+    let cases: [(&[&str], &str); 26] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["--output", "xml", "ls"], "xml"),
@@ -45,6 +45,8 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["tree", "-d", "0"], "0"),
         (&["du", "-n", "10001"], "10001"),
         (&["compare", "--rank", "beauty"], "beauty"),
+        (&["export", "--format", "parquet"], "parquet"),
+        (&["ls", "-n"], "-n"),
     ];
     for (args, says) in cases {
         let output = fusionctl(args);

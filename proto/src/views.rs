@@ -5,6 +5,7 @@
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
 mod breakdown;
+mod export;
 mod find;
 
 use fusion_core::id::ViewName;
@@ -21,9 +22,11 @@ use crate::{limits, pb};
 
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
-    EntrySort, FindEntries, Freshness, ReadClass, Tally, ViewError, ViewInfo, ViewRank,
+    EntrySort, ExportColumn, ExportEntries, ExportFormat, FindEntries, Freshness, ReadClass, Tally,
+    ViewError, ViewInfo, ViewRank,
 };
 pub use breakdown::Counting;
+pub use export::{ExportPart, Exporting};
 pub use find::{Found, FoundPart};
 
 /// One entry and what lies below it.

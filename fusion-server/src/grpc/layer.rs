@@ -45,6 +45,7 @@ const METHODS: &[&str] = &[
     "fusion.v1.ViewService/FindEntries",
     "fusion.v1.ViewService/GetBreakdown",
     "fusion.v1.ViewService/CompareViews",
+    "fusion.v1.ViewService/ExportEntries",
     "fusion.v1.AdminService/EvictSession",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "grpc.health.v1.Health/Check",

@@ -1,6 +1,7 @@
 //! `ViewService`.
 
 mod count;
+mod export;
 mod find;
 mod list;
 
@@ -10,8 +11,8 @@ use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    CompareViews, FindEntries, GetBreakdown, GetPath, ListEntries, Page, freshness_to_pb,
-    totals_to_pb,
+    CompareViews, ExportEntries, FindEntries, GetBreakdown, GetPath, ListEntries, Page,
+    freshness_to_pb, totals_to_pb,
 };
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
@@ -120,5 +121,14 @@ impl ViewService for Handler {
         request: Request<pb::CompareViewsRequest>,
     ) -> Result<Response<pb::CompareViewsResponse>, Status> {
         Ok(Response::new(self.0.compare(&CompareViews::try_from(request.into_inner())?)?))
+    }
+
+    type ExportEntriesStream = export::Stream;
+
+    async fn export_entries(
+        &self,
+        request: Request<pb::ExportEntriesRequest>,
+    ) -> Result<Response<Self::ExportEntriesStream>, Status> {
+        Ok(Response::new(self.0.export(ExportEntries::try_from(request.into_inner())?)?))
     }
 }

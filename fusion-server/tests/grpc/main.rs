@@ -12,6 +12,7 @@ mod breakage;
 mod counting;
 mod events;
 mod evidence;
+mod exporting;
 mod failing;
 mod find;
 mod harness;

@@ -1,5 +1,7 @@
 //! The commands that ask what is in a view.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ViewArg;
@@ -30,6 +32,8 @@ pub(crate) enum Read {
     Breakdown(Counted),
     /// Show one path on several views side by side.
     Compare(Compare),
+    /// Write entries as NDJSON or CSV, for other programs.
+    Export(Export),
 }
 
 /// List a directory.
@@ -247,4 +251,39 @@ pub(crate) enum Rank {
     Bytes,
     /// Newest mtime.
     Newest,
+}
+
+/// Write entries for other programs.
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The directory in the view.
+    #[arg(default_value = "/")]
+    pub(crate) path: String,
+    /// How to write rows.
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    pub(crate) format: Format,
+    /// Columns, in this order: path, name, kind, size, mtime, ctime, inode, mode, uid, gid, nlink, suspect,
+    /// blind. All if not given.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(crate) columns: Vec<String>,
+    /// Only these kinds; may be repeated.
+    #[arg(short = 't', long = "type", value_enum, value_name = "KIND")]
+    pub(crate) kinds: Vec<Kind>,
+    /// A new file to write to; standard output if not given.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Go on with an export that broke off, as its last line said; appends to FILE.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) resume: Option<String>,
+    #[command(flatten)]
+    pub(crate) view: ViewArg,
+}
+
+/// How to write rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object a line.
+    Ndjson,
+    /// RFC 4180, with a line of names first.
+    Csv,
 }

@@ -3,6 +3,7 @@
 mod compare;
 mod count;
 mod du;
+mod export;
 mod find;
 mod ls;
 mod owner;
@@ -48,6 +49,10 @@ pub(super) async fn run(read: Read, server: &str, printer: &mut Printer) -> Resu
         Read::Breakdown(all) => {
             let mut target = Target::resolve(server, &all.path, &all.view).await?;
             count::breakdown(&mut target, &all, printer).await
+        }
+        Read::Export(export) => {
+            let mut target = Target::resolve(server, &export.path, &export.view).await?;
+            export::run(&mut target, &export, printer).await
         }
         Read::Compare(compare) => compare::run(server, &compare, printer).await,
     }

@@ -3,6 +3,7 @@
 mod answer;
 mod breakdown;
 mod compare;
+mod export;
 mod find;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use answer::{
 };
 pub use breakdown::{AgeTally, Breakdown, BreakdownPart, GetBreakdown, Tally};
 pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
+pub use export::{ExportColumn, ExportEntries, ExportFormat};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 /// How much a read demands of the view.

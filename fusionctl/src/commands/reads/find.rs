@@ -189,7 +189,7 @@ fn filter(asked: &Find, pattern: Option<String>) -> Result<EntryFilter, Failure>
     })
 }
 
-fn kind_of(kind: KindArg) -> Kind {
+pub(super) fn kind_of(kind: KindArg) -> Kind {
     match kind {
         KindArg::F => Kind::File,
         KindArg::D => Kind::Directory,
