@@ -8,7 +8,8 @@ use fusion_core::path::notation;
 use fusion_core::stat::Kind;
 use fusion_core::time::StorageTime;
 use fusion_proto::views::{
-    Breakdown, Entry, EntryFilter, EntryOrder, EntrySort, FindEntries, Tally, ViewsClient,
+    Breakdown, Entry, EntryFilter, EntryOrder, EntrySort, ExportColumn, ExportEntries,
+    ExportFormat, FindEntries, ReadClass, Tally, ViewsClient,
 };
 use fusion_tests::pair::World;
 
@@ -47,17 +48,18 @@ impl Asker {
         self.some(path, 0, 1).await;
     }
 
-    /// Every query below a path, but of the filters only every `step`th from `first` on: each is a
-    /// process of its own on the other side.
+    /// Every query below a path, but of the filters and orders only every `step`th from `first` on: each
+    /// is processes of its own on the other side.
     pub(crate) async fn some(&mut self, path: &str, first: usize, step: usize) {
         for (filter, words) in filters().into_iter().skip(first).step_by(step) {
             self.filtered(path, filter, &words).await;
         }
-        for sorting in SORTINGS {
+        for sorting in SORTINGS.into_iter().skip(first).step_by(step) {
             self.sorted(path, sorting).await;
             self.listed(path, sorting).await;
         }
         self.counted(path).await;
+        self.exported(path).await;
     }
 
     async fn filtered(&mut self, path: &str, filter: EntryFilter, words: &[&str]) {
@@ -123,6 +125,37 @@ impl Asker {
         let directories = disk::find(&below, &["-type", "d"]).len();
         assert_eq!(told.largest_directories.len(), directories.min(1_000), "below {path}");
         assert!(told.largest_directories.is_sorted_by(|a, b| a.1.bytes >= b.1.bytes));
+    }
+
+    async fn exported(&mut self, path: &str) {
+        let below = disk::place(&self.root, path);
+        let asked = ExportEntries {
+            view: self.view.clone(),
+            path: tree_path(path),
+            class: ReadClass::Any,
+            format: ExportFormat::Ndjson,
+            columns: vec![ExportColumn::Path, ExportColumn::Size, ExportColumn::Inode],
+            filter: EntryFilter::default(),
+            resume_token: String::new(),
+        };
+        let mut stream = self.client.export(&asked).await.unwrap();
+        let (mut exported, mut whole) = (Vec::new(), false);
+        while let Some(part) = stream.next().await.unwrap() {
+            exported.extend_from_slice(&part.rows);
+            whole = part.freshness.is_some();
+        }
+        assert!(whole, "below {path}");
+        let mut rows: Vec<Vec<u8>> = Vec::new();
+        for line in exported.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            let row: serde_json::Value = serde_json::from_slice(line).expect("a row");
+            let at = notation::parse(row["path"].as_str().unwrap()).unwrap();
+            let head = format!("{} {} ", row["size"], row["inode"]).into_bytes();
+            rows.push([&head[..], &at[path.trim_end_matches('/').len() + 1..]].concat());
+        }
+        rows.sort();
+        let mut on_disk = disk::rows(&below, &[], "%s %i %P\\0");
+        on_disk.sort();
+        assert_eq!(rows, on_disk, "below {path}");
     }
 
     fn below(&self, path: &str) -> FindEntries {
