@@ -6,6 +6,7 @@ pub(crate) mod breakdown;
 pub(crate) mod changes;
 pub(crate) mod compare;
 pub(crate) mod errands;
+pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod idempotency;
 pub(crate) mod ingest;

@@ -1,26 +1,32 @@
 //! The command line as typed.
 
 mod live;
+mod operate;
+pub(crate) mod reads;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
+pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
 #[command(name = "fusionctl", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
+    /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
+    #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
+    /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
         global = true,
-        value_name = "URL",
-        env = "FUSION_SERVER_URL",
-        default_value = "http://127.0.0.1:7700"
+        value_name = "FILE",
+        env = "FUSION_PROFILE",
+        hide_env_values = true
     )]
-    pub(crate) server: String,
+    pub(crate) profile: Option<PathBuf>,
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -31,15 +37,21 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  fusionctl dev ~/data              a live view of a directory, until Ctrl-C
-  fusionctl ls /incoming            what is in a directory
-  fusionctl du /incoming            how much lies below it, at once
-  fusionctl find '*.bam' /incoming  what lies below it and is called so
-  fusionctl watch /incoming         what happens below it, as it happens
+  fusionctl dev ~/data                      a live view of a directory, until Ctrl-C
+  fusionctl ls -l -t /incoming              what is in a directory, newest first
+  fusionctl du /incoming                    where the bytes below it are, at once
+  fusionctl find '*.bam' /incoming -S +1G   what lies below it, is called so and is large
+  fusionctl find -e log --changed-within 2d --sort size -n 20
+  fusionctl top /incoming                   largest files and directories, newest directories
+  fusionctl compare /incoming               the same path on every view of the server
+  fusionctl watch /incoming                 what happens below it, as it happens
   fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
-`\\xHH`, a backslash `\\\\`.
+`\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
+
+The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";
 
@@ -66,43 +78,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// List the views of the server.
-    Views,
-    /// List a directory.
-    Ls {
-        /// The directory in the view.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
+    /// List the views of the server, or do something to one.
+    Views {
+        #[command(subcommand)]
+        command: Option<ViewsCommand>,
     },
-    /// Show one entry.
-    Stat {
-        /// The entry in the view.
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// Count what lies below a directory: files, directories, others, bytes.
-    Du {
-        /// The directory in the view.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// Find entries below a directory by a glob on their name.
-    Find {
-        /// A glob on the name: `*`, `?`, `[…]`, `{a,b}`. If it begins with `/` it is PATH.
-        pattern: Option<String>,
-        /// The directory in the view; `/` if not given.
-        path: Option<String>,
-        #[command(flatten)]
-        view: ViewArg,
-    },
+    /// Questions about what is in a view.
+    #[command(flatten)]
+    Read(Box<reads::Read>),
     /// What happens.
     #[command(flatten)]
     Live(LiveCommand),
+    /// For those who run a server.
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// Which view.
@@ -112,6 +101,9 @@ pub(crate) struct ViewArg {
     #[arg(long = "view", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

@@ -60,6 +60,7 @@ const METHODS: &[&str] = &[
     "fusion.v1.JobService/WatchJob",
     "fusion.v1.JobService/CancelJob",
     "fusion.v1.JobService/RetryJob",
+    "fusion.v1.ViewService/ExportEntries",
     "fusion.v1.AdminService/EvictSession",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/GetServerInfo",

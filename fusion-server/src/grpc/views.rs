@@ -1,6 +1,7 @@
 //! `ViewService`.
 
 mod count;
+mod export;
 mod find;
 mod list;
 mod lists;
@@ -12,13 +13,12 @@ use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    CompareViews, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass, RefreshPath,
-    freshness_to_pb, totals_to_pb,
+    CompareViews, ExportEntries, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass,
+    RefreshPath, freshness_to_pb, totals_to_pb,
 };
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, about, operator};
@@ -131,6 +131,10 @@ impl ViewService for Handler {
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         let by = operator(&request);
         let asked = FindEntries::try_from(request.into_inner())?;
+        if asked.class == ReadClass::Fresh && !asked.more_views.is_empty() {
+            let why = "READ_CLASS_FRESH is taken for one view at a time";
+            return Err(Refusal::invalid("read_class", why).into());
+        }
         self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
         Ok(Response::new(self.0.find(asked)?))
     }
@@ -193,7 +197,7 @@ impl ViewService for Handler {
         self.0.refresh_path(request).await
     }
 
-    type WatchViewStream = ReceiverStream<Result<pb::WatchViewResponse, Status>>;
+    type WatchViewStream = live::Stream<pb::WatchViewResponse>;
 
     async fn watch_view(
         &self,
@@ -209,12 +213,21 @@ impl ViewService for Handler {
         live::list_changes(&self.0, request.into_inner()).await
     }
 
-    type WaitQuietStream = ReceiverStream<Result<pb::WaitQuietResponse, Status>>;
+    type WaitQuietStream = live::Stream<pb::WaitQuietResponse>;
 
     async fn wait_quiet(
         &self,
         request: Request<pb::WaitQuietRequest>,
     ) -> Result<Response<Self::WaitQuietStream>, Status> {
         live::wait_quiet(&self.0, request.into_inner())
+    }
+
+    type ExportEntriesStream = export::Stream;
+
+    async fn export_entries(
+        &self,
+        request: Request<pb::ExportEntriesRequest>,
+    ) -> Result<Response<Self::ExportEntriesStream>, Status> {
+        Ok(Response::new(self.0.export(ExportEntries::try_from(request.into_inner())?)?))
     }
 }

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// When to ask again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// What an agent reports of what it did.
+type Reported = BTreeMap<String, ResultValue>;
 /// Learns how far an errand is: 0 to 100.
 pub(crate) type OnProgress<'a> = &'a (dyn Fn(u8) + Send + Sync);
 
@@ -148,6 +150,9 @@ impl Errands {
             let why = "what it told was not taken: its root is away or in doubt";
             return Err(NotDone::Failed(why.to_owned()));
         }
+        if start_of(&result) == "left_out" {
+            return Err(NotDone::Failed("it leaves this directory out".to_owned()));
+        }
         Ok(Figures::of(&result))
     }
 
@@ -171,7 +176,7 @@ impl Errands {
         at: &Lookout<'_>,
         action: Action,
         on_progress: OnProgress<'_>,
-    ) -> Result<BTreeMap<String, ResultValue>, NotDone> {
+    ) -> Result<Reported, NotDone> {
         let session = at.session.id;
         let id = self.ids.draw();
         let own = || CorrelationId::new(&id.to_string()).ok();
@@ -208,17 +213,20 @@ impl Errands {
 }
 
 impl Figures {
-    fn of(result: &BTreeMap<String, ResultValue>) -> Self {
+    fn of(result: &Reported) -> Self {
         let number = |name: &str| match result.get(name) {
             Some(ResultValue::Number(number)) if *number >= 0.0 => *number as u64,
             _ => 0,
         };
+        // A probe says how many names it looked at, and how many it could not.
+        let errors = number("errors") + number("failed");
+        // What is no directory was looked at by its name: then there is nothing to list.
+        let looked = start_of(result) == "no_directory" && errors == 0;
         Self {
-            complete: result.get("complete") == Some(&ResultValue::Bool(true)),
+            complete: looked || result.get("complete") == Some(&ResultValue::Bool(true)),
             directories: number("directories"),
-            // A probe says how many names it looked at, and how many it could not.
             entries: number("entries") + number("looked"),
-            errors: number("errors") + number("failed"),
+            errors,
         }
     }
 
@@ -227,5 +235,13 @@ impl Figures {
         self.directories += other.directories;
         self.entries += other.entries;
         self.errors += other.errors;
+    }
+}
+
+/// What the agent found where it began; empty if it does not say.
+fn start_of(result: &Reported) -> &str {
+    match result.get("start") {
+        Some(ResultValue::Text(start)) => start,
+        _ => "",
     }
 }
