@@ -1,12 +1,14 @@
 //! The command line as typed.
 
+mod live;
 mod operate;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub(crate) use operate::{SessionsCommand, TrashCommand, ViewsCommand};
+pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
+pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ Examples:
   fusionctl ls /incoming            what is in a directory
   fusionctl du /incoming            how much lies below it, at once
   fusionctl find '*.bam' /incoming  what lies below it and is called so
+  fusionctl watch /incoming         what happens below it, as it happens
+  fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
@@ -107,63 +111,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         view: ViewArg,
     },
-    /// List entries that may be unfinished: being written, or changed too recently.
-    Suspects {
-        /// Only what is at this path and below it.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// List what happened where no agent watches, as far as scans have found it.
-    BlindSpots {
-        /// Only what is at this path and below it.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// List, restore or drop what went and is kept for a while.
-    Trash {
-        #[command(subcommand)]
-        command: TrashCommand,
-    },
-    /// Have an agent look at a path now, and wait until all that it finds is known.
-    Refresh {
-        /// The path in the view; it need not be known.
-        path: String,
-        /// List all below a directory too, not only the directory itself.
-        #[arg(long, short)]
-        recursive: bool,
-        /// Who is to look; without a name the leader.
-        #[arg(long, value_name = "AGENT")]
-        agent: Option<String>,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// List the agents that are connected, or end the session of one.
-    Sessions {
-        #[command(subcommand)]
-        command: Option<SessionsCommand>,
-        /// Only those of this view.
-        #[arg(long = "view", value_name = "NAME")]
-        view: Option<String>,
-    },
-    /// Show the server, its views and their agents at a glance.
-    Status,
-    /// Find what is wrong, and say what to do. Exit status 1 if anything is.
-    Doctor,
-    /// Print the completions of a shell.
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Write the manual pages.
-    Man {
-        /// The directory to write to; it is made if need be.
-        #[arg(long, value_name = "DIR")]
-        dir: PathBuf,
-    },
+    /// What happens.
+    #[command(flatten)]
+    Live(LiveCommand),
+    /// For whoever runs it.
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// Which view.

@@ -6,7 +6,9 @@ mod du;
 mod find;
 mod generate;
 mod lists;
+mod live;
 mod ls;
+mod operate;
 mod picture;
 mod refresh;
 mod sessions;
@@ -58,40 +60,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             let mut target = Target::resolve(&server, &path, &view).await?;
             find::run(&mut target, pattern, &mut printer).await
         }
-        command => operate(command, &server, &mut printer).await,
-    }
-}
-
-/// Runs a command of those who run a server.
-async fn operate(command: Command, server: &Profile, printer: &mut Printer) -> Result<(), Failure> {
-    match command {
-        Command::Suspects { path, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            lists::suspects(&mut target, printer).await
-        }
-        Command::BlindSpots { path, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            lists::blind_spots(&mut target, printer).await
-        }
-        Command::Trash { command } => trash::run(server, command, printer).await,
-        Command::Refresh { path, recursive, agent, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            refresh::run(&mut target, recursive, agent.as_deref(), printer).await
-        }
-        Command::Sessions { command, view } => {
-            sessions::run(server, command, view.as_deref(), printer).await
-        }
-        Command::Status => status::run(server, printer).await,
-        Command::Doctor => doctor::run(server, printer).await,
-        Command::Completions { shell } => generate::completions(shell, printer),
-        Command::Man { dir } => generate::man(&dir, printer),
-        // All else is answered by `run`.
-        Command::Dev { .. }
-        | Command::Views { .. }
-        | Command::Ls { .. }
-        | Command::Stat { .. }
-        | Command::Du { .. }
-        | Command::Find { .. } => Ok(()),
+        Command::Live(command) => live::run(&server, command, &mut printer).await,
+        Command::Operate(command) => operate::run(command, &server, &mut printer).await,
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod json;
 mod lists;
+mod live;
 mod status;
 mod table;
 

@@ -28,7 +28,7 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 18] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["--output", "xml", "ls"], "xml"),
@@ -42,6 +42,11 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["views", "reset", "v"], "--yes"),
         (&["refresh", "/", "--agent", "a b", "--view", "v"], "--agent"),
         (&["--profile", "/no/such/file", "views"], "/no/such/file"),
+        (&["watch", "/", "--types", "NO_SUCH"], "VIEW_RESET"),
+        (&["watch", "/", "--from", "now"], "--from"),
+        (&["changes", "/", "--since", "yesterday"], "90min"),
+        (&["wait", "/"], "--quiet"),
+        (&["wait", "/", "--quiet", "30"], "30s"),
     ];
     for (args, says) in cases {
         let output = fusionctl(args);

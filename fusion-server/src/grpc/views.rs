@@ -4,6 +4,7 @@ mod count;
 mod find;
 mod list;
 mod lists;
+mod live;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath};
@@ -17,6 +18,7 @@ use fusion_proto::convert::view::{
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, about, operator};
@@ -193,5 +195,30 @@ impl ViewService for Handler {
         request: Request<pb::RefreshPathRequest>,
     ) -> Result<Response<pb::RefreshPathResponse>, Status> {
         self.0.refresh_path(request).await
+    }
+
+    type WatchViewStream = ReceiverStream<Result<pb::WatchViewResponse, Status>>;
+
+    async fn watch_view(
+        &self,
+        request: Request<pb::WatchViewRequest>,
+    ) -> Result<Response<Self::WatchViewStream>, Status> {
+        live::watch_view(&self.0, request.into_inner())
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        live::list_changes(&self.0, request.into_inner()).await
+    }
+
+    type WaitQuietStream = ReceiverStream<Result<pb::WaitQuietResponse, Status>>;
+
+    async fn wait_quiet(
+        &self,
+        request: Request<pb::WaitQuietRequest>,
+    ) -> Result<Response<Self::WaitQuietStream>, Status> {
+        live::wait_quiet(&self.0, request.into_inner())
     }
 }

@@ -1,8 +1,72 @@
-//! What `trash`, `views` and `sessions` take.
+//! What whoever runs a server asks: suspects, trash, refreshes, sessions, status.
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
 
 use super::ViewArg;
+
+/// What to do for whoever runs it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperateCommand {
+    /// List entries that may be unfinished: being written, or changed too recently.
+    Suspects {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List what happened where no agent watches, as far as scans have found it.
+    BlindSpots {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List, restore or drop what went and is kept for a while.
+    Trash {
+        #[command(subcommand)]
+        command: TrashCommand,
+    },
+    /// Have an agent look at a path now, and wait until all that it finds is known.
+    Refresh {
+        /// The path in the view; it need not be known.
+        path: String,
+        /// List all below a directory too, not only the directory itself.
+        #[arg(long, short)]
+        recursive: bool,
+        /// Who is to look; without a name the leader.
+        #[arg(long, value_name = "AGENT")]
+        agent: Option<String>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List the agents that are connected, or end the session of one.
+    Sessions {
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
+        /// Only those of this view.
+        #[arg(long = "view", value_name = "NAME")]
+        view: Option<String>,
+    },
+    /// Show the server, its views and their agents at a glance.
+    Status,
+    /// Find what is wrong, and say what to do. Exit status 1 if anything is.
+    Doctor,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The directory to write to; it is made if need be.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
 
 /// What to do with the trash.
 #[derive(Debug, Subcommand)]
