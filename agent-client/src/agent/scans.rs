@@ -183,8 +183,11 @@ impl ScanRun {
         if let Err(check) = self.storage_is_there() {
             return ScanEnd::NoStorage(check);
         }
+        let root = match self.root_is() {
+            Ok(root) => root,
+            Err(away) => return ScanEnd::NoStorage(away),
+        };
         self.show_start();
-        let root = self.order.is_whole().then(|| self.root_is());
         let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
         if self.writer().started(path, now, root, &self.cancel).is_err() {
             return ScanEnd::CutOff;
@@ -273,11 +276,17 @@ impl ScanRun {
         writer.finished(report, &self.cancel)
     }
 
-    /// What the root is known by now: the view knows what came to its top a moment ago (R11). One that
-    /// cannot be read is told as it was, and then as unreadable.
-    fn root_is(&self) -> RootIdentity {
-        let state = &self.shared.state;
-        state.identify(&self.shared.root).unwrap_or_else(|_| state.root().1)
+    /// What the root is known by now, for a scan of the whole tree: the view knows what came to its top
+    /// a moment ago (R11). One that cannot be read is not there.
+    fn root_is(&self) -> Result<Option<RootIdentity>, RootCheck> {
+        if !self.order.is_whole() {
+            return Ok(None);
+        }
+        self.shared.state.identify(&self.shared.root).map(Some).map_err(|errno| {
+            let away = RootCheck::Gone(errno);
+            root_watch::found_away(&self.shared, away);
+            away
+        })
     }
 
     /// Whether the root is the directory that we hold.
