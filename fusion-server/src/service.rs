@@ -5,6 +5,7 @@ pub(crate) mod best;
 pub(crate) mod breakdown;
 pub(crate) mod changes;
 pub(crate) mod compare;
+pub(crate) mod export;
 pub(crate) mod find;
 pub(crate) mod idempotency;
 pub(crate) mod ingest;

@@ -2,6 +2,7 @@
 
 mod live;
 mod operate;
+pub(crate) mod reads;
 
 use std::path::PathBuf;
 
@@ -36,11 +37,14 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  fusionctl dev ~/data              a live view of a directory, until Ctrl-C
-  fusionctl ls /incoming            what is in a directory
-  fusionctl du /incoming            how much lies below it, at once
-  fusionctl find '*.bam' /incoming  what lies below it and is called so
-  fusionctl watch /incoming         what happens below it, as it happens
+  fusionctl dev ~/data                      a live view of a directory, until Ctrl-C
+  fusionctl ls -l -t /incoming              what is in a directory, newest first
+  fusionctl du /incoming                    where the bytes below it are, at once
+  fusionctl find '*.bam' /incoming -S +1G   what lies below it, is called so and is large
+  fusionctl find -e log --changed-within 2d --sort size -n 20
+  fusionctl top /incoming                   largest files and directories, newest directories
+  fusionctl compare /incoming               the same path on every view of the server
+  fusionctl watch /incoming                 what happens below it, as it happens
   fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
@@ -79,38 +83,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ViewsCommand>,
     },
-    /// List a directory.
-    Ls {
-        /// The directory in the view.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// Show one entry.
-    Stat {
-        /// The entry in the view.
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// Count what lies below a directory: files, directories, others, bytes.
-    Du {
-        /// The directory in the view.
-        #[arg(default_value = "/")]
-        path: String,
-        #[command(flatten)]
-        view: ViewArg,
-    },
-    /// Find entries below a directory by a glob on their name.
-    Find {
-        /// A glob on the name: `*`, `?`, `[…]`, `{a,b}`. If it begins with `/` it is PATH.
-        pattern: Option<String>,
-        /// The directory in the view; `/` if not given.
-        path: Option<String>,
-        #[command(flatten)]
-        view: ViewArg,
-    },
+    /// Questions about what is in a view.
+    #[command(flatten)]
+    Read(Box<reads::Read>),
     /// What happens.
     #[command(flatten)]
     Live(LiveCommand),

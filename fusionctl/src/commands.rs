@@ -2,20 +2,19 @@
 
 mod dev;
 mod doctor;
-mod du;
-mod find;
 mod generate;
 mod lists;
 mod live;
-mod ls;
 mod operate;
 mod picture;
+mod reads;
 mod refresh;
 mod sessions;
-mod stat;
 mod status;
 mod trash;
 mod views;
+
+pub(crate) use reads::Share;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath, notation};
@@ -43,23 +42,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
         }
         Command::Views { command } => views::run(&server, command, &mut printer).await,
-        Command::Ls { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            ls::run(&mut target, &mut printer).await
-        }
-        Command::Stat { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            stat::run(&mut target, &mut printer).await
-        }
-        Command::Du { path, view } => {
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            du::run(&mut target, &mut printer).await
-        }
-        Command::Find { pattern, path, view } => {
-            let (pattern, path) = find::arguments(pattern, path)?;
-            let mut target = Target::resolve(&server, &path, &view).await?;
-            find::run(&mut target, pattern, &mut printer).await
-        }
+        Command::Read(read) => reads::run(*read, &server, &mut printer).await,
         Command::Live(command) => live::run(&server, command, &mut printer).await,
         Command::Operate(command) => operate::run(command, &server, &mut printer).await,
     }
@@ -154,6 +137,7 @@ fn parse_path(text: &str) -> Result<TreePath, Failure> {
     Ok(path.to_owned())
 }
 
+/// What a failed call means, and what to do next.
 fn explain(error: &CallError, server: &str) -> Failure {
     if error.is_unreachable() {
         return Failure::refused(format!(
@@ -172,6 +156,9 @@ fn next_step(error: &CallError) -> Option<&'static str> {
     let CallError::Refused(refusal) = error else { return None };
     match refusal {
         Refusal::ViewNotFound { .. } => Some("`fusionctl views` lists them"),
+        Refusal::PathNotFound { .. } => {
+            Some("see what is there: `fusionctl ls` of the directory above it")
+        }
         Refusal::TrashNotFound { .. } => Some("`fusionctl trash list` shows what is there"),
         Refusal::AgentNotFound { .. } => Some("`fusionctl sessions` lists the agents"),
         Refusal::SessionNotFound { .. } => Some("`fusionctl sessions` lists those that live"),

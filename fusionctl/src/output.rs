@@ -7,50 +7,49 @@
 mod json;
 mod lists;
 mod live;
+mod paint;
+mod reads;
 mod status;
 mod table;
 
 use std::io::{self, BufWriter, Stdout, Write};
 
 use fusion_core::id::ViewName;
-use fusion_core::view::Totals;
-use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
+use fusion_proto::views::{EntryAnswer, ViewInfo};
 use serde_json::Value;
 
 use crate::cli::Output;
 use crate::exit::Failure;
 
+use paint::Paint;
+
+pub(crate) use reads::Part;
+
+/// How much of an entry a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Its name or path.
+    Short,
+    /// Kind, mode, size and mtime, too.
+    Long,
+}
+
 /// Writes answers in the chosen form.
 pub(crate) struct Printer {
     form: Output,
+    paint: Paint,
     out: BufWriter<Stdout>,
 }
 
 impl Printer {
     pub(crate) fn new(form: Output) -> Self {
-        Self { form, out: BufWriter::with_capacity(1 << 16, io::stdout()) }
+        let paint = Paint::on_terminal();
+        Self { form, paint, out: BufWriter::with_capacity(1 << 16, io::stdout()) }
     }
 
     /// Whether answers are for programs.
     pub(crate) fn is_json(&self) -> bool {
         self.form == Output::Json
-    }
-
-    /// The head of a table of entries; nothing in JSON.
-    pub(crate) fn entries_head(&mut self) -> Result<(), Failure> {
-        if !self.is_json() {
-            table::entries_head(&mut self.out)?;
-        }
-        Ok(())
-    }
-
-    /// One entry on a line; with `name_only` a table shows its name instead of its path.
-    pub(crate) fn entry(&mut self, entry: &Entry, name_only: bool) -> Result<(), Failure> {
-        if self.is_json() {
-            self.line(&json::entry(entry))
-        } else {
-            Ok(table::entry(&mut self.out, entry, name_only)?)
-        }
     }
 
     /// One entry with all that is known of it.
@@ -59,21 +58,6 @@ impl Printer {
             self.line(&json::stat(view, answer))
         } else {
             Ok(table::stat(&mut self.out, view, answer)?)
-        }
-    }
-
-    /// What lies below a path.
-    pub(crate) fn totals(
-        &mut self,
-        view: &ViewName,
-        path: &str,
-        totals: &Totals,
-        freshness: &Freshness,
-    ) -> Result<(), Failure> {
-        if self.is_json() {
-            self.line(&json::totals_of(view, path, totals, freshness))
-        } else {
-            Ok(table::totals_of(&mut self.out, view, path, totals, freshness)?)
         }
     }
 
@@ -122,6 +106,23 @@ fn rfc3339(nanos: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(nanos)) {
         Ok(time) => format!("{time:.9}"),
         Err(_) => nanos.to_string(),
+    }
+}
+
+/// A stat of a kind, for tests of what is printed.
+#[cfg(test)]
+pub(crate) fn test_stat(kind: fusion_core::stat::Kind) -> fusion_core::stat::Stat {
+    let time = fusion_core::time::StorageTime::from_nanos(0);
+    fusion_core::stat::Stat {
+        kind,
+        size: 0,
+        mtime: time,
+        ctime: time,
+        inode: 1,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        nlink: 1,
     }
 }
 

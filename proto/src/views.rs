@@ -5,6 +5,7 @@
 //! Must never: hide what an answer is worth; each carries its [`Freshness`].
 
 mod breakdown;
+mod export;
 mod find;
 mod lists;
 pub mod live;
@@ -24,9 +25,11 @@ use crate::{limits, pb};
 pub use crate::convert::view::cause_to_text;
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
-    EntrySort, FindEntries, Freshness, ReadClass, ViewError, ViewInfo,
+    EntrySort, ExportColumn, ExportEntries, ExportFormat, FindEntries, Freshness, ReadClass, Tally,
+    ViewError, ViewInfo, ViewRank,
 };
 pub use breakdown::Counting;
+pub use export::{ExportPart, Exporting};
 pub use find::{Found, FoundPart};
 pub use lists::{
     BlindSpot, ListPage, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,

@@ -178,17 +178,31 @@ impl ViewReader {
     /// # Errors
     /// [`ReadError::NotFound`].
     pub fn find(&self, path: PathRef<'_>) -> Result<FindCursor, ReadError> {
-        self.find_within(path, Scope::default())
+        self.find_within(path, Scope::default(), None)
     }
 
-    /// As [`ViewReader::find`], but goes only into directories that are in the scope. An entry that
-    /// is wanted by what the scope asks for, and stays so, is seen.
+    /// As [`ViewReader::find`], but goes only into directories that are in the scope, and on after a
+    /// path that an earlier walk below the same path told (whatever it is by now; one that is not below
+    /// the path begins at the beginning). An entry that is wanted by what the scope asks for, and stays
+    /// so, is seen.
     ///
     /// # Errors
     /// [`ReadError::NotFound`].
-    pub fn find_within(&self, path: PathRef<'_>, scope: Scope) -> Result<FindCursor, ReadError> {
+    pub fn find_within(
+        &self,
+        path: PathRef<'_>,
+        scope: Scope,
+        after: Option<PathRef<'_>>,
+    ) -> Result<FindCursor, ReadError> {
         match self.directory(path) {
-            Ok(dir) => Ok(FindCursor { walk: Walk::new(dir, path.as_bytes()).within(scope) }),
+            Ok(dir) => {
+                let walk = Walk::new(dir, path.as_bytes()).within(scope);
+                let walk = match after {
+                    Some(after) => walk.after(&self.tree, after.as_bytes()),
+                    None => walk,
+                };
+                Ok(FindCursor { walk })
+            }
             Err(ReadError::NotADirectory) => Ok(FindCursor { walk: Walk::default() }),
             Err(error @ ReadError::NotFound) => Err(error),
         }

@@ -54,6 +54,7 @@ const METHODS: &[&str] = &[
     "fusion.v1.ViewService/RestoreTrash",
     "fusion.v1.ViewService/PurgeTrash",
     "fusion.v1.ViewService/RefreshPath",
+    "fusion.v1.ViewService/ExportEntries",
     "fusion.v1.AdminService/EvictSession",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/GetServerInfo",

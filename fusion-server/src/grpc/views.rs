@@ -1,6 +1,7 @@
 //! `ViewService`.
 
 mod count;
+mod export;
 mod find;
 mod list;
 mod lists;
@@ -12,8 +13,8 @@ use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    CompareViews, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass, RefreshPath,
-    freshness_to_pb, totals_to_pb,
+    CompareViews, ExportEntries, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass,
+    RefreshPath, freshness_to_pb, totals_to_pb,
 };
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
@@ -219,5 +220,14 @@ impl ViewService for Handler {
         request: Request<pb::WaitQuietRequest>,
     ) -> Result<Response<Self::WaitQuietStream>, Status> {
         live::wait_quiet(&self.0, request.into_inner())
+    }
+
+    type ExportEntriesStream = export::Stream;
+
+    async fn export_entries(
+        &self,
+        request: Request<pb::ExportEntriesRequest>,
+    ) -> Result<Response<Self::ExportEntriesStream>, Status> {
+        Ok(Response::new(self.0.export(ExportEntries::try_from(request.into_inner())?)?))
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod filter;
 use std::sync::Arc;
 
 use fusion_core::id::ViewName;
+use fusion_core::path::PathRef;
 use fusion_core::stat::Stat;
 use fusion_core::view::{FindCursor, Totals, ViewReader};
 use fusion_proto::convert::view::FindEntries;
@@ -90,12 +91,23 @@ impl Search {
         wanted: Wanted,
         view: &ViewName,
     ) -> Result<Self, Refusal> {
+        Self::begin_after(views, ids, wanted, view, None)
+    }
+
+    /// The same, after a path that an earlier search for the same told.
+    pub(crate) fn begin_after(
+        views: &Views,
+        ids: Arc<dyn Ids>,
+        wanted: Wanted,
+        view: &ViewName,
+        after: Option<PathRef<'_>>,
+    ) -> Result<Self, Refusal> {
         let request = &wanted.request;
         let (handle, _) = views.demand(view, request.class)?;
         let reader = handle.reader().clone();
         let path = request.path.as_ref();
         let cursor = reader
-            .find_within(path, wanted.filter.scope())
+            .find_within(path, wanted.filter.scope(), after)
             .map_err(|error| unread(error, view, path))?;
         let left = request.limit.unwrap_or(u64::MAX);
         let best = request

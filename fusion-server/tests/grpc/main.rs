@@ -14,6 +14,7 @@ mod changes;
 mod counting;
 mod events;
 mod evidence;
+mod exporting;
 mod failing;
 mod find;
 mod harness;

@@ -35,14 +35,6 @@ pub(super) fn stat(view: &ViewName, answer: &EntryAnswer) -> Value {
     document
 }
 
-pub(super) fn totals_of(view: &ViewName, path: &str, below: &Totals, worth: &Freshness) -> Value {
-    let mut document = totals(below);
-    document["view"] = json!(view.as_str());
-    document["path"] = json!(path);
-    document["freshness"] = freshness(worth);
-    document
-}
-
 pub(super) fn view(info: &ViewInfo) -> Value {
     json!({
         "view": info.name.as_str(),

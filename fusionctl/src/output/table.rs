@@ -14,17 +14,12 @@ pub(super) fn entries_head(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:<10}  {:>10}  {:<19}  NAME", "MODE", "SIZE", "MODIFIED (UTC)")
 }
 
-pub(super) fn entry(out: &mut impl Write, entry: &Entry, name_only: bool) -> io::Result<()> {
+/// One entry on a line, with kind, mode, size and mtime; `shown` is its name or path.
+pub(super) fn long(out: &mut impl Write, entry: &Entry, shown: &str) -> io::Result<()> {
     let stat = &entry.stat;
-    let shown = if name_only {
-        entry.path.rsplit_once('/').map_or(entry.path.as_str(), |(_, name)| name)
-    } else {
-        entry.path.as_str()
-    };
-    let slash = if name_only && stat.kind == Kind::Directory { "/" } else { "" };
     writeln!(
         out,
-        "{}  {:>10}  {}  {shown}{slash}{}",
+        "{}  {:>10}  {}  {shown}{}",
         mode_text(stat),
         size_text(stat),
         short_time(stat.mtime.as_nanos()),
@@ -49,18 +44,6 @@ pub(super) fn stat(out: &mut impl Write, view: &ViewName, answer: &EntryAnswer) 
     view_line(out, view, &answer.freshness)
 }
 
-pub(super) fn totals_of(
-    out: &mut impl Write,
-    view: &ViewName,
-    path: &str,
-    totals: &Totals,
-    freshness: &Freshness,
-) -> io::Result<()> {
-    writeln!(out, "{path}")?;
-    totals_lines(out, totals)?;
-    view_line(out, view, freshness)
-}
-
 pub(super) fn views(out: &mut impl Write, views: &[ViewInfo]) -> io::Result<()> {
     writeln!(
         out,
@@ -83,7 +66,7 @@ pub(super) fn views(out: &mut impl Write, views: &[ViewInfo]) -> io::Result<()> 
     Ok(())
 }
 
-fn totals_lines(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
+pub(super) fn totals_lines(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
     let Totals { files, directories, others, bytes, suspects, blind, newest_mtime, .. } = totals;
     writeln!(out, "  files        {}", HumanCount(*files))?;
     writeln!(out, "  directories  {}", HumanCount(*directories))?;
@@ -101,12 +84,16 @@ fn totals_lines(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
     Ok(())
 }
 
-fn view_line(out: &mut impl Write, view: &ViewName, freshness: &Freshness) -> io::Result<()> {
+pub(super) fn view_line(
+    out: &mut impl Write,
+    view: &ViewName,
+    freshness: &Freshness,
+) -> io::Result<()> {
     let state = freshness.state_text();
     writeln!(out, "  view         {view}, {state}, revision {}", freshness.revision)
 }
 
-fn marks(entry: &Entry) -> &'static str {
+pub(super) fn marks(entry: &Entry) -> &'static str {
     match (entry.suspect, entry.blind) {
         (false, false) => "",
         (true, false) => "  [suspect]",
@@ -155,25 +142,10 @@ pub(super) fn short_time(nanos: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_core::time::StorageTime;
 
     #[test]
     fn modes_read_as_ls_writes_them() {
-        let text = |kind, mode| {
-            let time = StorageTime::from_nanos(0);
-            let stat = Stat {
-                kind,
-                size: 0,
-                mtime: time,
-                ctime: time,
-                inode: 1,
-                mode,
-                uid: 0,
-                gid: 0,
-                nlink: 1,
-            };
-            mode_text(&stat)
-        };
+        let text = |kind, mode| mode_text(&Stat { mode, ..crate::output::test_stat(kind) });
         assert_eq!(text(Kind::File, 0o644), "-rw-r--r--");
         assert_eq!(text(Kind::Directory, 0o1777), "drwxrwxrwt");
         assert_eq!(text(Kind::File, 0o4755), "-rwsr-xr-x");

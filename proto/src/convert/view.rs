@@ -3,6 +3,7 @@
 mod answer;
 mod breakdown;
 mod compare;
+mod export;
 mod find;
 mod lists;
 pub mod live;
@@ -25,6 +26,7 @@ pub use answer::{
 };
 pub use breakdown::{AgeTally, Breakdown, BreakdownPart, GetBreakdown, Tally};
 pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
+pub use export::{ExportColumn, ExportEntries, ExportFormat};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 pub use lists::{

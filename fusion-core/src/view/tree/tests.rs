@@ -257,3 +257,41 @@ fn a_walk_goes_only_into_what_is_in_its_scope() {
         assert_eq!(seen(scope), expected, "{scope:?}");
     }
 }
+
+#[test]
+fn a_walk_goes_on_after_any_path_that_it_told() {
+    let tree = tree_of(&[
+        ("/", D),
+        ("/b", D),
+        ("/b/a", D),
+        ("/b/a/f", F),
+        ("/b/a/g", F),
+        ("/b/c", F),
+        ("/b-", F),
+        ("/e", D),
+        ("/z", F),
+    ])
+    .share();
+    let rest = |at_path: &str, below: &[u8], scope: Scope, after: &[u8]| {
+        let dir = tree.dir(path(at_path).as_ref()).unwrap();
+        let walk = Walk::new(dir, below).within(scope);
+        let (mut walk, mut all) = (walk.after(&tree, after), Vec::new());
+        let add = |path: &[u8], _: &Child| all.push(String::from_utf8_lossy(path).into_owned());
+        assert!(tree.walk_next(&mut walk, usize::MAX, None, |_, _| true, add));
+        all
+    };
+    let shallow = Scope { depth: Some(2), ..Scope::default() };
+    for (at_path, below, scope) in
+        [("/", &b""[..], Scope::default()), ("/", b"", shallow), ("/b", b"/b", Scope::default())]
+    {
+        // A path that is no path below comes from nowhere: all is told.
+        let all = rest(at_path, below, scope, b"");
+        for (number, told) in all.iter().enumerate() {
+            assert_eq!(rest(at_path, below, scope, told.as_bytes()), all[number + 1..], "{told}");
+        }
+    }
+    let all = |after: &[u8]| rest("/", b"", Scope::default(), after).join(" ");
+    assert_eq!(all(b"/b/a/f0/gone"), "/b/a/g /b/c /b- /e /z");
+    assert_eq!(all(b"/b/b"), "/b/c /b- /e /z");
+    assert_eq!(all(b"/zz"), "");
+}

@@ -73,6 +73,27 @@ impl Walk {
         self
     }
 
+    /// Goes on after a path that a walk from the same place told; it need not be there any longer.
+    #[must_use]
+    pub fn after(mut self, tree: &Tree, path: &[u8]) -> Self {
+        let Some(below) = path.strip_prefix(&*self.path).and_then(|it| it.strip_prefix(b"/"))
+        else {
+            return self;
+        };
+        for name in below.split(|&byte| byte == b'/') {
+            let Some(frame) = self.frames.last_mut() else { break };
+            frame.after = Some(name.to_vec());
+            let dir = frame.dir;
+            let Some(next) = tree.link(dir, name).filter(|next| tree.is_in(&self, *next)) else {
+                break;
+            };
+            self.path.push(b'/');
+            self.path.extend_from_slice(name);
+            self.frames.push(Frame::new(next, self.path.len()));
+        }
+        self
+    }
+
     /// Whether nothing is left to see.
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -275,7 +275,7 @@ fn bounds(range: Option<&RangeInclusive<StorageTime>>) -> (Option<i64>, Option<i
 }
 
 /// Reads the fields of a filter, wherever they stand in the request.
-fn filter_from_pb(
+pub(super) fn filter_from_pb(
     name_glob: String,
     kinds: Vec<i32>,
     filter: pb::EntryFilter,
