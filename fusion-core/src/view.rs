@@ -16,6 +16,7 @@ mod arbitrate;
 pub mod audit;
 pub mod checkpoint;
 mod confirm;
+mod doubt;
 mod dump;
 mod held;
 pub mod invariants;

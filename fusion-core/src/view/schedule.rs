@@ -72,6 +72,12 @@ impl<V: Clone> Schedule<V> {
         self.values.iter().map(|(path, (time, value))| (path, *time, value))
     }
 
+    /// What waits at a path and below it.
+    pub(super) fn within(&self, path: PathRef<'_>) -> impl Iterator<Item = &V> {
+        let at = self.values.get(path).into_iter();
+        at.chain(self.values.below(path).map(|(_, value)| value)).map(|(_, value)| value)
+    }
+
     /// Drops what waits at a path and below it.
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         for (key, (time, _)) in self.values.take_within(path) {
