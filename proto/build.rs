@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The contract. Everything that is generated comes from these.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "fusion/v1/types.proto",
     "fusion/v1/session_service.proto",
     "fusion/v1/event_service.proto",
+    "fusion/v1/view_queries.proto",
+    "fusion/v1/view_lists.proto",
     "fusion/v1/events.proto",
     "fusion/v1/view_live.proto",
-    "fusion/v1/view_queries.proto",
     "fusion/v1/view_service.proto",
     "fusion/v1/admin_service.proto",
 ];

@@ -6,6 +6,7 @@
 //! contract is a [`ConvertError`] that names the field. Nothing here panics, whatever arrives: the
 //! tests push random bytes through.
 
+pub mod admin;
 #[cfg(test)]
 mod arbitrary;
 pub mod event;

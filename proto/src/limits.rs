@@ -24,8 +24,8 @@ pub const PAGE_DEFAULT: usize = 1_000;
 /// Largest page; who asks for more gets this.
 pub const PAGE_MAX: usize = 10_000;
 
-/// Longest page token in bytes: the last row's key (a path in base64) and some fixed fields.
-pub const PAGE_TOKEN_MAX: usize = 8 * 1024;
+/// Longest page token in bytes: the last row's key (a path in hexadecimal) and some fixed fields.
+pub const PAGE_TOKEN_MAX: usize = 16 * 1024;
 
 /// Largest message that either side decodes, in bytes. Set on every client and every service: the
 /// library's default is per service and may change.

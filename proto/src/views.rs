@@ -6,6 +6,7 @@
 
 mod breakdown;
 mod find;
+mod lists;
 pub mod live;
 
 use fusion_core::id::ViewName;
@@ -20,12 +21,16 @@ use crate::convert::view::{
 use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
+pub use crate::convert::view::cause_to_text;
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, FindEntries, Freshness, ReadClass, ViewError, ViewInfo,
 };
 pub use breakdown::Counting;
 pub use find::{Found, FoundPart};
+pub use lists::{
+    BlindSpot, ListPage, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
+};
 
 /// One entry and what lies below it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -161,7 +161,7 @@ impl Agenda {
 
     /// What waits at a path and below it.
     pub(super) fn within(&self, path: PathRef<'_>) -> impl Iterator<Item = Waiting> {
-        self.items.within(path).copied()
+        self.items.values_within(path).copied()
     }
 
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {

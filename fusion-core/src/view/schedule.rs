@@ -72,10 +72,18 @@ impl<V: Clone> Schedule<V> {
         self.values.iter().map(|(path, (time, value))| (path, *time, value))
     }
 
-    /// What waits at a path and below it.
-    pub(super) fn within(&self, path: PathRef<'_>) -> impl Iterator<Item = &V> {
-        let at = self.values.get(path).into_iter();
-        at.chain(self.values.below(path).map(|(_, value)| value)).map(|(_, value)| value)
+    /// Those at a path and below it, by path bytes, after a path in order of bytes.
+    pub(super) fn within<'a>(
+        &'a self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], ServerTime)> + use<'a, V> {
+        self.values.within(path, after).map(|(path, (time, _))| (path, *time))
+    }
+
+    /// The values of those at a path and below it.
+    pub(super) fn values_within(&self, path: PathRef<'_>) -> impl Iterator<Item = &V> {
+        self.values.within(path, None).map(|(_, (_, value))| value)
     }
 
     /// Drops what waits at a path and below it.

@@ -23,13 +23,16 @@ use uuid::Uuid;
 
 use super::internal;
 use super::paging::PageOf;
+use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
 use crate::stores::{LoadError, Stores, ViewRecord, scan_all, unwritten};
-use crate::task::view::{BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewHandle, quiet_for};
+use crate::task::view::{
+    BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewGone, ViewHandle, quiet_for,
+};
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
@@ -237,7 +240,8 @@ impl Views {
                 reasons: status.reasons,
                 retry_after: limits::NOT_READY_RETRY_MIN,
             }),
-            ReadClass::Trusted | ReadClass::Any => Ok((view, status)),
+            // Who demands FRESH has had the path scanned before it comes here.
+            ReadClass::Trusted | ReadClass::Any | ReadClass::Fresh => Ok((view, status)),
         }
     }
 
@@ -254,6 +258,14 @@ impl Views {
     /// What answers about a view are worth now.
     pub(crate) fn status(&self, view: &ViewHandle) -> ViewStatus {
         view.status(self.shared.deps.clock.now())
+    }
+
+    /// The view has no task any more, and is about to be begun anew; or the server goes down.
+    pub(super) fn gone(&self, gone: &ViewGone) -> Refusal {
+        if self.shared.deps.end.is_cancelled() {
+            return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
+        }
+        internal(&*self.shared.deps.ids, gone)
     }
 
     /// One entry.
@@ -353,7 +365,7 @@ const STATES: [(ViewState, &str); 4] = [
 pub(super) fn pages_of(view: &ViewHandle, request: &ListEntries) -> PageOf {
     let ListEntries { view: name, path, page: _, order, class } = request;
     let asked = [
-        u8::from(*class == ReadClass::Trusted),
+        *class as u8,
         u8::from(order.by == EntrySort::Size),
         u8::from(order.by == EntrySort::Mtime),
         u8::from(order.descending),

@@ -11,10 +11,13 @@ mod begin;
 mod beside;
 mod commands;
 mod control;
+mod desk;
+mod errands;
 mod feed;
 mod flush;
 mod journal;
 mod lanes;
+mod operate;
 mod restore;
 mod thread;
 
@@ -39,15 +42,19 @@ use crate::spawn::Tasks;
 use crate::stores::Stores;
 
 pub(crate) use apply::leadership;
-pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
+pub(crate) use desk::CommandDesk;
+pub(crate) use errands::ErrandEnd;
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
+pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
 const REALTIME_QUEUE: usize = 32;
 /// Batches that may wait in the lane of scans.
 const SCAN_QUEUE: usize = 16;
+/// Questions and operations that may wait.
+const ASKED_QUEUE: usize = 16;
 
 /// A batch on its way into a view.
 #[derive(Debug)]
@@ -108,6 +115,8 @@ enum Request {
     },
     Push(Box<Push>, oneshot::Sender<PushOutcome>),
     InDoubt(TreePath, oneshot::Sender<bool>),
+    Ask(operate::Question),
+    Operate(Box<operate::Operating>),
 }
 
 /// What the thread says of its view after every turn.
@@ -116,11 +125,13 @@ struct Published {
     status: ViewStatus,
     at: ServerTime,
     audit_number: u64,
+    root_accepted: bool,
 }
 
 impl Published {
     fn of(view: &View, at: ServerTime) -> Self {
-        Self { status: view.status(at), at, audit_number: view.audit_number() }
+        let (audit_number, root_accepted) = (view.audit_number(), view.root_accepted());
+        Self { status: view.status(at), at, audit_number, root_accepted }
     }
 }
 
@@ -141,6 +152,7 @@ struct Shared {
     commands: Arc<CommandDesk>,
     realtime: mpsc::Sender<Request>,
     scan: mpsc::Sender<Request>,
+    asked: mpsc::Sender<Request>,
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
@@ -267,6 +279,11 @@ impl ViewHandle {
     /// acknowledgement of an audit's end finds the one after it.
     pub(crate) fn audit_number(&self) -> u64 {
         self.shared.published.borrow().audit_number
+    }
+
+    /// Whether an operator accepts the root that comes next, whatever it is (R11).
+    pub(crate) fn root_accepted(&self) -> bool {
+        self.shared.published.borrow().root_accepted
     }
 
     /// The state, to be waited on.

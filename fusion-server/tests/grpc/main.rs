@@ -8,6 +8,7 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod admin;
 mod breakage;
 mod changes;
 mod counting;
@@ -18,8 +19,10 @@ mod find;
 mod harness;
 mod idempotency;
 mod listing;
+mod lists;
 mod offline;
 mod ops;
+mod refresh;
 mod refusals;
 mod restart;
 mod sessions;

@@ -19,8 +19,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::apply::{Applier, ViewMetrics};
-use super::commands::CommandDesk;
 use super::control::Control;
+use super::desk::CommandDesk;
 use super::feed::Feed;
 use super::flush::Flusher;
 use super::journal::Journal;
@@ -28,8 +28,8 @@ use super::lanes::Lanes;
 use super::restore::{Restored, restore};
 use super::thread::ViewTask;
 use super::{
-    BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps, ViewFailed,
-    ViewHandle,
+    ASKED_QUEUE, BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps,
+    ViewFailed, ViewHandle,
 };
 use crate::config::ViewConfig;
 
@@ -55,6 +55,7 @@ pub(super) fn begin(
     let (published_out, published) = watch::channel(published);
     let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
+    let (asked, asked_in) = mpsc::channel(ASKED_QUEUE);
     let (ended_out, ended) = watch::channel(());
     let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
     let reader = view.reader();
@@ -89,6 +90,8 @@ pub(super) fn begin(
             hands_full: false,
             realtime: realtime_in,
             scan: scan_in,
+            asked: asked_in,
+            asked_last: false,
             published: published_out,
             state: state_out,
             clock: deps.clock,
@@ -108,6 +111,7 @@ pub(super) fn begin(
         commands,
         realtime,
         scan,
+        asked,
         published,
         state,
         durable,

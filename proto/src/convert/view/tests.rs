@@ -1,5 +1,7 @@
 //! Reads and answers, there and back, and whatever may arrive instead.
 
+mod lists;
+
 use fusion_core::id::ViewName;
 use fusion_core::stat::Kind;
 use fusion_core::view::{Coverage, Totals, ViewState};
@@ -12,8 +14,8 @@ use super::{
     AgeTally, Breakdown, BreakdownPart, CompareViews, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, FindEntries, Freshness, GetBreakdown, GetPath, ListEntries, Page, ReadClass, Tally,
     ViewInfo, ViewRank, coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page,
-    read_class_from_pb, state_from_pb, state_from_text, state_to_pb, state_to_text, totals_from_pb,
-    totals_to_pb, view_from_pb, view_to_pb,
+    read_class_from_pb, read_class_with_fresh_from_pb, state_from_pb, state_from_text, state_to_pb,
+    state_to_text, totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::stat::path_to_text;
@@ -32,6 +34,11 @@ const COVERAGES: [Coverage; 3] =
     [Coverage::RealtimeAndAudit, Coverage::AuditOnly, Coverage::WatchDegraded];
 
 fn class() -> impl Strategy<Value = ReadClass> {
+    prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted), Just(ReadClass::Fresh)]
+}
+
+/// Of calls that know no FRESH.
+fn known_class() -> impl Strategy<Value = ReadClass> {
     prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted)]
 }
 
@@ -168,6 +175,9 @@ proptest! {
         let mut more_views: Vec<_> = more.into_iter().filter(|name| *name != view).collect();
         more_views.sort();
         more_views.dedup();
+        if class == ReadClass::Fresh {
+            more_views.clear();
+        }
         let asked = FindEntries {
             view,
             path,
@@ -250,6 +260,9 @@ fn what_is_wrong_is_named_by_its_field() {
         assert_eq!(FindEntries::try_from(bad).unwrap_err().field, field);
     }
     assert_eq!(read_class_from_pb(0), Ok(ReadClass::Any));
+    let fresh = pb::ReadClass::Fresh.into();
+    assert_eq!(read_class_from_pb(fresh).unwrap_err().field, "read_class", "not by every call");
+    assert_eq!(read_class_with_fresh_from_pb(fresh), Ok(ReadClass::Fresh));
 }
 
 #[test]
@@ -308,6 +321,7 @@ fn filters_that_nothing_passes_are_refused_by_their_field() {
         ("more_views", views(&["w", "w"])),
         ("more_views", views(&["-"])),
         ("more_views", views(&["w"; 100])),
+        ("read_class", pb::FindEntriesRequest { read_class: 3, ..views(&["w"]) }),
     ];
     assert!(FindEntries::try_from(good.clone()).is_ok());
     for (field, bad) in bad {
@@ -353,7 +367,7 @@ proptest! {
     fn counts_and_comparisons_survive(
         view in any_of::view_name(),
         path in any_of::path(),
-        class in class(),
+        class in known_class(),
         top in 1..=limits::TOP_MAX,
         rank in prop::sample::select(&[
             ViewRank::Completeness, ViewRank::Files, ViewRank::Bytes, ViewRank::Newest,
