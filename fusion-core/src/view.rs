@@ -17,6 +17,7 @@ pub mod audit;
 mod blind;
 pub mod checkpoint;
 mod confirm;
+mod doubt;
 mod dump;
 mod held;
 pub mod invariants;

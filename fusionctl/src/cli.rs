@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// What happens.
     #[command(flatten)]
     Live(LiveCommand),
-    /// For those who run a server.
+    /// For whoever runs it.
     #[command(flatten)]
     Operate(OperateCommand),
 }

@@ -5,6 +5,7 @@ mod doctor;
 mod generate;
 mod lists;
 mod live;
+mod operate;
 mod picture;
 mod reads;
 mod refresh;
@@ -21,7 +22,7 @@ use fusion_proto::client::{CallError, CallHook, Client};
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 
-use crate::cli::{Args, Command, OperateCommand, ViewArg};
+use crate::cli::{Args, Command, ViewArg};
 use crate::exit::Failure;
 use crate::output::Printer;
 use crate::profile::Profile;
@@ -43,37 +44,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Views { command } => views::run(&server, command, &mut printer).await,
         Command::Read(read) => reads::run(*read, &server, &mut printer).await,
         Command::Live(command) => live::run(&server, command, &mut printer).await,
-        Command::Operate(command) => operate(command, &server, &mut printer).await,
-    }
-}
-
-/// Runs a command of those who run a server.
-async fn operate(
-    command: OperateCommand,
-    server: &Profile,
-    printer: &mut Printer,
-) -> Result<(), Failure> {
-    match command {
-        OperateCommand::Suspects { path, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            lists::suspects(&mut target, printer).await
-        }
-        OperateCommand::BlindSpots { path, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            lists::blind_spots(&mut target, printer).await
-        }
-        OperateCommand::Trash { command } => trash::run(server, command, printer).await,
-        OperateCommand::Refresh { path, recursive, agent, view } => {
-            let mut target = Target::resolve(server, &path, &view).await?;
-            refresh::run(&mut target, recursive, agent.as_deref(), printer).await
-        }
-        OperateCommand::Sessions { command, view } => {
-            sessions::run(server, command, view.as_deref(), printer).await
-        }
-        OperateCommand::Status => status::run(server, printer).await,
-        OperateCommand::Doctor => doctor::run(server, printer).await,
-        OperateCommand::Completions { shell } => generate::completions(shell, printer),
-        OperateCommand::Man { dir } => generate::man(&dir, printer),
+        Command::Operate(command) => operate::run(command, &server, &mut printer).await,
     }
 }
 

@@ -9,6 +9,7 @@ mod raw;
 mod sessions;
 pub mod sink;
 mod snapshot;
+pub mod watch;
 
 use std::time::Duration;
 

@@ -39,12 +39,17 @@ struct Bench {
 enum BenchOf {
     /// How many agents come back whose sessions are lost in one moment.
     Arrivals(bench::arrivals::Options),
+    /// How fast changes are told to those who watch.
+    Watch(bench::watch::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Bench(Bench { only: Some(BenchOf::Arrivals(options)), .. }) => {
             bench::arrivals::run(&options)
+        }
+        Command::Bench(Bench { only: Some(BenchOf::Watch(options)), .. }) => {
+            bench::watch::run(&options)
         }
         Command::Bench(Bench { only: None, table }) => bench::run(&table),
         Command::Soak(options) => soak::run(&options),

@@ -32,6 +32,7 @@ hide() {
 named() {
     sed -E "${names[@]}" \
         -e 's/[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z/TIME/g' \
+        -e 's/the latest is [0-9]+/the latest is REVISION/; s/"latest":"[0-9]+"/"latest":"REVISION"/' \
         -e 's/"retryDelay":"[0-9.]+s"/"retryDelay":"SECONDS"/' \
         -e 's/\(inode [0-9]+\)/(inode NUMBER)/g; s/%28inode [0-9]+%29/(inode NUMBER)/g'
 }
@@ -120,8 +121,9 @@ cat >"$made" <<'TEXT'
 Made by `tests/strangers/refusals.sh`, which the continuous integration runs: what is refused
 otherwise than here fails it. [errors.md](errors.md) says what each means and what to do. What differs
 from run to run has a name in capitals. Not here, because nobody outside can provoke them:
-DEADLINE_EXCEEDED (grpcurl gives up by itself at the same moment), STORE_UNAVAILABLE (a disk that fails)
-and INTERNAL (a bug); and what this version never says (see errors.md).
+DEADLINE_EXCEEDED (grpcurl gives up by itself at the same moment), STORE_UNAVAILABLE (a disk that fails),
+REVISION_COMPACTED (a log of an hour or of gigabytes), WATCHER_TOO_SLOW (grpcurl reads all it gets) and
+INTERNAL (a bug); and what this version never says (see errors.md).
 TEXT
 
 heartbeat='{"session_id":"SESSION"}'
@@ -216,6 +218,8 @@ call -d "$(delete_key one)" "$grpc" fusion.v1.AdminService/DeleteIdempotencyKey 
 refused IDEMPOTENCY_KEY_REUSED "The key was used before for another request." \
     "$(delete_key two)" AdminService/DeleteIdempotencyKey
 header=
+refused REVISION_UNKNOWN "A watch is to go on after a revision that the view never had." \
+    '{"view":"demo","path":"/","after_revision":"1000000"}' ViewService/WatchView
 refused VIEW_NOT_READY "A trusted read of a view that nobody has listed yet." \
     '{"view":"new","path":"/","read_class":"READ_CLASS_TRUSTED"}' ViewService/GetStats
 

@@ -204,6 +204,8 @@ fn measure(world: &World, kind: &Kind) -> (f64, serde_json::Value) {
 #[tokio::test]
 async fn it_is_never_said_too_early() {
     let world = World::start_configured(CONFIG);
+    // A root that has something is known by it: the second agent may look while the first names come.
+    fs::write(world.root().join("known"), "x").unwrap();
     let _one = world.start_ready_agent("one").await;
     let _two = world.start_ready_agent("two").await;
     let measured: Vec<_> = std::thread::scope(|scope| {

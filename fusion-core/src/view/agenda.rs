@@ -159,6 +159,11 @@ impl Agenda {
         self.items.iter().map(|(path, _, waiting)| (path, *waiting))
     }
 
+    /// What waits at a path and below it.
+    pub(super) fn within(&self, path: PathRef<'_>) -> impl Iterator<Item = Waiting> {
+        self.items.values_within(path).copied()
+    }
+
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         self.items.drop_within(path);
         self.asked.drop_within(path);

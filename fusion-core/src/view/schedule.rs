@@ -81,6 +81,11 @@ impl<V: Clone> Schedule<V> {
         self.values.within(path, after).map(|(path, (time, _))| (path, *time))
     }
 
+    /// The values of those at a path and below it.
+    pub(super) fn values_within(&self, path: PathRef<'_>) -> impl Iterator<Item = &V> {
+        self.values.within(path, None).map(|(_, (_, value))| value)
+    }
+
     /// Drops what waits at a path and below it.
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         for (key, (time, _)) in self.values.take_within(path) {

@@ -208,15 +208,22 @@ impl Views {
         Ok((trash_info(&record, ttl), worth(self.status(&view), last_change)))
     }
 
-    /// Has an operation done; it is durable when this returns.
+    /// Has an operation done; if it is written, it is durable when this returns.
     pub(crate) async fn operate(
         &self,
         view: &ViewHandle,
         operation: Operation,
         by: Operator,
     ) -> Result<Operated, Refusal> {
-        let operated = tokio::time::timeout(PATIENCE, view.operate(operation, by)).await;
-        let operated = operated.map_err(|_| unwritten_yet())?.map_err(|gone| self.gone(&gone))?;
+        let is_written = operation.is_written();
+        let operating = view.operate(operation, by);
+        let operated = if is_written {
+            let operated = tokio::time::timeout(PATIENCE, operating).await;
+            operated.map_err(|_| unwritten_yet())?
+        } else {
+            operating.await
+        };
+        let operated = operated.map_err(|gone| self.gone(&gone))?;
         operated.map_err(|refused| refusal(view, refused))
     }
 

@@ -63,7 +63,7 @@ impl Wait {
     /// The view is gone.
     pub(crate) async fn next(&mut self) -> Result<Quiet, Refusal> {
         loop {
-            let mut quiet = self.look();
+            let mut quiet = self.look_twice().await?;
             let due = self.told.as_ref().is_none_or(|(reasons, at)| {
                 *reasons != quiet.reasons || at.elapsed() >= self.asked.progress
             });
@@ -92,11 +92,30 @@ impl Wait {
         }
     }
 
-    /// How it stands now. The order of looking matters: first how far the witnesses were heard, then the
-    /// marker, then what is below with its last change. What happens meanwhile can only make it less
-    /// quiet.
-    fn look(&mut self) -> Quiet {
+    /// How it stands now. What was delivered up to the horizon is in the tree, save what the view was told
+    /// of and cannot place yet. So where it looks quiet, the view is asked for such doubts after the
+    /// horizon was taken, and the tree is read once more after its answer.
+    async fn look_twice(&mut self) -> Result<Quiet, Refusal> {
         let status = self.views.status(&self.view);
+        let mut first = self.look(&status);
+        if !first.is_quiet() {
+            return Ok(first);
+        }
+        let asked = tokio::time::timeout(LOOK, self.view.in_doubt(&self.asked.path)).await;
+        match asked {
+            Ok(Ok(false)) => Ok(self.look(&status)),
+            Ok(Err(_)) => Err(gone(self.view.name())),
+            // A view that does not answer is busy: it may be with just this.
+            Ok(Ok(true)) | Err(_) => {
+                first.reasons.push(NotQuiet::InDoubt);
+                Ok(first)
+            }
+        }
+    }
+
+    /// How it stands. The order of looking matters: how far the witnesses were heard, then the marker,
+    /// then what is below with its last change. What happens meanwhile can only make it less quiet.
+    fn look(&mut self, status: &ViewStatus) -> Quiet {
         let marker = self.asked.marker_path();
         let reader = self.view.reader();
         let marked = marker.is_none_or(|path| reader.entry(path.as_ref()).is_some());
@@ -113,7 +132,7 @@ impl Wait {
             None => because(NotQuiet::PathNotFound, true),
             Some(totals) => {
                 because(NotQuiet::Suspects, totals.suspects > 0);
-                let known = quiet_for(&status, last_change);
+                let known = quiet_for(status, last_change);
                 let enough = known.is_some_and(|known| known >= self.asked.quiet_for);
                 because(NotQuiet::ChangedRecently, !enough);
                 because(NotQuiet::TooFewFiles, totals.files < self.asked.min_files);
@@ -121,7 +140,7 @@ impl Wait {
                 because(NotQuiet::MarkerMissing, !marked);
             }
         }
-        told(&status, reasons, totals, last_change)
+        told(status, reasons, totals, last_change)
     }
 
     /// When it was last changed, or a later time. A directory knows of what is below it; a file and a

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use fusion_core::evidence::Witness;
 use fusion_core::id::{CorrelationId, LeaderEpoch, Revision, ViewName};
+use fusion_core::path::TreePath;
 use fusion_core::time::{Clock, ServerTime, StorageTime};
 use fusion_core::view::{View, ViewReader, ViewSettings, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
@@ -113,6 +114,7 @@ enum Request {
         answer: oneshot::Sender<Result<Opened, OpenRefused>>,
     },
     Push(Box<Push>, oneshot::Sender<PushOutcome>),
+    InDoubt(TreePath, oneshot::Sender<bool>),
     Ask(operate::Question),
     Operate(Box<operate::Operating>),
 }
@@ -337,6 +339,18 @@ impl ViewHandle {
         let request = Request::Push(Box::new(push), answer);
         mailbox.send(request).await.map_err(|_| ViewGone)?;
         Ok(answered)
+    }
+
+    /// Whether the view was told of something at or below a path that it has not taken in yet: then
+    /// its tree is not all that its horizon says. Answered after all that was handed over before.
+    ///
+    /// # Errors
+    /// [`ViewGone`].
+    pub(crate) async fn in_doubt(&self, path: &TreePath) -> Result<bool, ViewGone> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request::InDoubt(path.clone(), answer);
+        self.shared.realtime.send(request).await.map_err(|_| ViewGone)?;
+        answered.await.map_err(|_| ViewGone)
     }
 
     /// Batches that wait: realtime, scan.

@@ -11,8 +11,9 @@ use fusion_server::stores::Stores;
 use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 
-use crate::evidence::{batch, file, root};
+use crate::evidence::{ROOT_INODE, batch, file, root};
 use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start_in};
+use crate::lists::remove;
 use crate::telling::{Lane, opening};
 
 /// Stores that fail together, and the log, whose crash can be had.
@@ -82,6 +83,48 @@ async fn while_the_disk_fails_nothing_is_acknowledged_and_reads_are_answered() {
     server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
     let metrics = server.get("/metrics").await;
     assert!(metrics.contains("fusion_store_failing{view=\"v\"} 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
+    let flaky = Flaky::new(2);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.send(batch(2, vec![remove("/f", ROOT_INODE)])).await;
+    lane.acknowledged(2).await.unwrap();
+    flaky.moods.fail(1000);
+    lane.send(batch(3, vec![file("/g", 2)])).await;
+    let unheard = tokio::time::timeout(Duration::from_secs(1), lane.acknowledged(3)).await;
+    assert!(unheard.is_err(), "{unheard:?}");
+
+    let view = || VIEW.to_owned();
+    let list = || pb::ListTrashRequest { view: view(), path: "/".into(), ..Default::default() };
+    let records = server.views.list_trash(list()).await.unwrap().into_inner().records;
+    let trash_id = records[0].trash_id;
+    let restore = pb::RestoreTrashRequest { view: view(), trash_id };
+    let purge = pb::PurgeTrashRequest { view: view(), trash_id };
+    let refresh = pb::RefreshPathRequest { view: view(), path: "/".into(), ..Default::default() };
+    let refused = [
+        refusal(server.views.restore_trash(restore.clone()).await),
+        refusal(server.views.purge_trash(purge).await),
+        refusal(server.admin.reset_view(pb::ResetViewRequest { view: view() }).await),
+        refusal(server.admin.accept_root(pb::AcceptRootRequest { view: view() }).await),
+        refusal(server.views.refresh_path(refresh).await),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Refusal::StoreUnavailable { .. }), "{refused:?}");
+    }
+    let after = server.views.list_trash(list()).await.unwrap().into_inner().records;
+    assert_eq!(after, records, "nothing was done");
+    assert_eq!(server.beat(&session.session_id).await.unwrap().leader_epoch, session.leader_epoch);
+
+    flaky.moods.fail(0);
+    lane.acknowledged(3).await.unwrap();
+    server.views.restore_trash(restore).await.unwrap();
+    assert!(is_there(&mut server, "/f").await);
 }
 
 /// Batches of the script; each tells of two names, so that half of one would be seen.

@@ -20,7 +20,7 @@ fn within(path: &str, page_size: i32, page_token: &str) -> pb::ListTrashRequest 
     pb::ListTrashRequest { view, path, page_size, page_token }
 }
 
-fn remove(path: &str, parent: u64) -> pb::Evidence {
+pub(crate) fn remove(path: &str, parent: u64) -> pb::Evidence {
     row(Said::Remove(pb::Remove {
         path: path.as_bytes().to_vec().into(),
         parent: Some(stat(DIR, 0, parent)),

@@ -105,14 +105,16 @@ impl Waiter {
 
     /// Reads on until the reasons are these.
     async fn until(&mut self, rig: &Rig, reasons: &[Why]) -> pb::WaitQuietResponse {
+        let mut last = None;
         for _ in 0..200 {
             let told = self.next(rig).await.unwrap();
             assert!(!told.quiet || reasons.is_empty(), "too early: {told:?}");
             if told.reasons().eq(reasons.iter().copied()) {
                 return told;
             }
+            last = Some(told);
         }
-        panic!("never for {reasons:?}");
+        panic!("never for {reasons:?}, but {last:?}");
     }
 
     /// Asserts that for so many reports it is for these reasons and no others.
@@ -286,14 +288,35 @@ async fn a_lost_witness_is_waited_for() {
     waiter.until(&rig, &[Why::ChangedRecently]).await;
     let evict = pb::EvictSessionRequest { session_id: other, allow_missing: false };
     rig.server.admin.evict_session(evict).await.unwrap();
+    let lost = [Why::ViewNotReady, Why::ChangedRecently];
+    waiter.until(&rig, &lost).await;
+    // Nothing is known of what came after that, however much time passes.
     for _ in 0..4 {
         advance(Duration::from_secs(20)).await;
         rig.heard().await;
     }
-    let lost = [Why::ViewNotReady, Why::ChangedRecently];
     let told = waiter.stays(&rig, &lost).await;
     let reasons = told.freshness.unwrap().reasons;
     assert!(reasons.iter().any(|reason| reason.contains("agent b")), "{reasons:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_told_of_and_cannot_be_placed_is_waited_for() {
+    let mut rig = Rig::start().await;
+    rig.tell(vec![dir("/up"), file("/up/a", 5)]).await;
+    // Another witness was faster than the one that saw the directory come.
+    let mut early = file("/up/new/b", 5);
+    if let Some(Said::Upsert(upsert)) = &mut early.evidence {
+        upsert.parent = Some(stat(DIR, 0, 77));
+    }
+    rig.tell(vec![early]).await;
+    let mut beside = rig.wait(quiet("/up/a")).await;
+    let mut waiter = rig.wait(quiet("/up")).await;
+    beside.until(&rig, &[Why::ChangedRecently]).await;
+    advance(Duration::from_secs(40)).await;
+    rig.heard().await;
+    waiter.stays(&rig, &[Why::InDoubt]).await;
+    assert!(beside.until(&rig, &[]).await.quiet);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,8 +15,14 @@ writes it anew. `fusionctl completions SHELL` and `fusionctl man --dir DIR` are 
 ";
 
 fn told(command: &mut Command, name: &str, depth: usize, text: &mut String) {
-    // Fixed, whatever the terminal of whoever runs this.
-    let help = command.clone().term_width(100).render_long_help().to_string();
+    // Fixed, whatever the terminal of whoever runs this. What every command takes is told once.
+    let mut shown = command.clone().term_width(100);
+    if name.contains(' ') {
+        for option in ["server", "profile", "output", "help"] {
+            shown = shown.mut_arg(option, |arg| arg.hide(true));
+        }
+    }
+    let help = shown.render_long_help().to_string();
     let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
     let heading = "#".repeat(depth + 1);
     text.push_str(&format!("\n{heading} {name}\n\n```text\n{}\n```\n", lines.join("\n").trim()));

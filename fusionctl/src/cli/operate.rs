@@ -1,4 +1,4 @@
-//! What `trash`, `views` and `sessions` take.
+//! What whoever runs a server asks: suspects, trash, refreshes, sessions, status.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::ViewArg;
 
-/// For those who run a server.
+/// What to do for whoever runs it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperateCommand {
     /// List entries that may be unfinished: being written, or changed too recently.

@@ -13,7 +13,7 @@ use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use prost::encoding::{decode_varint, encode_varint};
 use tonic::Status;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 
@@ -133,6 +133,65 @@ fn count_elements(mut bytes: &[u8]) -> Option<u64> {
     Some(count)
 }
 
+/// Sends encoded messages, and of a message of a watch gives the number of its changes and its revision.
+#[derive(Default)]
+struct CountChanges;
+
+impl Codec for CountChanges {
+    type Encode = Encoded;
+    type Decode = (u64, u64);
+    type Encoder = Copier;
+    type Decoder = ChangesCounter;
+
+    fn encoder(&mut self) -> Copier {
+        Copier
+    }
+
+    fn decoder(&mut self) -> ChangesCounter {
+        ChangesCounter
+    }
+}
+
+pub(super) struct ChangesCounter;
+
+impl Decoder for ChangesCounter {
+    type Item = (u64, u64);
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<(u64, u64)>, Status> {
+        let bytes = buffer.copy_to_bytes(buffer.remaining());
+        count_changes(&bytes).map(Some).ok_or_else(|| Status::internal("not such an answer"))
+    }
+}
+
+/// How many changes a message of a watch has, and its revision.
+fn count_changes(mut bytes: &[u8]) -> Option<(u64, u64)> {
+    let (mut count, mut revision) = (0, 0);
+    while let Some((&tag, rest)) = bytes.split_first() {
+        bytes = rest;
+        let number = decode_varint(&mut bytes).ok()?;
+        if tag == 0x10 {
+            revision = number;
+        } else {
+            bytes = bytes.get(usize::try_from(number).ok()?..)?;
+            count += 1;
+        }
+    }
+    Some((count, revision))
+}
+
+/// Watches; of each message come the number of its changes and its revision.
+pub(super) async fn watch(
+    channel: Channel,
+    request: &pb::WatchViewRequest,
+) -> Result<Streaming<(u64, u64)>> {
+    let mut client = Grpc::new(channel);
+    client.ready().await?;
+    let path = PathAndQuery::from_static("/fusion.v1.ViewService/WatchView");
+    let request = tonic::Request::new(Encoded::of(request));
+    Ok(client.server_streaming(request, path, CountChanges).await?.into_inner())
+}
+
 /// Lists a directory; how many entries came.
 pub(super) async fn list(channel: Channel, request: &pb::ListEntriesRequest) -> Result<u64> {
     let mut client = Grpc::new(channel);
@@ -165,5 +224,9 @@ mod tests {
             pb::ListEntriesResponse { entries, freshness, next_page_token, ..Default::default() };
         assert_eq!(count_elements(&answer.encode_to_vec()), Some(3));
         assert_eq!(count_elements(&[0x0a, 200, 1]), None);
+        let events = vec![pb::EventEnvelope { version: 9, ..Default::default() }; 2];
+        let told = pb::WatchViewResponse { events, revision: 300, ..Default::default() };
+        assert_eq!(count_changes(&told.encode_to_vec()), Some((2, 300)));
+        assert_eq!(count_changes(&[0x0a, 200, 1]), None);
     }
 }

@@ -48,6 +48,14 @@ pub(crate) enum Operation {
     Settle,
 }
 
+impl Operation {
+    /// Whether it is written, so that its answer waits for the disk. What is given to a session lasts
+    /// as long as the process.
+    pub(crate) fn is_written(&self) -> bool {
+        !matches!(self, Self::AssignScan(..) | Self::WithdrawScan(..))
+    }
+}
+
 /// Who asks for an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operator {
@@ -133,11 +141,13 @@ impl ViewHandle {
 impl ViewTask {
     pub(super) fn operate(&mut self, operating: Operating) -> Result<Option<Answer>, StoreError> {
         let Operating { operation, by, answer } = operating;
-        if self.trouble.is_some() {
+        let takes_back = matches!(operation, Operation::WithdrawScan(..));
+        if self.trouble.is_some() && !takes_back {
             // At once: other answers wait for the disk.
             let _ = answer.send(Err(NotOperated::Trouble));
             return Ok(None);
         }
+        let is_written = operation.is_written();
         let (now, mut changes) = (self.clock.now(), Vec::new());
         let outcome = self.perform(operation, now, &mut changes);
         if !changes.is_empty() {
@@ -151,6 +161,10 @@ impl ViewTask {
         }
         let revision = self.view.revision();
         let operated = outcome.map(|outcome| Operated { revision, outcome });
+        if !is_written {
+            let _ = answer.send(operated);
+            return Ok(None);
+        }
         Ok(Some(Answer::Operated(operated, answer)))
     }
 

@@ -37,6 +37,7 @@ const PAUSE_IN_TROUBLE: Duration = Duration::from_millis(250);
 pub(super) enum Answer {
     Opened(Result<Opened, OpenRefused>, oneshot::Sender<Result<Opened, OpenRefused>>),
     Pushed(PushOutcome, oneshot::Sender<PushOutcome>),
+    InDoubt(bool, oneshot::Sender<bool>),
     Operated(Result<Operated, NotOperated>, oneshot::Sender<Result<Operated, NotOperated>>),
 }
 
@@ -45,6 +46,7 @@ impl Answer {
         match self {
             Self::Opened(opened, answer) => drop(answer.send(opened)),
             Self::Pushed(outcome, answer) => drop(answer.send(outcome)),
+            Self::InDoubt(doubt, answer) => drop(answer.send(doubt)),
             Self::Operated(operated, answer) => drop(answer.send(operated)),
         }
     }
@@ -215,6 +217,9 @@ impl ViewTask {
                 Answer::Opened(opened, answer)
             }
             Request::Push(push, answer) => Answer::Pushed(self.push(&push)?, answer),
+            Request::InDoubt(path, answer) => {
+                Answer::InDoubt(self.view.in_doubt(path.as_ref(), self.clock.now()), answer)
+            }
             Request::Operate(operating) => return self.operate(*operating),
             Request::Ask(question) => {
                 question.put_to(&self.view);

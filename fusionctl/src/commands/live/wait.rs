@@ -139,6 +139,7 @@ fn why_not(report: &Quiet) -> String {
         },
         NotQuiet::TooFewFiles => format!("{} files so far", HumanCount(totals.files)),
         NotQuiet::TooFewBytes => format!("{} so far", HumanBytes(totals.bytes)),
+        NotQuiet::InDoubt => "something was told of that is being looked at again".to_owned(),
         NotQuiet::MarkerMissing => "the marker is not there".to_owned(),
     });
     reasons.collect::<Vec<_>>().join("; ")

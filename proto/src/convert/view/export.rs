@@ -231,7 +231,13 @@ mod tests {
             ("columns", pb::ExportEntriesRequest { columns: vec![14], ..good.clone() }),
             ("columns", pb::ExportEntriesRequest { columns: vec![-1], ..good.clone() }),
             ("columns", pb::ExportEntriesRequest { columns: vec![1, 1], ..good.clone() }),
-            ("resume_token", pb::ExportEntriesRequest { resume_token: "a".repeat(9_000), ..good }),
+            (
+                "resume_token",
+                pb::ExportEntriesRequest {
+                    resume_token: "a".repeat(limits::PAGE_TOKEN_MAX + 1),
+                    ..good
+                },
+            ),
         ];
         for (field, bad) in bad {
             assert_eq!(ExportEntries::try_from(bad).unwrap_err().field, field);

@@ -51,10 +51,12 @@ pub enum NotQuiet {
     TooFewBytes,
     /// The marker is not there.
     MarkerMissing,
+    /// The view was told of something that it cannot place yet.
+    InDoubt,
 }
 
 /// All reasons, with their numbers and words.
-const REASONS: [(NotQuiet, pb::NotQuietReason, &str); 7] = [
+const REASONS: [(NotQuiet, pb::NotQuietReason, &str); 8] = [
     (NotQuiet::ViewNotReady, pb::NotQuietReason::ViewNotReady, "VIEW_NOT_READY"),
     (NotQuiet::PathNotFound, pb::NotQuietReason::PathNotFound, "PATH_NOT_FOUND"),
     (NotQuiet::Suspects, pb::NotQuietReason::Suspects, "SUSPECTS"),
@@ -62,6 +64,7 @@ const REASONS: [(NotQuiet, pb::NotQuietReason, &str); 7] = [
     (NotQuiet::TooFewFiles, pb::NotQuietReason::TooFewFiles, "TOO_FEW_FILES"),
     (NotQuiet::TooFewBytes, pb::NotQuietReason::TooFewBytes, "TOO_FEW_BYTES"),
     (NotQuiet::MarkerMissing, pb::NotQuietReason::MarkerMissing, "MARKER_MISSING"),
+    (NotQuiet::InDoubt, pb::NotQuietReason::InDoubt, "IN_DOUBT"),
 ];
 
 impl NotQuiet {

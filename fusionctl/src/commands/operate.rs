@@ -1,0 +1,37 @@
+//! The commands of whoever runs a server: which does what.
+
+use super::{Target, doctor, generate, lists, refresh, sessions, status, trash};
+use crate::cli::OperateCommand;
+use crate::exit::Failure;
+use crate::output::Printer;
+use crate::profile::Profile;
+
+/// Runs one.
+pub(super) async fn run(
+    command: OperateCommand,
+    server: &Profile,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    match command {
+        OperateCommand::Suspects { path, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            lists::suspects(&mut target, printer).await
+        }
+        OperateCommand::BlindSpots { path, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            lists::blind_spots(&mut target, printer).await
+        }
+        OperateCommand::Trash { command } => trash::run(server, command, printer).await,
+        OperateCommand::Refresh { path, recursive, agent, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            refresh::run(&mut target, recursive, agent.as_deref(), printer).await
+        }
+        OperateCommand::Sessions { command, view } => {
+            sessions::run(server, command, view.as_deref(), printer).await
+        }
+        OperateCommand::Status => status::run(server, printer).await,
+        OperateCommand::Doctor => doctor::run(server, printer).await,
+        OperateCommand::Completions { shell } => generate::completions(shell, printer),
+        OperateCommand::Man { dir } => generate::man(&dir, printer),
+    }
+}
