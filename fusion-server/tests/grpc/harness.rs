@@ -8,6 +8,7 @@ use fusion_core::time::Clock;
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_client::AdminServiceClient;
 use fusion_proto::pb::event_service_client::EventServiceClient;
+use fusion_proto::pb::job_service_client::JobServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::pb::view_service_client::ViewServiceClient;
 use fusion_proto::status::Refusal;
@@ -30,6 +31,7 @@ pub(crate) struct TestServer {
     pub(crate) events: EventServiceClient<Channel>,
     pub(crate) views: ViewServiceClient<Channel>,
     pub(crate) admin: AdminServiceClient<Channel>,
+    pub(crate) jobs: JobServiceClient<Channel>,
     pub(crate) channel: Channel,
     pub(crate) http: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -77,6 +79,7 @@ pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stor
         events: EventServiceClient::new(channel.clone()),
         views: ViewServiceClient::new(channel.clone()),
         admin: AdminServiceClient::new(channel.clone()),
+        jobs: JobServiceClient::new(channel.clone()),
         channel,
         http,
         stop: Some(stop),

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod agent;
 mod breakage;
 mod changes;
 mod counting;
@@ -19,6 +20,7 @@ mod failing;
 mod find;
 mod harness;
 mod idempotency;
+mod jobs;
 mod listing;
 mod lists;
 mod offline;

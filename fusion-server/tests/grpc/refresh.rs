@@ -1,17 +1,15 @@
 //! Refreshing a path: who is asked, what is waited for, and every way in which it is refused.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fusion_proto::pb;
 use fusion_proto::pb::command::Action;
 use fusion_proto::pb::evidence::Evidence as Said;
 use fusion_proto::status::Refusal;
-use prost_types::value::Kind;
 
-use crate::evidence::{DIR_INODE, batch, listing, row};
-use crate::harness::{TestServer, VIEW, advance, asks_with_top, refusal, start};
-use crate::telling::{Lane, opening};
+use crate::agent::Agent;
+use crate::evidence::{batch, row};
+use crate::harness::{TestServer, VIEW, advance, refusal, start};
 use crate::views::filled;
 
 fn asked(path: &str, agent: &str) -> pb::RefreshPathRequest {
@@ -20,93 +18,6 @@ fn asked(path: &str, agent: &str) -> pb::RefreshPathRequest {
         path: path.to_owned(),
         recursive: false,
         agent_id: agent.to_owned(),
-    }
-}
-
-/// An agent that does what it is told when the test says so.
-struct Agent {
-    session: String,
-    scan: Lane,
-    sequence: u64,
-}
-
-impl Agent {
-    async fn join(server: &mut TestServer, name: &str) -> Self {
-        let asks = asks_with_top(name, "z", 7);
-        let session = server.sessions.create_session(asks).await.unwrap().into_inner().session_id;
-        Self::of(server, session, name).await
-    }
-
-    async fn of(server: &mut TestServer, session: String, name: &str) -> Self {
-        let ask = opening(pb::Lane::Scan, &session, name);
-        let (scan, _) = Lane::open(server, ask).await.unwrap();
-        Self { session, scan, sequence: 0 }
-    }
-
-    /// The next command of a notice.
-    async fn command(&mut self) -> pb::Command {
-        loop {
-            if let Some(command) = self.scan.notice().await.unwrap().commands.pop() {
-                return command;
-            }
-        }
-    }
-
-    /// Lists a directory on behalf of a command: these names are in it. The refused rows.
-    async fn list(&mut self, dir: &str, names: &[&str]) -> Vec<pb::RejectedRow> {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let source = pb::ScanSource::OnDemand;
-        let began = Said::ScanStarted(pb::ScanStarted {
-            scan_id: 9,
-            source: source.into(),
-            path: dir.as_bytes().to_vec().into(),
-            root: None,
-        });
-        let mut listed =
-            pb::Listings { scan_id: 9, source: source.into(), ..listing(dir, &names, 0, true) };
-        listed.directory_stats.as_mut().unwrap().inodes = vec![DIR_INODE];
-        listed.directory_stats.as_mut().unwrap().ctimes_time_ns = vec![2];
-        let ended = Said::ScanFinished(pb::ScanFinished {
-            scan_id: 9,
-            complete: true,
-            ..Default::default()
-        });
-        let next = self.sequence + 1;
-        self.sequence += 3;
-        self.scan.send(batch(next, vec![row(began)])).await;
-        let listed = pb::EvidenceBatch { listings: vec![listed], ..batch(next + 1, vec![]) };
-        self.scan.send(listed).await;
-        self.scan.send(batch(next + 2, vec![row(ended)])).await;
-        self.scan.acknowledged(next + 2).await.unwrap()
-    }
-
-    async fn report(
-        &self,
-        server: &mut TestServer,
-        command: &pb::Command,
-        state: pb::CommandState,
-    ) {
-        let value = |kind| prost_types::Value { kind: Some(kind) };
-        let fields = BTreeMap::from([
-            ("complete".to_owned(), value(Kind::BoolValue(true))),
-            ("entries".to_owned(), value(Kind::NumberValue(3.0))),
-            ("directories".to_owned(), value(Kind::NumberValue(1.0))),
-            ("error".to_owned(), value(Kind::StringValue("the disk is gone".to_owned()))),
-        ]);
-        let report = pb::CommandReport {
-            command_id: command.command_id.clone(),
-            lease_id: command.lease_id.clone(),
-            state: state.into(),
-            progress: 0,
-            result: Some(prost_types::Struct { fields }),
-        };
-        let beat = pb::HeartbeatRequest {
-            session_id: self.session.clone(),
-            command_reports: vec![report],
-            ..Default::default()
-        };
-        let heard = server.sessions.heartbeat(beat).await.unwrap().into_inner();
-        assert_eq!(heard.reports_refused, [""; 0]);
     }
 }
 
