@@ -133,7 +133,6 @@ pub struct Server {
 ///
 /// # Errors
 /// [`ServerError`].
-#[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
     let Deps { grpc, http, clock, ids, stores } = deps;
@@ -156,6 +155,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
 }
 
 /// The use cases, with what the stores still know of an earlier life.
+#[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 fn services(
     config: &Arc<Config>,
     stores: &Stores,

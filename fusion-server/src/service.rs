@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod best;
 pub(crate) mod breakdown;
+pub(crate) mod changes;
 pub(crate) mod compare;
 pub(crate) mod find;
 pub(crate) mod idempotency;
@@ -13,6 +14,8 @@ pub(crate) mod paging;
 pub(crate) mod refresh;
 pub(crate) mod sessions;
 pub(crate) mod views;
+pub(crate) mod wait;
+pub(crate) mod watch;
 
 use fusion_proto::status::Refusal;
 

@@ -1,22 +1,31 @@
 //! The command line as typed.
 
+mod live;
+mod operate;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
+pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
 #[command(name = "fusionctl", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
+    /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
+    #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
+    /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
         global = true,
-        value_name = "URL",
-        env = "FUSION_SERVER_URL",
-        default_value = "http://127.0.0.1:7700"
+        value_name = "FILE",
+        env = "FUSION_PROFILE",
+        hide_env_values = true
     )]
-    pub(crate) server: String,
+    pub(crate) profile: Option<PathBuf>,
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -31,9 +40,14 @@ Examples:
   fusionctl ls /incoming            what is in a directory
   fusionctl du /incoming            how much lies below it, at once
   fusionctl find '*.bam' /incoming  what lies below it and is called so
+  fusionctl watch /incoming         what happens below it, as it happens
+  fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
-`\\xHH`, a backslash `\\\\`.
+`\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
+
+The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";
 
@@ -60,8 +74,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// List the views of the server.
-    Views,
+    /// List the views of the server, or do something to one.
+    Views {
+        #[command(subcommand)]
+        command: Option<ViewsCommand>,
+    },
     /// List a directory.
     Ls {
         /// The directory in the view.
@@ -94,6 +111,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         view: ViewArg,
     },
+    /// What happens.
+    #[command(flatten)]
+    Live(LiveCommand),
+    /// For those who run a server.
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// Which view.
@@ -103,6 +126,9 @@ pub(crate) struct ViewArg {
     #[arg(long = "view", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

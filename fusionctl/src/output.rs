@@ -5,6 +5,9 @@
 //! times RFC 3339 with nanoseconds.
 
 mod json;
+mod lists;
+mod live;
+mod status;
 mod table;
 
 use std::io::{self, BufWriter, Stdout, Write};

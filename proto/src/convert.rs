@@ -9,6 +9,7 @@
 pub mod admin;
 #[cfg(test)]
 mod arbitrary;
+pub mod event;
 pub mod evidence;
 pub mod push;
 pub mod root;

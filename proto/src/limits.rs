@@ -109,6 +109,21 @@ pub const REGEX_SIZE: usize = 1 << 20;
 /// Longest glob, and longest regular expression, in bytes.
 pub const GLOB_MAX: usize = 1_024;
 
+/// Most event types, and most kinds, of a filter of events.
+pub const FILTER_MAX: usize = 64;
+
+/// Longest quiet time that can be waited for.
+pub const QUIET_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Shortest time between two reports of a wait.
+pub const PROGRESS_MIN: Duration = Duration::from_millis(100);
+
+/// Longest time between two reports of a wait.
+pub const PROGRESS_MAX: Duration = Duration::from_secs(3600);
+
+/// Time between two reports of a wait where none is asked for.
+pub const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
+
 /// Most exclude patterns of a view.
 pub const EXCLUDE_MAX: usize = 256;
 

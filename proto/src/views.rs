@@ -7,6 +7,7 @@
 mod breakdown;
 mod find;
 mod lists;
+pub mod live;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;

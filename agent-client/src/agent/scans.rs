@@ -192,14 +192,14 @@ impl ScanRun {
         if self.writer().started(path, now, root, &self.cancel).is_err() {
             return ScanEnd::CutOff;
         }
-        let report = self.walk();
+        let mut report = self.walk();
         // What was read while the storage went away is not to be believed as complete. What was
         // listed before is: it goes out, and the next scan of this leadership goes on from there.
         if let Err(check) = self.storage_is_there() {
-            let _ = self.finish(&ScanReport { complete: false, ..report });
+            let _ = self.finish(&mut ScanReport { complete: false, ..report });
             return ScanEnd::NoStorage(check);
         }
-        match self.finish(&report) {
+        match self.finish(&mut report) {
             Ok(delivery) => ScanEnd::Done(report, delivery),
             Err(SinkClosed) => ScanEnd::CutOff,
         }
@@ -259,7 +259,7 @@ impl ScanRun {
         StorageTime::from_nanos(now.minus(self.unsettled_for).as_nanos())
     }
 
-    fn finish(&self, report: &ScanReport) -> Result<Delivery, SinkClosed> {
+    fn finish(&self, report: &mut ScanReport) -> Result<Delivery, SinkClosed> {
         let mut writer = self.writer();
         if self.cancel.is_set() {
             return Err(SinkClosed);
@@ -267,8 +267,10 @@ impl ScanRun {
         // A relist that finds no directory says what is there instead (R4.5).
         if report.start == Start::NoDirectory {
             let look = self.shared.root.look(self.order.path.as_ref(), &*self.shared.clock);
-            if let Ok(look) = look {
-                writer.probe(self.order.path.as_ref(), &look, &self.cancel)?;
+            match look {
+                Ok(look) => writer.probe(self.order.path.as_ref(), &look, &self.cancel)?,
+                // Whoever asked must not take it for an answer.
+                Err(_) => report.counts.errors += 1,
             }
         }
         writer.finished(report, &self.cancel)

@@ -4,6 +4,7 @@ mod count;
 mod find;
 mod list;
 mod lists;
+mod live;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath};
@@ -129,6 +130,10 @@ impl ViewService for Handler {
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         let by = operator(&request);
         let asked = FindEntries::try_from(request.into_inner())?;
+        if asked.class == ReadClass::Fresh && !asked.more_views.is_empty() {
+            let why = "READ_CLASS_FRESH is taken for one view at a time";
+            return Err(Refusal::invalid("read_class", why).into());
+        }
         self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
         Ok(Response::new(self.0.find(asked)?))
     }
@@ -189,5 +194,30 @@ impl ViewService for Handler {
         request: Request<pb::RefreshPathRequest>,
     ) -> Result<Response<pb::RefreshPathResponse>, Status> {
         self.0.refresh_path(request).await
+    }
+
+    type WatchViewStream = live::Stream<pb::WatchViewResponse>;
+
+    async fn watch_view(
+        &self,
+        request: Request<pb::WatchViewRequest>,
+    ) -> Result<Response<Self::WatchViewStream>, Status> {
+        live::watch_view(&self.0, request.into_inner())
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        live::list_changes(&self.0, request.into_inner()).await
+    }
+
+    type WaitQuietStream = live::Stream<pb::WaitQuietResponse>;
+
+    async fn wait_quiet(
+        &self,
+        request: Request<pb::WaitQuietRequest>,
+    ) -> Result<Response<Self::WaitQuietStream>, Status> {
+        live::wait_quiet(&self.0, request.into_inner())
     }
 }

@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::internal;
 use super::paging::PageOf;
 use super::sessions::DRAINING_RETRY;
+use super::watch::Seats;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -65,6 +66,7 @@ struct Shared {
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
     count: watch::Sender<usize>,
+    seats: Seats,
 }
 
 /// What an answer is worth.
@@ -77,7 +79,8 @@ pub(crate) struct Worth {
 impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { deps, id, table, count }) }
+        let seats = Seats::new(deps.config.max_watchers);
+        Self { shared: Arc::new(Shared { deps, id, table, count, seats }) }
     }
 
     /// The view of that name.
@@ -240,6 +243,16 @@ impl Views {
             // Who demands FRESH has had the path scanned before it comes here.
             ReadClass::Trusted | ReadClass::Any | ReadClass::Fresh => Ok((view, status)),
         }
+    }
+
+    /// What the views were made with.
+    pub(super) fn deps(&self) -> &ViewsDeps {
+        &self.shared.deps
+    }
+
+    /// Seats of those who watch or wait.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.shared.seats
     }
 
     /// What answers about a view are worth now.

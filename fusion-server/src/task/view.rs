@@ -13,6 +13,7 @@ mod commands;
 mod control;
 mod desk;
 mod errands;
+mod feed;
 mod flush;
 mod journal;
 mod lanes;
@@ -43,6 +44,7 @@ pub(crate) use apply::leadership;
 pub(crate) use control::Note;
 pub(crate) use desk::CommandDesk;
 pub(crate) use errands::ErrandEnd;
+pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
 
@@ -152,6 +154,7 @@ struct Shared {
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
+    feed: Arc<Feed>,
     epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
 }
@@ -265,6 +268,11 @@ impl ViewHandle {
         status
     }
 
+    /// Its newest changes, for those who watch.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
+    }
+
     /// The number of the next audit (R9), as of the end of the thread's last turn: whoever has the
     /// acknowledgement of an audit's end finds the one after it.
     pub(crate) fn audit_number(&self) -> u64 {
@@ -279,6 +287,11 @@ impl ViewHandle {
     /// The state, to be waited on.
     pub(crate) fn state(&self) -> watch::Receiver<ViewState> {
         self.shared.state.clone()
+    }
+
+    /// Learns of every turn from now on.
+    pub(crate) fn news(&self) -> News {
+        News(self.shared.published.clone())
     }
 
     /// Tells the view something; never waits.
@@ -336,6 +349,20 @@ impl ViewHandle {
     pub(crate) async fn ended(&self) {
         let mut ended = self.shared.ended.clone();
         while ended.changed().await.is_ok() {}
+    }
+}
+
+/// Tells of every turn of a view's thread.
+#[derive(Debug)]
+pub(crate) struct News(watch::Receiver<Published>);
+
+impl News {
+    /// Waits until the view may be another than when this was last called.
+    ///
+    /// # Errors
+    /// [`ViewGone`].
+    pub(crate) async fn next(&mut self) -> Result<(), ViewGone> {
+        self.0.changed().await.map_err(|_| ViewGone)
     }
 }
 

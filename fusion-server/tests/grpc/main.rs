@@ -10,6 +10,7 @@
 
 mod admin;
 mod breakage;
+mod changes;
 mod counting;
 mod events;
 mod evidence;
@@ -27,3 +28,5 @@ mod restart;
 mod sessions;
 mod telling;
 mod views;
+mod wait;
+mod watch;

@@ -54,7 +54,7 @@ pub(super) fn view(info: &ViewInfo) -> Value {
     })
 }
 
-fn totals(totals: &Totals) -> Value {
+pub(super) fn totals(totals: &Totals) -> Value {
     json!({
         "files": totals.files,
         "directories": totals.directories,
@@ -67,7 +67,7 @@ fn totals(totals: &Totals) -> Value {
     })
 }
 
-fn freshness(freshness: &Freshness) -> Value {
+pub(super) fn freshness(freshness: &Freshness) -> Value {
     let time = |time: Option<fusion_core::time::ServerTime>| time.map(|at| rfc3339(at.as_nanos()));
     json!({
         "state": freshness.state_text(),

@@ -147,7 +147,7 @@ fn mode_text(stat: &Stat) -> String {
     text
 }
 
-fn short_time(nanos: i64) -> String {
+pub(super) fn short_time(nanos: i64) -> String {
     let full = rfc3339(nanos);
     full.get(..19).map_or_else(|| full.clone(), |seconds| seconds.replace('T', " "))
 }

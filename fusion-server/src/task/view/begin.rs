@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewState;
+use fusion_proto::convert::event::EventView;
 use fusion_store::{ViewId, ViewRef};
 use futures_util::FutureExt as _;
 use prometheus::IntCounter;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::apply::{Applier, ViewMetrics};
 use super::control::Control;
 use super::desk::CommandDesk;
+use super::feed::Feed;
 use super::flush::Flusher;
 use super::journal::Journal;
 use super::lanes::Lanes;
@@ -46,7 +48,8 @@ pub(super) fn begin(
         restore(&deps.stores, &stored, &config.settings)
             .map_err(|source| BeginError::Store { view: name.clone(), source })?;
     let metrics = ViewMetrics::new(&deps.metrics, &name);
-    let (journal, durable) = Journal::begin(&deps, stored.id, end, &metrics);
+    let feed = Feed::new(EventView { id, name: name.clone() }, end.revision);
+    let (journal, durable) = Journal::begin(&deps, stored.id, end, Arc::clone(&feed), &metrics);
     let published = Published::of(&view, deps.clock.now());
     let (state_out, state) = watch::channel(published.status.state);
     let (published_out, published) = watch::channel(published);
@@ -112,6 +115,7 @@ pub(super) fn begin(
         published,
         state,
         durable,
+        feed,
         epoch,
         ended,
     };
