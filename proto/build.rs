@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The contract. Everything that is generated comes from these.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 9] = [
     "fusion/v1/types.proto",
     "fusion/v1/session_service.proto",
     "fusion/v1/event_service.proto",
     "fusion/v1/view_queries.proto",
+    "fusion/v1/view_lists.proto",
+    "fusion/v1/events.proto",
+    "fusion/v1/view_live.proto",
     "fusion/v1/view_service.proto",
     "fusion/v1/admin_service.proto",
 ];
@@ -31,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".")
         .extern_path(".fusion.v1.ListEntriesResponse", "crate::entries::ListEntriesResponse")
+        .extern_path(".fusion.v1.WatchViewResponse", "crate::live::WatchViewResponse")
         .codec_path("crate::codec::ContiguousCodec")
         .build_client(true)
         .build_server(true)

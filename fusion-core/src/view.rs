@@ -14,12 +14,14 @@
 mod agenda;
 mod arbitrate;
 pub mod audit;
+mod blind;
 pub mod checkpoint;
 mod confirm;
 mod dump;
 mod held;
 pub mod invariants;
 mod ledger;
+mod lists;
 mod losses;
 mod path_map;
 mod perform;
@@ -51,7 +53,9 @@ use crate::time::ServerTime;
 
 pub use agenda::Waiting;
 pub use arbitrate::{Order, TrashError};
+pub use blind::{BlindEntry, BlindPlace};
 pub use held::HeldUpsert;
+pub use lists::Suspect;
 pub use losses::{Loss, LossCause};
 pub use read::{EntryInfo, FindCursor, ListedEntry, Needle, ReadError, Scope, Totals, ViewReader};
 pub use root::{RootAway, RootDoubt};

@@ -25,8 +25,10 @@ use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::metrics::Metrics;
+use crate::service::admin::About;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
+use crate::service::refresh::Refreshes;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
@@ -153,6 +155,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
 }
 
 /// The use cases, with what the stores still know of an earlier life.
+#[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
@@ -203,12 +206,30 @@ fn services(
         metrics: metrics.clone(),
         ttl: config.idempotency_ttl,
     });
+    let about = About::new(
+        Arc::clone(config),
+        views.clone(),
+        sessions.clone(),
+        stores.clone(),
+        Arc::clone(&clock),
+        ids.draw(),
+    );
+    let refreshes = Refreshes::new(
+        views.clone(),
+        sessions.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&ids),
+        tasks.clone(),
+        draining.clone(),
+    );
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
         ingest,
         views,
         idempotency,
+        refreshes,
+        about,
         ids,
         clock,
         metrics,

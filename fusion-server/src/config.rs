@@ -49,6 +49,8 @@ pub struct Config {
     pub auto_create_views: bool,
     /// Most views; each has a thread.
     pub max_views: usize,
+    /// Most calls that watch a view or wait for quiet, over all views.
+    pub max_watchers: usize,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -163,6 +165,7 @@ impl Default for Config {
             },
             auto_create_views: true,
             max_views: 256,
+            max_watchers: 5_000,
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

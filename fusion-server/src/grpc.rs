@@ -14,7 +14,8 @@ mod views;
 
 use std::sync::Arc;
 
-use fusion_core::id::{SessionId, ViewName};
+use fusion_core::id::{CorrelationId, SessionId, ViewName};
+use fusion_core::session::Principal;
 use fusion_core::time::Clock;
 use fusion_proto::convert::Unsendable;
 use fusion_proto::pb::admin_service_server::AdminServiceServer;
@@ -31,12 +32,15 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
+use crate::service::admin::About;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
+use crate::service::refresh::Refreshes;
 use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
 use crate::spawn::Tasks;
+use crate::task::view::Operator;
 
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -48,6 +52,8 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) about: About,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -74,6 +80,13 @@ fn about(view: Option<&ViewName>, session: Option<SessionId>) {
     if let Some(session) = session {
         span.record("session", tracing::field::display(session));
     }
+}
+
+/// Who asks for an operation, and under which correlation id: the one of the call.
+fn operator<T>(request: &tonic::Request<T>) -> Operator {
+    let correlation = request.extensions().get::<CorrelationId>().cloned();
+    // This version asks for no credentials.
+    Operator { principal: Principal::anonymous().as_str().to_owned(), correlation }
 }
 
 /// How a long answer ends when the server goes down.

@@ -61,6 +61,11 @@ impl Stores {
         }
     }
 
+    /// The id of the server whose data this is; none if it is kept in memory.
+    pub(crate) fn server(&self) -> Option<Uuid> {
+        self._directory.as_ref().map(|store| store.server())
+    }
+
     /// Bytes that the log and the blocks of a view take; 0 where that cannot be told now.
     pub(crate) fn bytes_of(&self, view: ViewId) -> (u64, u64) {
         let log = self.log.status(view).map_or(0, |status| status.bytes);

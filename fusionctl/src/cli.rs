@@ -1,10 +1,13 @@
 //! The command line as typed.
 
+mod live;
 pub(crate) mod reads;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
@@ -36,6 +39,8 @@ Examples:
   fusionctl find -e log --changed-within 2d --sort size -n 20
   fusionctl top /incoming                   largest files and directories, newest directories
   fusionctl compare /incoming               the same path on every view of the server
+  fusionctl watch /incoming                 what happens below it, as it happens
+  fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`.
@@ -70,6 +75,9 @@ pub(crate) enum Command {
     /// Questions about what is in a view.
     #[command(flatten)]
     Read(Box<reads::Read>),
+    /// What happens.
+    #[command(flatten)]
+    Live(LiveCommand),
 }
 
 /// Which view.

@@ -1,6 +1,7 @@
 //! What each command does; one file per command.
 
 mod dev;
+mod live;
 mod reads;
 mod views;
 
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         }
         Command::Views => views::run(&mut connect(&server)?, &mut printer).await,
         Command::Read(read) => reads::run(*read, &server, &mut printer).await,
+        Command::Live(command) => live::run(&server, command, &mut printer).await,
     }
 }
 

@@ -5,6 +5,7 @@
 //! times RFC 3339 with nanoseconds.
 
 mod json;
+mod live;
 mod paint;
 mod reads;
 mod table;

@@ -20,7 +20,7 @@ fn help_and_version_are_answers() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
-    let cases: [(&[&str], &str); 26] = [
+    let cases: [(&[&str], &str); 31] = [
         (&[], "Usage"),
         (&["frobnicate"], "frobnicate"),
         (&["--output", "xml", "ls"], "xml"),
@@ -47,6 +47,11 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["compare", "--rank", "beauty"], "beauty"),
         (&["export", "--format", "parquet"], "parquet"),
         (&["ls", "-n"], "-n"),
+        (&["watch", "/", "--types", "NO_SUCH"], "VIEW_RESET"),
+        (&["watch", "/", "--from", "now"], "--from"),
+        (&["changes", "/", "--since", "yesterday"], "90min"),
+        (&["wait", "/"], "--quiet"),
+        (&["wait", "/", "--quiet", "30"], "30s"),
     ];
     for (args, says) in cases {
         let output = fusionctl(args);

@@ -152,6 +152,19 @@ impl CallError {
         Self::Answer(ConvertError { field: field.into(), problem })
     }
 
+    /// Whether a stream may have ended because the connection or the server did: as above, or the
+    /// transport broke in the middle of an answer.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Other(Other { code, reason, message: _ }) => {
+                let broken = matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled);
+                reason.is_none() && (broken || *code == Code::Internal)
+            }
+            Self::Refused(_) | Self::Answer(_) | Self::Request(_) => false,
+        }
+    }
+
     /// Whether nobody answered, as far as can be told: the server may be away or never have been.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

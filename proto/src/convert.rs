@@ -6,8 +6,10 @@
 //! contract is a [`ConvertError`] that names the field. Nothing here panics, whatever arrives: the
 //! tests push random bytes through.
 
+pub mod admin;
 #[cfg(test)]
 mod arbitrary;
+pub mod event;
 pub mod evidence;
 pub mod push;
 pub mod root;

@@ -20,6 +20,7 @@ pub mod codec;
 pub mod convert;
 pub mod entries;
 pub mod limits;
+pub mod live;
 pub mod status;
 mod text;
 pub mod views;
@@ -37,6 +38,7 @@ pub mod pb {
     include!(concat!(env!("OUT_DIR"), "/fusion.v1.rs"));
 
     pub use crate::entries::ListEntriesResponse;
+    pub use crate::live::WatchViewResponse;
 }
 
 /// The contract as descriptors, for reflection: `fusion.v1` with its comments, what it imports, and

@@ -24,8 +24,8 @@ pub const PAGE_DEFAULT: usize = 1_000;
 /// Largest page; who asks for more gets this.
 pub const PAGE_MAX: usize = 10_000;
 
-/// Longest page token in bytes: the last row's key (a path in base64) and some fixed fields.
-pub const PAGE_TOKEN_MAX: usize = 8 * 1024;
+/// Longest page token in bytes: the last row's key (a path in hexadecimal) and some fixed fields.
+pub const PAGE_TOKEN_MAX: usize = 16 * 1024;
 
 /// Largest message that either side decodes, in bytes. Set on every client and every service: the
 /// library's default is per service and may change.
@@ -108,6 +108,21 @@ pub const REGEX_SIZE: usize = 1 << 20;
 
 /// Longest glob, and longest regular expression, in bytes.
 pub const GLOB_MAX: usize = 1_024;
+
+/// Most event types, and most kinds, of a filter of events.
+pub const FILTER_MAX: usize = 64;
+
+/// Longest quiet time that can be waited for.
+pub const QUIET_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Shortest time between two reports of a wait.
+pub const PROGRESS_MIN: Duration = Duration::from_millis(100);
+
+/// Longest time between two reports of a wait.
+pub const PROGRESS_MAX: Duration = Duration::from_secs(3600);
+
+/// Time between two reports of a wait where none is asked for.
+pub const PROGRESS_DEFAULT: Duration = Duration::from_secs(5);
 
 /// Most exclude patterns of a view.
 pub const EXCLUDE_MAX: usize = 256;

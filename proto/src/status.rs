@@ -133,6 +133,26 @@ pub enum Refusal {
         /// The record's id.
         trash: String,
     },
+    /// No live agent of that id in the view.
+    #[error("view `{view}` has no live session of agent `{agent}`")]
+    AgentNotFound {
+        /// The view.
+        view: ViewName,
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Something stands at the path that is to be restored: nothing was changed.
+    #[error("{path} in view `{view}` is taken: a {kind} with inode {inode} stands there")]
+    PathTaken {
+        /// The view.
+        view: ViewName,
+        /// The path, in the notation of answers.
+        path: String,
+        /// What stands there: `file`, `directory`, `symlink`, `other`.
+        kind: String,
+        /// Its inode.
+        inode: u64,
+    },
     /// The path is known and is no directory.
     #[error("{path} in view `{view}` is not a directory")]
     NotADirectory {
@@ -192,6 +212,18 @@ pub enum Refusal {
         /// Why it is not READY.
         reasons: Vec<String>,
         /// When to ask again; told as at least [`crate::limits::NOT_READY_RETRY_MIN`].
+        retry_after: Duration,
+    },
+    /// An agent was to look, and could not, or went: nothing is told in its place.
+    #[error("agent `{agent}` did not scan view `{view}`: {problem}")]
+    ScanFailed {
+        /// The view.
+        view: ViewName,
+        /// The agent.
+        agent: AgentId,
+        /// What it said, or what became of it.
+        problem: String,
+        /// When to ask again.
         retry_after: Duration,
     },
     /// The server is going down: connect again, same session.
@@ -307,6 +339,8 @@ impl Refusal {
             Self::PathNotFound { .. } => Reason::PathNotFound,
             Self::JobNotFound { .. } => Reason::JobNotFound,
             Self::TrashNotFound { .. } => Reason::TrashNotFound,
+            Self::AgentNotFound { .. } => Reason::AgentNotFound,
+            Self::PathTaken { .. } => Reason::PathTaken,
             Self::NotADirectory { .. } => Reason::NotADirectory,
             Self::InvalidArgument { .. } => Reason::InvalidArgument,
             Self::IdempotencyKeyReused => Reason::IdempotencyKeyReused,
@@ -316,6 +350,7 @@ impl Refusal {
             Self::RevisionCompacted { .. } => Reason::RevisionCompacted,
             Self::RevisionUnknown { .. } => Reason::RevisionUnknown,
             Self::ViewNotReady { .. } => Reason::ViewNotReady,
+            Self::ScanFailed { .. } => Reason::ScanFailed,
             Self::ServerDraining { .. } => Reason::ServerDraining,
             Self::StoreUnavailable { .. } => Reason::StoreUnavailable,
             Self::StreamReplaced { .. } => Reason::StreamReplaced,

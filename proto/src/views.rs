@@ -7,6 +7,8 @@
 mod breakdown;
 mod export;
 mod find;
+mod lists;
+pub mod live;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
@@ -20,6 +22,7 @@ use crate::convert::view::{
 use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
+pub use crate::convert::view::cause_to_text;
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, ExportColumn, ExportEntries, ExportFormat, FindEntries, Freshness, ReadClass, Tally,
@@ -28,6 +31,9 @@ pub use crate::convert::view::{
 pub use breakdown::Counting;
 pub use export::{ExportPart, Exporting};
 pub use find::{Found, FoundPart};
+pub use lists::{
+    BlindSpot, ListPage, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
+};
 
 /// One entry and what lies below it.
 #[derive(Debug, Clone, PartialEq, Eq)]

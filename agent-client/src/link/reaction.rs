@@ -127,6 +127,9 @@ fn react(refusal: &Refusal) -> Reaction {
         | Refusal::PathNotFound { .. }
         | Refusal::JobNotFound { .. }
         | Refusal::TrashNotFound { .. }
+        | Refusal::AgentNotFound { .. }
+        | Refusal::PathTaken { .. }
+        | Refusal::ScanFailed { .. }
         | Refusal::NotADirectory { .. }
         | Refusal::IdempotencyKeyReused
         | Refusal::VersionMismatch { .. }

@@ -71,7 +71,6 @@ fn a_rate_is_kept() {
     assert_eq!(report.counts.entries, 410);
     // A tenth of a second's worth may come at once.
     assert!(took >= Duration::from_millis(309), "{took:?}");
-    assert!(limits.paused().by_rate >= Duration::from_millis(300), "{:?}", limits.paused());
 }
 
 #[test]

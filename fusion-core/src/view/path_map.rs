@@ -90,6 +90,22 @@ impl<V> PathMap<V> {
         self.values.range::<[u8], _>((from, Bound::Unbounded)).map(|(path, value)| (&**path, value))
     }
 
+    /// Those at a path and below it, by path bytes; of them those after a path in order of bytes.
+    pub(super) fn within<'a>(
+        &'a self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], &'a V)> + use<'a, V> {
+        let (below, to) = range_below(path);
+        let own = after.is_none_or(|after| after < path.as_bytes());
+        let own = if own { self.values.get_key_value(path.as_bytes()) } else { None };
+        let from = after.map_or(&*below, |after| after.max(&*below));
+        // What follows a place that is past the end is nothing.
+        let bounds = (Bound::Excluded(from), Bound::Excluded(&*to));
+        let rest = (from < &*to).then(|| self.values.range::<[u8], _>(bounds));
+        own.into_iter().chain(rest.into_iter().flatten()).map(|(path, value)| (&**path, value))
+    }
+
     /// Those strictly below a path, by path bytes.
     pub(super) fn below<'a>(
         &'a self,
@@ -140,6 +156,18 @@ mod tests {
         }
         assert_eq!(map.below(path("/a")).count(), 2);
         assert_eq!(map.below(path("/")).count(), 5);
+        let within = |top: &str, after: Option<&str>| -> Vec<String> {
+            let after = after.map(str::as_bytes);
+            let keys = map.within(path(top), after).map(|(key, _)| key.to_vec());
+            keys.map(|key| String::from_utf8(key).unwrap()).collect()
+        };
+        assert_eq!(within("/a", None), ["/a", "/a/b", "/a/b/c"]);
+        assert_eq!(within("/a", Some("/a")), ["/a/b", "/a/b/c"]);
+        assert_eq!(within("/a", Some("/a/b")), ["/a/b/c"]);
+        assert_eq!(within("/a", Some("/a/b/c")), [""; 0]);
+        assert_eq!(within("/a", Some("/zz")), [""; 0]);
+        assert_eq!(within("/", None).len(), 6);
+        assert_eq!(within("/", Some("/")).len(), 5);
         map.move_within(path("/a"), path("/x/y"));
         assert_eq!(keys(&map), ["/", "/a b", "/a0", "/x/y", "/x/y/b", "/x/y/b/c"]);
         assert_eq!(map.take_within(path("/x")).len(), 3);

@@ -11,7 +11,7 @@ use crate::path::PathRef;
 use crate::stat::{Kind, Stat};
 use crate::time::{ServerTime, StorageTime};
 
-use super::tree::{BlockId, Flags, Tree, Walk};
+use super::tree::{BlockId, Child, Flags, Tree, Walk};
 
 pub use super::tree::{Needle, Scope};
 
@@ -50,6 +50,11 @@ pub struct EntryInfo {
 }
 
 impl EntryInfo {
+    /// The same without what lies below it.
+    pub(super) fn of_child(child: &Child) -> Self {
+        Self::of(&child.stat, child.flags, None)
+    }
+
     #[inline]
     fn of(stat: &Stat, flags: Flags, totals: Option<Totals>) -> Self {
         Self {
@@ -114,12 +119,7 @@ impl ViewReader {
     /// The entry at a path.
     #[must_use]
     pub fn entry(&self, path: PathRef<'_>) -> Option<EntryInfo> {
-        let child = self.tree.entry(path)?;
-        Some(EntryInfo::of(
-            &child.stat,
-            child.flags,
-            child.block.and_then(|dir| self.tree.totals(dir)),
-        ))
+        self.tree.entry(path).map(|child| self.told(&child))
     }
 
     /// Totals of what lies below a path; zero for what is no directory.
@@ -237,6 +237,16 @@ impl ViewReader {
             let totals = child.block.and_then(|dir| self.tree.totals(dir));
             found(path, &EntryInfo::of(&child.stat, child.flags, totals));
         })
+    }
+
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// An entry with what lies below it.
+    pub(super) fn told(&self, child: &Child) -> EntryInfo {
+        let totals = child.block.and_then(|dir| self.tree.totals(dir));
+        EntryInfo { totals, ..EntryInfo::of_child(child) }
     }
 
     fn directory(&self, path: PathRef<'_>) -> Result<BlockId, ReadError> {

@@ -101,26 +101,26 @@ pub(super) struct GivenScans {
 }
 
 impl GivenScans {
-    /// Gives a scan; whether there was room for it.
+    /// Gives a scan, or one more of the same path; whether there was room for it.
     pub(super) fn give(&mut self, session: SessionId, path: TreePath) -> bool {
-        let known = self.paths.get(&session).is_some_and(|paths| paths.contains(&path));
-        if known || self.count >= GIVEN_MAX {
-            return known;
+        if self.count >= GIVEN_MAX {
+            return false;
         }
         self.paths.entry(session).or_default().push(path);
         self.count += 1;
         true
     }
 
-    /// The scan of exactly this path is done.
-    pub(super) fn done(&mut self, session: SessionId, path: PathRef<'_>) {
-        let Some(paths) = self.paths.get_mut(&session) else { return };
-        let before = paths.len();
-        paths.retain(|given| given.as_ref() != path);
-        self.count -= before - paths.len();
+    /// A scan of exactly this path is done. Whether one was given.
+    pub(super) fn done(&mut self, session: SessionId, path: PathRef<'_>) -> bool {
+        let Some(paths) = self.paths.get_mut(&session) else { return false };
+        let Some(at) = paths.iter().position(|given| given.as_ref() == path) else { return false };
+        paths.swap_remove(at);
+        self.count -= 1;
         if paths.is_empty() {
             self.paths.remove(&session);
         }
+        true
     }
 
     /// The session is over.

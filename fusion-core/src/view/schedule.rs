@@ -72,6 +72,15 @@ impl<V: Clone> Schedule<V> {
         self.values.iter().map(|(path, (time, value))| (path, *time, value))
     }
 
+    /// Those at a path and below it, by path bytes, after a path in order of bytes.
+    pub(super) fn within<'a>(
+        &'a self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], ServerTime)> + use<'a, V> {
+        self.values.within(path, after).map(|(path, (time, _))| (path, *time))
+    }
+
     /// Drops what waits at a path and below it.
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         for (key, (time, _)) in self.values.take_within(path) {

@@ -88,6 +88,15 @@ impl Suspects {
         self.ends.iter().map(|(path, end, ())| (path, end))
     }
 
+    /// Those at a path and below it with the ends of their quiet periods, after a path.
+    pub(super) fn within<'a>(
+        &'a self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a [u8], ServerTime)> + use<'a> {
+        self.ends.within(path, after)
+    }
+
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         self.ends.drop_within(path);
         self.checks.drop_within(path);

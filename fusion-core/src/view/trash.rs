@@ -91,6 +91,15 @@ impl Trash {
         self.blind.after(after).filter_map(|(_, id)| self.get(*id))
     }
 
+    /// Blind deletions at a path and below it, by path bytes, those after a path.
+    pub(super) fn blind_within<'a>(
+        &'a self,
+        path: PathRef<'_>,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = &'a TrashRecord> + use<'a> {
+        self.blind.within(path, after).filter_map(|(_, id)| self.get(*id))
+    }
+
     /// Paths of blind deletions strictly below a path.
     pub(super) fn blind_below(&self, path: PathRef<'_>) -> Vec<Box<[u8]>> {
         self.blind.below(path).map(|(path, _)| path.into()).collect()

@@ -68,6 +68,12 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             views.is_empty(),
         ),
         max_views: check.count("max_views", raw.max_views, default.max_views, 1..=10_000),
+        max_watchers: check.count(
+            "max_watchers",
+            raw.max_watchers,
+            default.max_watchers,
+            1..=100_000,
+        ),
         view_defaults,
         views,
     }

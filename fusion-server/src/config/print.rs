@@ -23,6 +23,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("idempotency_ttl".to_owned(), span(config.idempotency_ttl));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
+    tree.insert("max_watchers".to_owned(), count(config.max_watchers));
     tree.insert(
         "listen".to_owned(),
         table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),

@@ -21,7 +21,8 @@ macro_rules! raw {
 raw! {
     /// The whole file.
     RawConfig {
-        data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views, max_views,
+        data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
+        max_views, max_watchers,
         listen, log, session, view_defaults, views,
     }
 }

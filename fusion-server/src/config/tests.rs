@@ -70,6 +70,7 @@ fn all_faults_are_told_at_once() {
         surprise = 1
         shutdown_grace = 30
         max_views = 0
+        max_watchers = 0
         auto_create_views = "yes"
         [listen]
         grpc = "nowhere"
@@ -94,6 +95,7 @@ fn all_faults_are_told_at_once() {
         "log.filter",
         "log.format",
         "max_views",
+        "max_watchers",
         "session.timeout_min",
         "shutdown_grace",
         "surprise",

@@ -1,12 +1,14 @@
 //! `AdminService`.
 
+use fusion_core::id::ViewName;
 use fusion_proto::convert::session::EvictSession;
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
-use super::{Services, about, idempotency};
+use super::{Services, about, idempotency, operator};
 use crate::service::idempotency::CallIdentity;
+use crate::task::view::Operation;
 
 pub(super) struct Handler(pub(super) Services);
 
@@ -32,6 +34,37 @@ impl AdminService for Handler {
         let pb::DeleteIdempotencyKeyRequest { method, key } = request.into_inner();
         let existed = idempotency::delete(&self.0.idempotency, &method, &key).await?;
         Ok(Response::new(pb::DeleteIdempotencyKeyResponse { existed }))
+    }
+
+    async fn get_server_info(
+        &self,
+        request: Request<pb::GetServerInfoRequest>,
+    ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
+        let pb::GetServerInfoRequest {} = request.into_inner();
+        Ok(Response::new((&self.0.about.info()).into()))
+    }
+
+    async fn reset_view(
+        &self,
+        request: Request<pb::ResetViewRequest>,
+    ) -> Result<Response<pb::ResetViewResponse>, Status> {
+        let by = operator(&request);
+        let view = ViewName::try_from(request.into_inner())?;
+        about(Some(&view), None);
+        Ok(Response::new(self.0.sessions.reset_view(&view, by).await?.into()))
+    }
+
+    async fn accept_root(
+        &self,
+        request: Request<pb::AcceptRootRequest>,
+    ) -> Result<Response<pb::AcceptRootResponse>, Status> {
+        let by = operator(&request);
+        let name = ViewName::try_from(request.into_inner())?;
+        about(Some(&name), None);
+        let view = self.0.views.get(&name)?;
+        let accepted = self.0.views.operate(&view, Operation::AcceptRoot, by).await?;
+        tracing::warn!(view = %name, "the root that comes next is accepted");
+        Ok(Response::new(pb::AcceptRootResponse { revision: accepted.revision.0 }))
     }
 }
 

@@ -26,8 +26,15 @@ use crate::spawn::Tasks;
 
 /// The calls that are done once under a key. Not among them: those of sessions and of evidence, which
 /// repeat safely by their own rules.
-const CHANGING: [&str; 2] =
-    ["fusion.v1.AdminService/EvictSession", "fusion.v1.AdminService/DeleteIdempotencyKey"];
+const CHANGING: &[&str] = &[
+    "fusion.v1.ViewService/RestoreTrash",
+    "fusion.v1.ViewService/PurgeTrash",
+    "fusion.v1.ViewService/RefreshPath",
+    "fusion.v1.AdminService/EvictSession",
+    "fusion.v1.AdminService/ResetView",
+    "fusion.v1.AdminService/AcceptRoot",
+    "fusion.v1.AdminService/DeleteIdempotencyKey",
+];
 
 /// Longest key in bytes.
 const KEY_MAX: usize = 255;
@@ -170,7 +177,7 @@ fn refused(refusal: Refusal) -> Response<Body> {
 /// The method, if its calls are done once under a key.
 fn changing(path: &str) -> Option<&'static str> {
     let path = path.strip_prefix('/')?;
-    CHANGING.into_iter().find(|method| *method == path)
+    CHANGING.iter().copied().find(|method| *method == path)
 }
 
 /// The key that came with a call.
@@ -192,7 +199,7 @@ fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
 
 /// Forgets the key of a call; whether there was one.
 pub(super) async fn delete(calls: &Idempotency, method: &str, key: &str) -> Result<bool, Refusal> {
-    let Some(method) = CHANGING.into_iter().find(|changing| *changing == method) else {
+    let Some(method) = CHANGING.iter().copied().find(|changing| *changing == method) else {
         return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
     };
     let key = check_key("key", key.as_bytes())?;

@@ -46,8 +46,20 @@ const METHODS: &[&str] = &[
     "fusion.v1.ViewService/GetBreakdown",
     "fusion.v1.ViewService/CompareViews",
     "fusion.v1.ViewService/ExportEntries",
+    "fusion.v1.ViewService/WatchView",
+    "fusion.v1.ViewService/ListChanges",
+    "fusion.v1.ViewService/WaitQuiet",
+    "fusion.v1.ViewService/ListSuspects",
+    "fusion.v1.ViewService/ListBlindSpots",
+    "fusion.v1.ViewService/ListTrash",
+    "fusion.v1.ViewService/RestoreTrash",
+    "fusion.v1.ViewService/PurgeTrash",
+    "fusion.v1.ViewService/RefreshPath",
     "fusion.v1.AdminService/EvictSession",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
+    "fusion.v1.AdminService/GetServerInfo",
+    "fusion.v1.AdminService/ResetView",
+    "fusion.v1.AdminService/AcceptRoot",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -130,7 +142,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let number = method(request.uri().path());
         let method = self.shared.methods[number].name;
         let correlation = correlation(request.headers(), &*self.shared.ids);
@@ -144,6 +156,8 @@ where
             }
         };
         let deadline = time_left(request.headers()).map(|left| Box::pin(tokio::time::sleep(left)));
+        // For what a handler does on the caller's account.
+        request.extensions_mut().insert(correlation.clone());
         let inner = self.inner.call(request);
         let answered = async move {
             let mut response = match deadline {

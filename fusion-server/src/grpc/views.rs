@@ -4,30 +4,47 @@ mod count;
 mod export;
 mod find;
 mod list;
+mod lists;
+mod live;
 
 use fusion_core::id::ViewName;
-use fusion_core::path::PathRef;
+use fusion_core::path::{PathRef, TreePath};
 use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
 use fusion_proto::convert::view::{
-    CompareViews, ExportEntries, FindEntries, GetBreakdown, GetPath, ListEntries, Page,
-    freshness_to_pb, totals_to_pb,
+    CompareViews, ExportEntries, FindEntries, GetBreakdown, GetPath, ListEntries, Page, ReadClass,
+    RefreshPath, freshness_to_pb, totals_to_pb,
 };
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{Services, about};
+use super::{Services, about, operator};
 use crate::service::views::Worth;
-use crate::task::view::ViewHandle;
+use crate::task::view::{Operator, ViewHandle};
 
 pub(super) struct Handler(pub(super) Services);
 
 impl Services {
     fn freshness(&self, worth: &Worth) -> Result<Option<pb::Freshness>, Refusal> {
         Ok(Some(self.sendable(freshness_to_pb(&worth.status, worth.quiet_for))?))
+    }
+
+    /// Has the leader scan what a read demands to be fresh.
+    async fn fresh(
+        &self,
+        class: ReadClass,
+        view: &ViewName,
+        path: &TreePath,
+        recursive: bool,
+        by: Operator,
+    ) -> Result<(), Refusal> {
+        let (view, path) = (view.clone(), path.clone());
+        let asked = RefreshPath { view, path, recursive, agent: None };
+        self.refreshes.before_read(class, &asked, by).await
     }
 
     fn view(&self, view: &ViewHandle) -> Result<pb::View, Status> {
@@ -69,8 +86,10 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::GetEntryRequest>,
     ) -> Result<Response<pb::GetEntryResponse>, Status> {
+        let by = operator(&request);
         let asked = GetPath::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
+        self.0.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
         let (entry, worth) = self.0.views.entry(&asked)?;
         let EntryInfo { stat, suspect, blind, totals } = entry;
         Ok(Response::new(pb::GetEntryResponse {
@@ -84,15 +103,22 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
-        Ok(Response::new(self.0.list(&ListEntries::try_from(request.into_inner())?).await?))
+        let by = operator(&request);
+        let asked = ListEntries::try_from(request.into_inner())?;
+        if asked.page.token.is_empty() {
+            self.0.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
+        }
+        Ok(Response::new(self.0.list(&asked).await?))
     }
 
     async fn get_stats(
         &self,
         request: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
+        let by = operator(&request);
         let asked = GetPath::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
+        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
         let (totals, worth) = self.0.views.totals(&asked)?;
         let (totals, freshness) = (Some(totals_to_pb(&totals)), self.0.freshness(&worth)?);
         Ok(Response::new(pb::GetStatsResponse { totals, freshness }))
@@ -104,7 +130,8 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::FindEntriesRequest>,
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
-        Ok(Response::new(self.0.find(FindEntries::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        Ok(Response::new(self.0.find(FindEntries::try_from(request.into_inner())?, by).await?))
     }
 
     type GetBreakdownStream = count::Stream;
@@ -113,14 +140,19 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::GetBreakdownRequest>,
     ) -> Result<Response<Self::GetBreakdownStream>, Status> {
-        Ok(Response::new(self.0.breakdown(GetBreakdown::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        let asked = GetBreakdown::try_from(request.into_inner())?;
+        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        Ok(Response::new(self.0.breakdown(asked)?))
     }
 
     async fn compare_views(
         &self,
         request: Request<pb::CompareViewsRequest>,
     ) -> Result<Response<pb::CompareViewsResponse>, Status> {
-        Ok(Response::new(self.0.compare(&CompareViews::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        let asked = CompareViews::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.compare(&asked, by).await?))
     }
 
     type ExportEntriesStream = export::Stream;
@@ -129,6 +161,78 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ExportEntriesRequest>,
     ) -> Result<Response<Self::ExportEntriesStream>, Status> {
-        Ok(Response::new(self.0.export(ExportEntries::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        let asked = ExportEntries::try_from(request.into_inner())?;
+        if asked.resume_token.is_empty() {
+            self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        }
+        Ok(Response::new(self.0.export(asked)?))
+    }
+
+    async fn list_suspects(
+        &self,
+        request: Request<pb::ListSuspectsRequest>,
+    ) -> Result<Response<pb::ListSuspectsResponse>, Status> {
+        self.0.list_suspects(request).await
+    }
+
+    async fn list_blind_spots(
+        &self,
+        request: Request<pb::ListBlindSpotsRequest>,
+    ) -> Result<Response<pb::ListBlindSpotsResponse>, Status> {
+        self.0.list_blind_spots(request).await
+    }
+
+    async fn list_trash(
+        &self,
+        request: Request<pb::ListTrashRequest>,
+    ) -> Result<Response<pb::ListTrashResponse>, Status> {
+        self.0.list_trash(request).await
+    }
+
+    async fn restore_trash(
+        &self,
+        request: Request<pb::RestoreTrashRequest>,
+    ) -> Result<Response<pb::RestoreTrashResponse>, Status> {
+        self.0.restore_trash(request).await
+    }
+
+    async fn purge_trash(
+        &self,
+        request: Request<pb::PurgeTrashRequest>,
+    ) -> Result<Response<pb::PurgeTrashResponse>, Status> {
+        self.0.purge_trash(request).await
+    }
+
+    async fn refresh_path(
+        &self,
+        request: Request<pb::RefreshPathRequest>,
+    ) -> Result<Response<pb::RefreshPathResponse>, Status> {
+        self.0.refresh_path(request).await
+    }
+
+    type WatchViewStream = ReceiverStream<Result<pb::WatchViewResponse, Status>>;
+
+    async fn watch_view(
+        &self,
+        request: Request<pb::WatchViewRequest>,
+    ) -> Result<Response<Self::WatchViewStream>, Status> {
+        live::watch_view(&self.0, request.into_inner())
+    }
+
+    async fn list_changes(
+        &self,
+        request: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        live::list_changes(&self.0, request.into_inner()).await
+    }
+
+    type WaitQuietStream = ReceiverStream<Result<pb::WaitQuietResponse, Status>>;
+
+    async fn wait_quiet(
+        &self,
+        request: Request<pb::WaitQuietRequest>,
+    ) -> Result<Response<Self::WaitQuietStream>, Status> {
+        live::wait_quiet(&self.0, request.into_inner())
     }
 }

@@ -103,6 +103,14 @@ metrics! {
         "Bytes that the blocks of a view take.";
     idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
         "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
+    watchers: IntGaugeVec = "fusion_watchers" ["view", "call"] NONE,
+        "Calls that watch a view or wait until a path of it is quiet.";
+    watch_events: IntCounterVec = "fusion_watch_events_total" ["view"] NONE,
+        "Changes told to watchers, each as often as it was told.";
+    watch_reads: IntCounterVec = "fusion_watch_log_reads_total" ["view"] NONE,
+        "Readings of the log for watchers that were further back than what is kept in memory.";
+    watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
+        "Watchers that were ended because they did not take what they were told.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -9,6 +9,7 @@
 
 mod effects;
 mod list;
+mod operate;
 mod record;
 mod root;
 mod saved;
@@ -234,11 +235,8 @@ impl Sessions {
         reports: &[CommandReport],
         now: Monotonic,
     ) -> (Vec<Command>, Vec<Uuid>) {
-        let (mut commands, refused, ended) = view.commands().beat(session.id, reports, now);
-        if session.role != Role::Leader {
-            // The view has not heard of it yet.
-            commands.clear();
-        }
+        let leads = session.role == Role::Leader;
+        let (commands, refused, ended) = view.commands().beat(session.id, leads, reports, now);
         let name = session.view.as_str();
         let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
         for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {

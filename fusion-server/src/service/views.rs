@@ -23,12 +23,16 @@ use uuid::Uuid;
 
 use super::internal;
 use super::paging::PageOf;
+use super::sessions::DRAINING_RETRY;
+use super::watch::Seats;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
 use crate::stores::{LoadError, Stores, ViewRecord, scan_all, unwritten};
-use crate::task::view::{BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewHandle, quiet_for};
+use crate::task::view::{
+    BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewGone, ViewHandle, quiet_for,
+};
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
 pub(crate) type PageOfRows<T> = (Vec<T>, String);
@@ -62,6 +66,7 @@ struct Shared {
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
     count: watch::Sender<usize>,
+    seats: Seats,
 }
 
 /// What an answer is worth.
@@ -74,7 +79,8 @@ pub(crate) struct Worth {
 impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { deps, id, table, count }) }
+        let seats = Seats::new(deps.config.max_watchers);
+        Self { shared: Arc::new(Shared { deps, id, table, count, seats }) }
     }
 
     /// The view of that name.
@@ -234,13 +240,32 @@ impl Views {
                 reasons: status.reasons,
                 retry_after: limits::NOT_READY_RETRY_MIN,
             }),
-            ReadClass::Trusted | ReadClass::Any => Ok((view, status)),
+            // Who demands FRESH has had the path scanned before it comes here.
+            ReadClass::Trusted | ReadClass::Any | ReadClass::Fresh => Ok((view, status)),
         }
+    }
+
+    /// What the views were made with.
+    pub(super) fn deps(&self) -> &ViewsDeps {
+        &self.shared.deps
+    }
+
+    /// Seats of those who watch or wait.
+    pub(super) fn seats(&self) -> &Seats {
+        &self.shared.seats
     }
 
     /// What answers about a view are worth now.
     pub(crate) fn status(&self, view: &ViewHandle) -> ViewStatus {
         view.status(self.shared.deps.clock.now())
+    }
+
+    /// The view has no task any more, and is about to be begun anew; or the server goes down.
+    pub(super) fn gone(&self, gone: &ViewGone) -> Refusal {
+        if self.shared.deps.end.is_cancelled() {
+            return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
+        }
+        internal(&*self.shared.deps.ids, gone)
     }
 
     /// One entry.
@@ -340,7 +365,7 @@ const STATES: [(ViewState, &str); 4] = [
 pub(super) fn pages_of(view: &ViewHandle, request: &ListEntries) -> PageOf {
     let ListEntries { view: name, path, page: _, order, class } = request;
     let asked = [
-        u8::from(*class == ReadClass::Trusted),
+        *class as u8,
         u8::from(order.by == EntrySort::Size),
         u8::from(order.by == EntrySort::Mtime),
         u8::from(order.descending),

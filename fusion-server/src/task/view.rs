@@ -11,9 +11,13 @@ mod begin;
 mod beside;
 mod commands;
 mod control;
+mod desk;
+mod errands;
+mod feed;
 mod flush;
 mod journal;
 mod lanes;
+mod operate;
 mod restore;
 mod thread;
 
@@ -37,14 +41,19 @@ use crate::spawn::Tasks;
 use crate::stores::Stores;
 
 pub(crate) use apply::leadership;
-pub(crate) use commands::CommandDesk;
 pub(crate) use control::Note;
+pub(crate) use desk::CommandDesk;
+pub(crate) use errands::ErrandEnd;
+pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
+pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
 const REALTIME_QUEUE: usize = 32;
 /// Batches that may wait in the lane of scans.
 const SCAN_QUEUE: usize = 16;
+/// Questions and operations that may wait.
+const ASKED_QUEUE: usize = 16;
 
 /// A batch on its way into a view.
 #[derive(Debug)]
@@ -104,6 +113,8 @@ enum Request {
         answer: oneshot::Sender<Result<Opened, OpenRefused>>,
     },
     Push(Box<Push>, oneshot::Sender<PushOutcome>),
+    Ask(operate::Question),
+    Operate(Box<operate::Operating>),
 }
 
 /// What the thread says of its view after every turn.
@@ -112,11 +123,13 @@ struct Published {
     status: ViewStatus,
     at: ServerTime,
     audit_number: u64,
+    root_accepted: bool,
 }
 
 impl Published {
     fn of(view: &View, at: ServerTime) -> Self {
-        Self { status: view.status(at), at, audit_number: view.audit_number() }
+        let (audit_number, root_accepted) = (view.audit_number(), view.root_accepted());
+        Self { status: view.status(at), at, audit_number, root_accepted }
     }
 }
 
@@ -137,9 +150,11 @@ struct Shared {
     commands: Arc<CommandDesk>,
     realtime: mpsc::Sender<Request>,
     scan: mpsc::Sender<Request>,
+    asked: mpsc::Sender<Request>,
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
+    feed: Arc<Feed>,
     epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
 }
@@ -253,15 +268,30 @@ impl ViewHandle {
         status
     }
 
+    /// Its newest changes, for those who watch.
+    pub(crate) fn feed(&self) -> &Arc<Feed> {
+        &self.shared.feed
+    }
+
     /// The number of the next audit (R9), as of the end of the thread's last turn: whoever has the
     /// acknowledgement of an audit's end finds the one after it.
     pub(crate) fn audit_number(&self) -> u64 {
         self.shared.published.borrow().audit_number
     }
 
+    /// Whether an operator accepts the root that comes next, whatever it is (R11).
+    pub(crate) fn root_accepted(&self) -> bool {
+        self.shared.published.borrow().root_accepted
+    }
+
     /// The state, to be waited on.
     pub(crate) fn state(&self) -> watch::Receiver<ViewState> {
         self.shared.state.clone()
+    }
+
+    /// Learns of every turn from now on.
+    pub(crate) fn news(&self) -> News {
+        News(self.shared.published.clone())
     }
 
     /// Tells the view something; never waits.
@@ -319,6 +349,20 @@ impl ViewHandle {
     pub(crate) async fn ended(&self) {
         let mut ended = self.shared.ended.clone();
         while ended.changed().await.is_ok() {}
+    }
+}
+
+/// Tells of every turn of a view's thread.
+#[derive(Debug)]
+pub(crate) struct News(watch::Receiver<Published>);
+
+impl News {
+    /// Waits until the view may be another than when this was last called.
+    ///
+    /// # Errors
+    /// [`ViewGone`].
+    pub(crate) async fn next(&mut self) -> Result<(), ViewGone> {
+        self.0.changed().await.map_err(|_| ViewGone)
     }
 }
 

@@ -8,7 +8,9 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod admin;
 mod breakage;
+mod changes;
 mod counting;
 mod events;
 mod evidence;
@@ -18,10 +20,14 @@ mod find;
 mod harness;
 mod idempotency;
 mod listing;
+mod lists;
 mod offline;
 mod ops;
+mod refresh;
 mod refusals;
 mod restart;
 mod sessions;
 mod telling;
 mod views;
+mod wait;
+mod watch;

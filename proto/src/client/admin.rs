@@ -1,8 +1,10 @@
 //! A client of `AdminService` in plain types.
 
+use fusion_core::id::ViewName;
 use tonic::transport::Channel;
 
 use super::{CallError, CallHook, HookedChannel};
+use crate::convert::admin::{ServerInfo, ViewReset};
 use crate::convert::session::{EvictSession, SessionInfo};
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::{limits, pb};
@@ -28,5 +30,33 @@ impl AdminClient {
         let pb::EvictSessionResponse { session } =
             self.0.evict_session(request).await?.into_inner();
         Ok(session.map(SessionInfo::try_from).transpose()?)
+    }
+
+    /// What server this is.
+    ///
+    /// # Errors
+    /// No server.
+    pub async fn server_info(&mut self) -> Result<ServerInfo, CallError> {
+        let request = pb::GetServerInfoRequest {};
+        Ok(self.0.get_server_info(request).await?.into_inner().try_into()?)
+    }
+
+    /// Forgets what a view knows; its sessions end.
+    ///
+    /// # Errors
+    /// VIEW_NOT_FOUND, STORE_UNAVAILABLE, or no server.
+    pub async fn reset_view(&mut self, view: &ViewName) -> Result<ViewReset, CallError> {
+        let request = pb::ResetViewRequest { view: view.to_string() };
+        Ok(self.0.reset_view(request).await?.into_inner().into())
+    }
+
+    /// Accepts the root that a view's agents find; the view's revision after that.
+    ///
+    /// # Errors
+    /// VIEW_NOT_FOUND, STORE_UNAVAILABLE, or no server.
+    pub async fn accept_root(&mut self, view: &ViewName) -> Result<u64, CallError> {
+        let request = pb::AcceptRootRequest { view: view.to_string() };
+        let pb::AcceptRootResponse { revision } = self.0.accept_root(request).await?.into_inner();
+        Ok(revision)
     }
 }

@@ -5,6 +5,9 @@ mod breakdown;
 mod compare;
 mod export;
 mod find;
+mod lists;
+pub mod live;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +18,7 @@ use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
+use answer::time;
 pub use answer::{
     Entry, Freshness, ViewInfo, coverage_from_pb, coverage_to_pb, coverage_to_text, entry_from_pb,
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
@@ -25,6 +29,11 @@ pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
 pub use export::{ExportColumn, ExportEntries, ExportFormat};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
+pub use lists::{
+    BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef, cause_to_text,
+};
+pub use refresh::{RefreshPath, Refreshed};
+
 /// How much a read demands of the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ReadClass {
@@ -33,6 +42,8 @@ pub enum ReadClass {
     Any,
     /// Refuse while the view is not READY.
     Trusted,
+    /// Have the leader scan the path first, then answer.
+    Fresh,
 }
 
 /// A page that is asked for.
@@ -103,11 +114,27 @@ pub fn page_to_pb(page: &Page) -> (i32, String) {
 /// A class of reads from the wire; not set is [`ReadClass::Any`].
 ///
 /// # Errors
-/// A number that is no class.
+/// A number that is no class; FRESH, which a call must be made for
+/// ([`read_class_with_fresh_from_pb`]), so that none falls back in silence.
 pub fn read_class_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
+    match read_class_with_fresh_from_pb(number)? {
+        ReadClass::Fresh => Err(ConvertError::invalid(
+            "read_class",
+            "this call does not scan: READ_CLASS_FRESH is not taken; call RefreshPath first",
+        )),
+        class => Ok(class),
+    }
+}
+
+/// The same for a call that scans first where FRESH is demanded.
+///
+/// # Errors
+/// A number that is no class.
+pub fn read_class_with_fresh_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
     match pb::ReadClass::try_from(number) {
         Ok(pb::ReadClass::Unspecified | pb::ReadClass::Any) => Ok(ReadClass::Any),
         Ok(pb::ReadClass::Trusted) => Ok(ReadClass::Trusted),
+        Ok(pb::ReadClass::Fresh) => Ok(ReadClass::Fresh),
         Err(_) => Err(ConvertError::unknown("read_class", number)),
     }
 }
@@ -118,6 +145,7 @@ pub const fn read_class_to_pb(class: ReadClass) -> pb::ReadClass {
     match class {
         ReadClass::Any => pb::ReadClass::Any,
         ReadClass::Trusted => pb::ReadClass::Trusted,
+        ReadClass::Fresh => pb::ReadClass::Fresh,
     }
 }
 
@@ -147,7 +175,7 @@ impl TryFrom<pb::GetEntryRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -160,7 +188,7 @@ impl TryFrom<pb::GetStatsRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }
@@ -184,7 +212,7 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
             order: EntryOrder::from_pb(sort, descending)?.unwrap_or(by_name),
-            class: read_class_from_pb(read_class)?,
+            class: read_class_with_fresh_from_pb(read_class)?,
         })
     }
 }

@@ -106,6 +106,15 @@ fn refusal(reason: Reason, told: &Told<'_>) -> Option<Refusal> {
         }
         Reason::JobNotFound => Refusal::JobNotFound { job: told.text("job")? },
         Reason::TrashNotFound => Refusal::TrashNotFound { trash: told.text("trash")? },
+        Reason::AgentNotFound => {
+            Refusal::AgentNotFound { view: told.view()?, agent: told.agent()? }
+        }
+        Reason::PathTaken => Refusal::PathTaken {
+            view: told.view()?,
+            path: told.text("path")?,
+            kind: told.text("kind")?,
+            inode: told.number("inode")?,
+        },
         Reason::NotADirectory => {
             Refusal::NotADirectory { view: told.view()?, path: told.text("path")? }
         }
@@ -126,6 +135,12 @@ fn refusal(reason: Reason, told: &Told<'_>) -> Option<Refusal> {
             view: told.view()?,
             state: state_from_text(told.raw("state")?)?,
             reasons: told.list("reasons")?,
+            retry_after,
+        },
+        Reason::ScanFailed => Refusal::ScanFailed {
+            view: told.view()?,
+            agent: told.agent()?,
+            problem: told.text("problem")?,
             retry_after,
         },
         Reason::ServerDraining => Refusal::ServerDraining { retry_after },
@@ -187,6 +202,10 @@ impl Told<'_> {
 
     fn session(&self) -> Option<SessionId> {
         SessionId::parse(self.raw("session_id")?).ok()
+    }
+
+    fn agent(&self) -> Option<AgentId> {
+        AgentId::new(self.raw("agent_id")?).ok()
     }
 
     fn view(&self) -> Option<ViewName> {

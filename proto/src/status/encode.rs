@@ -52,6 +52,7 @@ pub(super) fn retry_after(refusal: &Refusal) -> Option<Duration> {
     match refusal {
         Refusal::SessionObsolete { retry_after, .. }
         | Refusal::AgentIdConflict { retry_after, .. }
+        | Refusal::ScanFailed { retry_after, .. }
         | Refusal::ServerDraining { retry_after }
         | Refusal::StoreUnavailable { retry_after }
         | Refusal::StreamReplaced { retry_after }
@@ -72,6 +73,8 @@ pub(super) fn retry_after(refusal: &Refusal) -> Option<Duration> {
         | Refusal::PathNotFound { .. }
         | Refusal::JobNotFound { .. }
         | Refusal::TrashNotFound { .. }
+        | Refusal::AgentNotFound { .. }
+        | Refusal::PathTaken { .. }
         | Refusal::NotADirectory { .. }
         | Refusal::InvalidArgument { .. }
         | Refusal::IdempotencyKeyReused
@@ -88,6 +91,7 @@ pub(super) fn retry_after(refusal: &Refusal) -> Option<Duration> {
 }
 
 /// What the metadata of `ErrorInfo` says; [`super::decode`] reads the same keys.
+#[expect(clippy::too_many_lines, reason = "one table; split up it could not be read as one")]
 fn facts(refusal: &Refusal) -> Facts {
     match refusal {
         Refusal::SessionObsolete { session, view, cause, retry_after: _ } => {
@@ -117,6 +121,20 @@ fn facts(refusal: &Refusal) -> Facts {
         Refusal::PathNotFound { view, path } | Refusal::NotADirectory { view, path } => {
             vec![("view", view.to_string()), ("path", text(path))]
         }
+        Refusal::AgentNotFound { view, agent } => {
+            vec![("view", view.to_string()), ("agent_id", agent.to_string())]
+        }
+        Refusal::PathTaken { view, path, kind, inode } => vec![
+            ("view", view.to_string()),
+            ("path", text(path)),
+            ("kind", text(kind)),
+            ("inode", inode.to_string()),
+        ],
+        Refusal::ScanFailed { view, agent, problem, retry_after: _ } => vec![
+            ("view", view.to_string()),
+            ("agent_id", agent.to_string()),
+            ("problem", text(problem)),
+        ],
         Refusal::JobNotFound { job } => vec![("job", text(job))],
         Refusal::TrashNotFound { trash } => vec![("trash", text(trash))],
         Refusal::VersionMismatch { current } => vec![("current", current.to_string())],

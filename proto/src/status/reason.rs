@@ -72,6 +72,10 @@ reasons! {
     JobNotFound = "JOB_NOT_FOUND" => NotFound,
     /// No such trash record.
     TrashNotFound = "TRASH_NOT_FOUND" => NotFound,
+    /// No live agent of that id in the view.
+    AgentNotFound = "AGENT_NOT_FOUND" => NotFound,
+    /// Something stands at the path.
+    PathTaken = "PATH_TAKEN" => FailedPrecondition,
     /// The path is known and is no directory.
     NotADirectory = "NOT_A_DIRECTORY" => FailedPrecondition,
     /// An argument breaks a rule of the contract.
@@ -90,6 +94,8 @@ reasons! {
     RevisionUnknown = "REVISION_UNKNOWN" => OutOfRange,
     /// The view cannot give the class of read asked for.
     ViewNotReady = "VIEW_NOT_READY" => Unavailable,
+    /// An agent was to look, and could not, or went.
+    ScanFailed = "SCAN_FAILED" => Unavailable,
     /// The server is going down.
     ServerDraining = "SERVER_DRAINING" => Unavailable,
     /// The server's disk cannot be written.

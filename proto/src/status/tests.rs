@@ -52,7 +52,16 @@ fn after(refusal: &Refusal) -> Option<Refusal> {
         Refusal::ViewNotFound { .. } => Refusal::PathNotFound { view: view(), path: path() },
         Refusal::PathNotFound { .. } => Refusal::JobNotFound { job: "j".to_owned() },
         Refusal::JobNotFound { .. } => Refusal::TrashNotFound { trash: "t".to_owned() },
-        Refusal::TrashNotFound { .. } => Refusal::NotADirectory { view: view(), path: path() },
+        Refusal::TrashNotFound { .. } => {
+            Refusal::AgentNotFound { view: view(), agent: AgentId::new("a.1").unwrap() }
+        }
+        Refusal::AgentNotFound { .. } => Refusal::PathTaken {
+            view: view(),
+            path: path(),
+            kind: "file".to_owned(),
+            inode: u64::MAX,
+        },
+        Refusal::PathTaken { .. } => Refusal::NotADirectory { view: view(), path: path() },
         Refusal::NotADirectory { .. } => Refusal::InvalidArgument {
             violations: vec![
                 Violation {
@@ -75,7 +84,13 @@ fn after(refusal: &Refusal) -> Option<Refusal> {
             reasons: vec!["the first scan, is running".to_owned(), "50 %".to_owned()],
             retry_after: WAIT,
         },
-        Refusal::ViewNotReady { .. } => Refusal::ServerDraining { retry_after: WAIT },
+        Refusal::ViewNotReady { .. } => Refusal::ScanFailed {
+            view: view(),
+            agent: AgentId::new("a.1").unwrap(),
+            problem: "the röot is away, 50 %".to_owned(),
+            retry_after: WAIT,
+        },
+        Refusal::ScanFailed { .. } => Refusal::ServerDraining { retry_after: WAIT },
         Refusal::ServerDraining { .. } => Refusal::StoreUnavailable { retry_after: WAIT },
         Refusal::StoreUnavailable { .. } => Refusal::StreamReplaced { retry_after: WAIT },
         Refusal::StreamReplaced { .. } => {
@@ -170,6 +185,8 @@ rows! {
     path_not_found: PathNotFound, NotFound, "PATH_NOT_FOUND", false;
     job_not_found: JobNotFound, NotFound, "JOB_NOT_FOUND", false;
     trash_not_found: TrashNotFound, NotFound, "TRASH_NOT_FOUND", false;
+    agent_not_found: AgentNotFound, NotFound, "AGENT_NOT_FOUND", false;
+    path_taken: PathTaken, FailedPrecondition, "PATH_TAKEN", false;
     not_a_directory: NotADirectory, FailedPrecondition, "NOT_A_DIRECTORY", false;
     invalid_argument: InvalidArgument, InvalidArgument, "INVALID_ARGUMENT", false;
     idempotency_key_reused: IdempotencyKeyReused, InvalidArgument, "IDEMPOTENCY_KEY_REUSED", false;
@@ -179,6 +196,7 @@ rows! {
     revision_compacted: RevisionCompacted, OutOfRange, "REVISION_COMPACTED", false;
     revision_unknown: RevisionUnknown, OutOfRange, "REVISION_UNKNOWN", false;
     view_not_ready: ViewNotReady, Unavailable, "VIEW_NOT_READY", true;
+    scan_failed: ScanFailed, Unavailable, "SCAN_FAILED", true;
     server_draining: ServerDraining, Unavailable, "SERVER_DRAINING", true;
     store_unavailable: StoreUnavailable, Unavailable, "STORE_UNAVAILABLE", true;
     stream_replaced: StreamReplaced, Unavailable, "STREAM_REPLACED", true;

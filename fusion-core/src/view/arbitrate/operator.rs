@@ -124,9 +124,10 @@ impl View {
         self.given.give(session, path)
     }
 
-    /// Takes a given scan back.
-    pub fn withdraw_scan(&mut self, session: SessionId, path: PathRef<'_>) {
-        self.given.done(session, path);
+    /// Takes a given scan back. Whether it was still given: then its end was not taken, and so what it
+    /// told was not, or not to the end.
+    pub fn withdraw_scan(&mut self, session: SessionId, path: PathRef<'_>) -> bool {
+        self.given.done(session, path)
     }
 
     /// R10: says that events of an agent were lost: it came back as another process, or its sequences

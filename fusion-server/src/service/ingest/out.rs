@@ -38,6 +38,7 @@ pub(crate) struct LaneOut {
     seat: StreamSeat,
     desk: Arc<CommandDesk>,
     commands: watch::Receiver<()>,
+    errands: watch::Receiver<()>,
     coming: mpsc::Receiver<UnderWay>,
     first: Option<Waiting>,
     last_refusal: Option<Refusal>,
@@ -57,6 +58,8 @@ impl LaneOut {
         seat.standing.mark_changed();
         let mut commands = desk.changes();
         commands.mark_changed();
+        let mut errands = desk.errand_changes();
+        errands.mark_changed();
         ingest.metrics.push_streams.with_label_values(&[lane.label()]).inc();
         Self {
             ingest,
@@ -66,6 +69,7 @@ impl LaneOut {
             seat,
             desk,
             commands,
+            errands,
             coming,
             first: None,
             last_refusal: None,
@@ -87,19 +91,20 @@ impl LaneOut {
             return Some(Err(refusal));
         }
         loop {
-            // Commands are the leader's alone: a follower is not woken by them.
+            // Orders are the leader's alone: a follower is not woken by them.
             let leads = self.seat.standing.borrow().role == Role::Leader;
             return tokio::select! {
                 biased;
                 () = self.seat.replaced.cancelled() => Some(Err(replaced())),
                 () = self.ingest.draining.cancelled() => Some(Err(draining())),
                 changed = self.seat.standing.changed() => Some(self.standing(changed.is_ok())),
-                changed = self.commands.changed(), if leads => match changed {
-                    Ok(()) => match self.desk.news(self.session) {
-                        commands if commands.is_empty() => continue,
-                        commands => Some(Ok(Told::Notice(*self.seat.standing.borrow(), commands))),
-                    },
-                    Err(_) => Some(Err(self.ingest.gone(self.session, &ViewGone))),
+                changed = self.commands.changed(), if leads => match self.news(changed.is_ok()) {
+                    Some(told) => Some(told),
+                    None => continue,
+                },
+                changed = self.errands.changed() => match self.news(changed.is_ok()) {
+                    Some(told) => Some(told),
+                    None => continue,
                 },
                 outcome = next_outcome(&mut self.first, &mut self.coming) => {
                     self.outcome(outcome?)
@@ -117,6 +122,16 @@ impl LaneOut {
         } else {
             None
         }
+    }
+
+    /// What there is to do and was not told, if there is anything.
+    fn news(&self, alive: bool) -> Option<Result<Told, Refusal>> {
+        if !alive {
+            return Some(Err(self.ingest.gone(self.session, &ViewGone)));
+        }
+        let commands = self.desk.news(self.session);
+        let told = || Ok(Told::Notice(*self.seat.standing.borrow(), commands.clone()));
+        (!commands.is_empty()).then(told)
     }
 
     fn standing(&mut self, alive: bool) -> Result<Told, Refusal> {

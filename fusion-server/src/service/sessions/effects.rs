@@ -34,6 +34,7 @@ impl Sessions {
             self.save(session, &live, Some((how, self.shared.clock.now())));
         }
         if let Ok(view) = self.shared.views.get(&session.view) {
+            view.commands().session_over(session.id);
             let ended = how == SessionState::Ended;
             view.tell(Note::Over { session: session.id, agent: session.agent.clone(), ended });
         }

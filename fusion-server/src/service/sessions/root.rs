@@ -10,8 +10,11 @@ use crate::task::view::ViewHandle;
 const SHOWN: usize = 5;
 
 /// Refuses a root of which no top-level entry agrees by name and inode with one of the view. A view
-/// that has no top-level entry takes any root.
+/// that has no top-level entry takes any root, and so does one of which an operator said so.
 pub(super) fn check(view: &ViewHandle, identity: &RootIdentity) -> Result<(), Refusal> {
+    if view.root_accepted() {
+        return Ok(());
+    }
     let Ok((known, _)) = view.reader().list(PathRef::ROOT, None, SHOWN) else { return Ok(()) };
     if known.is_empty() {
         return Ok(());

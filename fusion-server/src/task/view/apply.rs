@@ -268,6 +268,11 @@ impl ViewMetrics {
         self.flush.clone()
     }
 
+    /// Counts changes that no evidence made.
+    pub(super) fn changed(&self, changes: &[Change]) {
+        self.changes.inc_by(changes.iter().map(Change::width).sum());
+    }
+
     pub(super) fn commands(&self, given: usize, lapsed: usize) {
         self.commands_given.inc_by(given as u64);
         self.commands_lapsed.inc_by(lapsed as u64);

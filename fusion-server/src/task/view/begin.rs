@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewState;
+use fusion_proto::convert::event::EventView;
 use fusion_store::{ViewId, ViewRef};
 use futures_util::FutureExt as _;
 use prometheus::IntCounter;
@@ -18,16 +19,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::apply::{Applier, ViewMetrics};
-use super::commands::CommandDesk;
 use super::control::Control;
+use super::desk::CommandDesk;
+use super::feed::Feed;
 use super::flush::Flusher;
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::restore::{Restored, restore};
 use super::thread::ViewTask;
 use super::{
-    BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps, ViewFailed,
-    ViewHandle,
+    ASKED_QUEUE, BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps,
+    ViewFailed, ViewHandle,
 };
 use crate::config::ViewConfig;
 
@@ -46,12 +48,14 @@ pub(super) fn begin(
         restore(&deps.stores, &stored, &config.settings)
             .map_err(|source| BeginError::Store { view: name.clone(), source })?;
     let metrics = ViewMetrics::new(&deps.metrics, &name);
-    let (journal, durable) = Journal::begin(&deps, stored.id, end, &metrics);
+    let feed = Feed::new(EventView { id, name: name.clone() }, end.revision);
+    let (journal, durable) = Journal::begin(&deps, stored.id, end, Arc::clone(&feed), &metrics);
     let published = Published::of(&view, deps.clock.now());
     let (state_out, state) = watch::channel(published.status.state);
     let (published_out, published) = watch::channel(published);
     let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
+    let (asked, asked_in) = mpsc::channel(ASKED_QUEUE);
     let (ended_out, ended) = watch::channel(());
     let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
     let reader = view.reader();
@@ -86,6 +90,8 @@ pub(super) fn begin(
             hands_full: false,
             realtime: realtime_in,
             scan: scan_in,
+            asked: asked_in,
+            asked_last: false,
             published: published_out,
             state: state_out,
             clock: deps.clock,
@@ -105,9 +111,11 @@ pub(super) fn begin(
         commands,
         realtime,
         scan,
+        asked,
         published,
         state,
         durable,
+        feed,
         epoch,
         ended,
     };

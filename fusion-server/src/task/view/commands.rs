@@ -1,13 +1,10 @@
 //! Commands for the leader of a view: given, told, repeated until they are reported, and forgotten.
 //!
-//! [`CommandTable`] is pure and holds the rules; [`CommandDesk`] is what the view's thread (which
-//! gives), the session service (heartbeats and reports) and the leader's streams (notices) share.
-//! Its lock is held for one operation on a table of at most [`OUTSTANDING`] paths, never across an
-//! await, and nothing is locked under it. Nothing here is durable: the view asks again by itself for
-//! what it still wants, so a command that is lost, refused or lapsed costs time only.
+//! [`CommandTable`] is pure and holds the rules; [`super::desk`] shares it. Nothing here is durable:
+//! the view asks again by itself for what it still wants, so a command that is lost, refused or lapsed
+//! costs time only.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
@@ -16,14 +13,13 @@ use fusion_core::path::TreePath;
 use fusion_core::time::Monotonic;
 use fusion_core::view::Order;
 use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
-use tokio::sync::watch;
 use uuid::Uuid;
 
 /// Paths in commands that are not reported, at most: what an answer repeats stays far below the
 /// limit of a message, whatever the paths are.
 const OUTSTANDING: usize = 256;
 /// A command of which nothing is heard for so long has lapsed.
-const LEASE: Duration = Duration::from_secs(120);
+pub(super) const LEASE: Duration = Duration::from_secs(120);
 
 /// A command under way.
 #[derive(Debug)]
@@ -45,17 +41,17 @@ pub(crate) struct Ended {
 
 /// The commands of one view.
 #[derive(Debug, Default)]
-struct CommandTable {
+pub(super) struct CommandTable {
     leader: Option<SessionId>,
     given: VecDeque<Given>,
     /// An audit was ordered while another was under way. That one may have begun too early for what
     /// the view wants, which asks again only after a long while.
-    audit_owed: bool,
+    pub(super) audit_owed: bool,
 }
 
 impl CommandTable {
     /// A change of the leader ends all commands: the new one gets what the view asks for again.
-    fn set_leader(&mut self, leader: Option<SessionId>) {
+    pub(super) fn set_leader(&mut self, leader: Option<SessionId>) {
         if self.leader != leader {
             self.leader = leader;
             self.given.clear();
@@ -65,14 +61,14 @@ impl CommandTable {
     }
 
     /// Forgets what has lapsed; how many.
-    fn lapse(&mut self, now: Monotonic) -> usize {
+    pub(super) fn lapse(&mut self, now: Monotonic) -> usize {
         let before = self.given.len();
         self.given.retain(|given| given.until > now);
         before - self.given.len()
     }
 
     /// How many paths may be given now; none while nobody leads.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         if self.leader.is_none() {
             return 0;
         }
@@ -81,7 +77,12 @@ impl CommandTable {
     }
 
     /// Makes commands of an order. A path that a command under way names is not named again.
-    fn give(&mut self, order: Order, now: Monotonic, mut draw: impl FnMut() -> Uuid) -> usize {
+    pub(super) fn give(
+        &mut self,
+        order: Order,
+        now: Monotonic,
+        mut draw: impl FnMut() -> Uuid,
+    ) -> usize {
         if self.leader.is_none() {
             return 0;
         }
@@ -123,7 +124,7 @@ impl CommandTable {
     }
 
     /// Whether an audit that could not be given can be given now.
-    fn owes_audit(&self) -> bool {
+    pub(super) fn owes_audit(&self) -> bool {
         self.audit_owed && !self.is_auditing()
     }
 
@@ -140,7 +141,7 @@ impl CommandTable {
     }
 
     /// What this session is to do, all of it: for a heartbeat's answer.
-    fn all(&mut self, session: SessionId) -> Vec<Command> {
+    pub(super) fn all(&mut self, session: SessionId) -> Vec<Command> {
         if self.leader != Some(session) {
             return Vec::new();
         }
@@ -148,7 +149,7 @@ impl CommandTable {
     }
 
     /// What no stream of this session has told yet.
-    fn news(&mut self, session: SessionId) -> Vec<Command> {
+    pub(super) fn news(&mut self, session: SessionId) -> Vec<Command> {
         if self.leader != Some(session) {
             return Vec::new();
         }
@@ -163,7 +164,7 @@ impl CommandTable {
 
     /// Takes reports; the ids of those that are of no command of this session's, or of a lapsed
     /// lease. A report that a command is being done extends its lease.
-    fn report(
+    pub(super) fn report(
         &mut self,
         session: SessionId,
         reports: &[CommandReport],
@@ -215,79 +216,6 @@ fn paths(action: &Action) -> &[TreePath] {
         Action::Scan { path, .. } => std::slice::from_ref(path),
         Action::Probe { paths } => paths,
         Action::Stop { .. } | Action::Restart { .. } => &[],
-    }
-}
-
-/// The commands of one view, shared by who gives, who tells and who takes reports.
-#[derive(Debug, Default)]
-pub(crate) struct CommandDesk {
-    table: Mutex<CommandTable>,
-    news: watch::Sender<()>,
-}
-
-impl CommandDesk {
-    pub(super) fn set_leader(&self, leader: Option<SessionId>) {
-        self.lock().set_leader(leader);
-    }
-
-    /// How many paths may be given now, and how many commands have lapsed.
-    pub(super) fn room(&self, now: Monotonic) -> (usize, usize) {
-        let mut table = self.lock();
-        let lapsed = table.lapse(now);
-        (table.room(), lapsed)
-    }
-
-    /// Gives orders to the leader; how many commands that makes.
-    pub(super) fn give(
-        &self,
-        orders: Vec<Order>,
-        now: Monotonic,
-        mut draw: impl FnMut() -> Uuid,
-    ) -> usize {
-        let mut table = self.lock();
-        let given = orders.into_iter().map(|order| table.give(order, now, &mut draw)).sum();
-        drop(table);
-        if given > 0 {
-            self.news.send_replace(());
-        }
-        given
-    }
-
-    /// Whether an audit that was ordered while another was under way can be given now.
-    pub(super) fn owes_audit(&self) -> bool {
-        self.lock().owes_audit()
-    }
-
-    /// It is given now, or no longer wanted.
-    pub(super) fn forgive_audit(&self) {
-        self.lock().audit_owed = false;
-    }
-
-    /// Changes when there may be something for the leader's streams to tell.
-    pub(crate) fn changes(&self) -> watch::Receiver<()> {
-        self.news.subscribe()
-    }
-
-    /// What no stream of this session has told yet.
-    pub(crate) fn news(&self, session: SessionId) -> Vec<Command> {
-        self.lock().news(session)
-    }
-
-    /// One heartbeat: takes the reports, gives what is to do, whose reports are refused, and how
-    /// commands ended.
-    pub(crate) fn beat(
-        &self,
-        session: SessionId,
-        reports: &[CommandReport],
-        now: Monotonic,
-    ) -> (Vec<Command>, Vec<Uuid>, Ended) {
-        let mut table = self.lock();
-        let (refused, ended) = table.report(session, reports, now);
-        (table.all(session), refused, ended)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, CommandTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,11 +12,15 @@ use fusion_core::id::{AgentId, SessionId};
 use fusion_core::view::{AgentReport, Leadership};
 use tokio::sync::Notify;
 
+use super::operate::Operator;
+
 /// One thing that a view must learn.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Note {
     /// Who leads from now on.
     Leads(Option<Leadership>),
+    /// An operator has the view forget all; its sessions are over.
+    Reset(Operator),
     /// A session began.
     Joined(SessionId),
     /// The sessions that live on after the server began anew; no other does.

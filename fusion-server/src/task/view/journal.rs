@@ -18,6 +18,7 @@ use prometheus::Histogram;
 use tokio::sync::mpsc;
 
 use super::apply::ViewMetrics;
+use super::feed::Feed;
 use super::lanes::LaneKey;
 use super::thread::Answer;
 use super::{Push, ViewDeps};
@@ -35,6 +36,7 @@ pub(super) struct Journal {
     view: ViewId,
     end: LogPoint,
     last: Option<Ticket>,
+    feed: Arc<Feed>,
     /// Something was appended in this turn.
     is_untold: bool,
     clock: Arc<dyn Clock>,
@@ -55,6 +57,7 @@ impl Journal {
         deps: &ViewDeps,
         view: ViewId,
         end: LogPoint,
+        feed: Arc<Feed>,
         metrics: &ViewMetrics,
     ) -> (Self, Durable) {
         let (log, clock) = (Arc::clone(&deps.stores.log), Arc::clone(&deps.clock));
@@ -62,9 +65,10 @@ impl Journal {
         // Unbounded, because the log bounds it: what may wait is what the log holds in memory.
         let (waiting, coming) = mpsc::unbounded_channel();
         let durations = metrics.commit_duration.clone();
-        let told = tell(coming, Arc::clone(&durable), Arc::clone(&clock), durations);
+        let told =
+            tell(coming, Arc::clone(&durable), Arc::clone(&feed), Arc::clone(&clock), durations);
         deps.tasks.spawn("view answers", told);
-        (Self { log, view, end, last: None, is_untold: false, clock, waiting }, durable)
+        (Self { log, view, end, last: None, feed, is_untold: false, clock, waiting }, durable)
     }
 
     /// Appends a record. Nothing is lost if the disk fails: it is written when the disk is well.
@@ -77,6 +81,7 @@ impl Journal {
         changes: &[Change],
     ) -> Result<(), StoreError> {
         let ticket = self.log.append(self.view, self.end, head, changes)?;
+        self.feed.put(head, Revision(self.end.revision.0 + 1), changes);
         self.end = ticket.point();
         self.last = Some(ticket);
         self.is_untold = true;
@@ -129,6 +134,7 @@ impl Journal {
 async fn tell(
     mut coming: mpsc::UnboundedReceiver<Waiting>,
     durable: Durable,
+    feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
     durations: Histogram,
 ) {
@@ -136,6 +142,7 @@ async fn tell(
         // A store that was closed says nothing any more: who waits learns that the view is gone.
         let Ok(point) = ticket.await else { return };
         durable.fetch_max(point.revision.0, Ordering::AcqRel);
+        feed.advance(point.revision);
         if let Some(since) = since {
             durations.observe(seconds(clock.monotonic().since(since)));
         }

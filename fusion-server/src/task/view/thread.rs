@@ -17,11 +17,12 @@ use uuid::Uuid;
 
 use super::apply::Applier;
 use super::beside;
-use super::commands::CommandDesk;
 use super::control::{Control, Note};
+use super::desk::CommandDesk;
 use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
+use super::operate::{NotOperated, Operated};
 use super::{Published, Push, PushOutcome, Request};
 use crate::ids::Ids;
 
@@ -36,6 +37,7 @@ const PAUSE_IN_TROUBLE: Duration = Duration::from_millis(250);
 pub(super) enum Answer {
     Opened(Result<Opened, OpenRefused>, oneshot::Sender<Result<Opened, OpenRefused>>),
     Pushed(PushOutcome, oneshot::Sender<PushOutcome>),
+    Operated(Result<Operated, NotOperated>, oneshot::Sender<Result<Operated, NotOperated>>),
 }
 
 impl Answer {
@@ -43,6 +45,7 @@ impl Answer {
         match self {
             Self::Opened(opened, answer) => drop(answer.send(opened)),
             Self::Pushed(outcome, answer) => drop(answer.send(outcome)),
+            Self::Operated(operated, answer) => drop(answer.send(operated)),
         }
     }
 }
@@ -63,6 +66,9 @@ pub(super) struct ViewTask {
     pub(super) hands_full: bool,
     pub(super) realtime: mpsc::Receiver<Request>,
     pub(super) scan: mpsc::Receiver<Request>,
+    pub(super) asked: mpsc::Receiver<Request>,
+    /// The last request was a question or an operation: evidence goes first now.
+    pub(super) asked_last: bool,
     pub(super) published: watch::Sender<Published>,
     pub(super) state: watch::Sender<ViewState>,
     pub(super) clock: Arc<dyn Clock>,
@@ -81,7 +87,7 @@ impl ViewTask {
         self.take_over(before)?;
         while let Some(request) = self.next().await {
             self.hear()?;
-            let answer = request.map(|request| self.serve(request)).transpose()?;
+            let answer = request.map(|request| self.serve(request)).transpose()?.flatten();
             self.tick()?;
             // Before the answer: whoever has the acknowledgement must find the state that it made.
             self.publish();
@@ -115,9 +121,16 @@ impl ViewTask {
     }
 
     /// Waits for work; `Some(None)` is a turn without a request. While the store is in trouble no
-    /// evidence is taken: it waits in its queue, and its agents keep it.
+    /// evidence is taken: it waits in its queue, and its agents keep it. Who asks waits for a batch at
+    /// most, and a batch for one question at most.
     async fn next(&mut self) -> Option<Option<Request>> {
         self.look_at_store();
+        if !std::mem::take(&mut self.asked_last)
+            && let Ok(asked) = self.asked.try_recv()
+        {
+            self.asked_last = true;
+            return Some(Some(asked));
+        }
         let well = self.trouble.is_none() && !self.flusher.is_behind(&self.view);
         let end = self.end.clone();
         let control = Arc::clone(&self.control);
@@ -127,6 +140,7 @@ impl ViewTask {
             () = end.cancelled() => None,
             request = self.realtime.recv(), if well => request.map(Some),
             request = self.scan.recv(), if well => request.map(Some),
+            request = self.asked.recv() => request.map(Some),
             // Notes are taken at the beginning of every turn; this is for when nothing else comes.
             () = control.news.notified() => Some(None),
             () = sleep => Some(None),
@@ -178,6 +192,7 @@ impl ViewTask {
                         self.journal.append(&head_of_election(epoch, now), &[])?;
                     }
                 }
+                Note::Reset(by) => self.reset(&by, now)?,
                 Note::Joined(session) => self.lanes.join(session),
                 Note::Kept(sessions) => self.lanes.keep(&sessions),
                 Note::Heard(agent, report) => self.view.hear(&agent, &report, now),
@@ -190,8 +205,8 @@ impl ViewTask {
         Ok(())
     }
 
-    fn serve(&mut self, request: Request) -> Result<Answer, StoreError> {
-        Ok(match request {
+    fn serve(&mut self, request: Request) -> Result<Option<Answer>, StoreError> {
+        Ok(Some(match request {
             Request::Open { lane, first_held, next, answer } => {
                 let opened = self.lanes.open(&lane, first_held, next);
                 if let Ok(opened) = &opened {
@@ -200,7 +215,12 @@ impl ViewTask {
                 Answer::Opened(opened, answer)
             }
             Request::Push(push, answer) => Answer::Pushed(self.push(&push)?, answer),
-        })
+            Request::Operate(operating) => return self.operate(*operating),
+            Request::Ask(question) => {
+                question.put_to(&self.view);
+                return Ok(None);
+            }
+        }))
     }
 
     /// Batches that neither side has any more are lost events (R10).

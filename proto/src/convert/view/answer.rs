@@ -54,6 +54,35 @@ pub struct Freshness {
 }
 
 impl Freshness {
+    /// What an answer is worth that was given at such a status. `quiet_for` is that of the subtree
+    /// asked for.
+    #[must_use]
+    pub fn of(status: &ViewStatus, quiet_for: Option<Duration>) -> Self {
+        let ViewStatus {
+            state,
+            reasons,
+            revision,
+            watermark,
+            calibrated,
+            last_snapshot,
+            last_audit,
+            coverage,
+            horizon,
+        } = status.clone();
+        Self {
+            state,
+            reasons,
+            revision: revision.0,
+            watermark: Some(watermark),
+            calibrated,
+            coverage,
+            last_snapshot,
+            last_audit,
+            horizon,
+            quiet_for,
+        }
+    }
+
     /// Whether the view is whole and kept up to date.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -244,30 +273,7 @@ pub fn freshness_to_pb(
     status: &ViewStatus,
     quiet_for: Option<Duration>,
 ) -> Result<pb::Freshness, Unsendable> {
-    let ViewStatus {
-        state,
-        reasons,
-        revision,
-        watermark,
-        calibrated,
-        last_snapshot,
-        last_audit,
-        coverage,
-        horizon,
-    } = status.clone();
-    let freshness = Freshness {
-        state,
-        reasons,
-        revision: revision.0,
-        watermark: Some(watermark),
-        calibrated,
-        coverage,
-        last_snapshot,
-        last_audit,
-        horizon,
-        quiet_for,
-    };
-    (&freshness).try_into()
+    (&Freshness::of(status, quiet_for)).try_into()
 }
 
 /// What an answer is worth, from the wire.
@@ -372,7 +378,7 @@ pub fn view_to_pb(view: &ViewInfo) -> Result<pb::View, Unsendable> {
     })
 }
 
-fn time(
+pub(super) fn time(
     field: &'static str,
     time: Option<prost_types::Timestamp>,
 ) -> Result<Option<ServerTime>, ConvertError> {

@@ -1,0 +1,78 @@
+//! What server this is.
+
+use std::sync::Arc;
+
+use fusion_core::time::{Clock, ServerTime};
+use fusion_proto::convert::admin::{ServerInfo, ServerLimits};
+use fusion_proto::limits;
+use fusion_store::ViewId;
+use uuid::Uuid;
+
+use super::sessions::Sessions;
+use super::views::Views;
+use crate::config::Config;
+use crate::stores::Stores;
+
+/// Tells what server this is; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct About {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    views: Views,
+    sessions: Sessions,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
+    server: Uuid,
+    started_at: ServerTime,
+}
+
+impl About {
+    /// `drawn` is the server's id if its stores have none.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        views: Views,
+        sessions: Sessions,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        drawn: Uuid,
+    ) -> Self {
+        let (server, started_at) = (stores.server().unwrap_or(drawn), clock.now());
+        let shared = Shared { config, views, sessions, stores, clock, server, started_at };
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn info(&self) -> ServerInfo {
+        let Shared { config, views, sessions, stores, clock, server, started_at } = &*self.shared;
+        let all = views.all();
+        let bytes = all.iter().map(|view| {
+            let (log, blocks) = stores.bytes_of(ViewId(view.id()));
+            log + blocks
+        });
+        let dir = config.data_dir.as_ref();
+        ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            server: *server,
+            started_at: *started_at,
+            server_time: clock.now(),
+            data_dir: dir.map(|dir| dir.to_string_lossy().into_owned()).unwrap_or_default(),
+            data_bytes: bytes.sum(),
+            views: count(all.len()),
+            sessions: count(sessions.count()),
+            limits: ServerLimits {
+                max_views: count(config.max_views),
+                max_sessions: count(config.session.max),
+                batch_rows: count(limits::BATCH_ROWS),
+                batch_bytes: count(limits::BATCH_BYTES),
+                page_rows: count(limits::PAGE_MAX),
+                message_bytes: count(limits::MESSAGE_BYTES),
+            },
+        }
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

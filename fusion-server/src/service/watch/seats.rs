@@ -1,0 +1,64 @@
+//! Who may watch: a seat for each call, bounded over all views.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fusion_core::id::ViewName;
+use fusion_proto::status::Refusal;
+use prometheus::IntGauge;
+
+use crate::ops::metrics::Metrics;
+
+/// When to try again where all seats are taken.
+const FULL_RETRY: Duration = Duration::from_secs(5);
+
+/// The seats of a server.
+#[derive(Debug)]
+pub(crate) struct Seats {
+    limit: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+/// A seat, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    taken: Arc<AtomicUsize>,
+    gauge: IntGauge,
+}
+
+impl Seats {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { limit, taken: Arc::default() }
+    }
+
+    /// Takes a seat for a call on a view.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED: all are taken.
+    pub(crate) fn take(
+        &self,
+        metrics: &Metrics,
+        view: &ViewName,
+        call: &str,
+    ) -> Result<Seat, Refusal> {
+        let more = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
+            return Err(Refusal::QuotaExceeded {
+                quota: "max_watchers".to_owned(),
+                limit: self.limit as u64,
+                retry_after: FULL_RETRY,
+            });
+        }
+        let gauge = metrics.watchers.with_label_values(&[view.as_str(), call]);
+        gauge.inc();
+        Ok(Seat { taken: Arc::clone(&self.taken), gauge })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(1, Ordering::AcqRel);
+        self.gauge.dec();
+    }
+}

@@ -1,0 +1,186 @@
+//! Administration: what is asked for, and what is told, both ways.
+
+use fusion_core::id::ViewName;
+use fusion_core::time::ServerTime;
+use uuid::Uuid;
+
+use super::time::{server_time_from_pb, server_time_to_pb};
+use super::view::view_name;
+use super::{ConvertError, InField as _};
+use crate::pb;
+
+/// What server this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerInfo {
+    /// Its version.
+    pub version: String,
+    /// The id of its data.
+    pub server: Uuid,
+    /// When it started.
+    pub started_at: ServerTime,
+    /// Its clock when it answered.
+    pub server_time: ServerTime,
+    /// The directory of its data; empty if it keeps all in memory.
+    pub data_dir: String,
+    /// Bytes that logs and checkpoints take.
+    pub data_bytes: u64,
+    /// Views that it has.
+    pub views: u32,
+    /// Live sessions.
+    pub sessions: u32,
+    /// What it is set up to bear.
+    pub limits: ServerLimits,
+}
+
+/// What a server is set up to bear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServerLimits {
+    /// Most views.
+    pub max_views: u32,
+    /// Most live sessions.
+    pub max_sessions: u32,
+    /// Most rows of an evidence batch.
+    pub batch_rows: u32,
+    /// Most bytes of an evidence batch.
+    pub batch_bytes: u32,
+    /// Most rows of a page.
+    pub page_rows: u32,
+    /// Most bytes of a message.
+    pub message_bytes: u32,
+}
+
+/// A view that was reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ViewReset {
+    /// Its revision.
+    pub revision: u64,
+    /// The number of the last leadership before.
+    pub leader_epoch: u64,
+    /// Sessions that were ended.
+    pub sessions_ended: u32,
+}
+
+impl TryFrom<pb::ResetViewRequest> for ViewName {
+    type Error = ConvertError;
+
+    fn try_from(request: pb::ResetViewRequest) -> Result<Self, ConvertError> {
+        let pb::ResetViewRequest { view } = request;
+        view_name(&view)
+    }
+}
+
+impl TryFrom<pb::AcceptRootRequest> for ViewName {
+    type Error = ConvertError;
+
+    fn try_from(request: pb::AcceptRootRequest) -> Result<Self, ConvertError> {
+        let pb::AcceptRootRequest { view } = request;
+        view_name(&view)
+    }
+}
+
+impl From<ViewReset> for pb::ResetViewResponse {
+    fn from(reset: ViewReset) -> Self {
+        let ViewReset { revision, leader_epoch, sessions_ended } = reset;
+        Self { revision, leader_epoch, sessions_ended }
+    }
+}
+
+impl From<pb::ResetViewResponse> for ViewReset {
+    fn from(answer: pb::ResetViewResponse) -> Self {
+        let pb::ResetViewResponse { revision, leader_epoch, sessions_ended } = answer;
+        Self { revision, leader_epoch, sessions_ended }
+    }
+}
+
+impl From<ServerLimits> for pb::ServerLimits {
+    fn from(limits: ServerLimits) -> Self {
+        let ServerLimits {
+            max_views,
+            max_sessions,
+            batch_rows,
+            batch_bytes,
+            page_rows,
+            message_bytes,
+        } = limits;
+        Self { max_views, max_sessions, batch_rows, batch_bytes, page_rows, message_bytes }
+    }
+}
+
+impl From<pb::ServerLimits> for ServerLimits {
+    fn from(limits: pb::ServerLimits) -> Self {
+        let pb::ServerLimits {
+            max_views,
+            max_sessions,
+            batch_rows,
+            batch_bytes,
+            page_rows,
+            message_bytes,
+        } = limits;
+        Self { max_views, max_sessions, batch_rows, batch_bytes, page_rows, message_bytes }
+    }
+}
+
+impl From<&ServerInfo> for pb::GetServerInfoResponse {
+    fn from(info: &ServerInfo) -> Self {
+        let ServerInfo {
+            version,
+            server,
+            started_at,
+            server_time,
+            data_dir,
+            data_bytes,
+            views,
+            sessions,
+            limits,
+        } = info;
+        Self {
+            version: version.clone(),
+            server_id: server.to_string(),
+            started_at: Some(server_time_to_pb(*started_at)),
+            server_time: Some(server_time_to_pb(*server_time)),
+            data_dir: data_dir.clone(),
+            data_bytes: *data_bytes,
+            views: *views,
+            sessions: *sessions,
+            limits: Some((*limits).into()),
+        }
+    }
+}
+
+impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
+    type Error = ConvertError;
+
+    fn try_from(answer: pb::GetServerInfoResponse) -> Result<Self, ConvertError> {
+        let pb::GetServerInfoResponse {
+            version,
+            server_id,
+            started_at,
+            server_time,
+            data_dir,
+            data_bytes,
+            views,
+            sessions,
+            limits,
+        } = answer;
+        let server = Uuid::try_parse(&server_id)
+            .map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))?;
+        Ok(Self {
+            version,
+            server,
+            started_at: needed("started_at", started_at.as_ref())?,
+            server_time: needed("server_time", server_time.as_ref())?,
+            data_dir,
+            data_bytes,
+            views,
+            sessions,
+            limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
+        })
+    }
+}
+
+fn needed(
+    field: &'static str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<ServerTime, ConvertError> {
+    server_time_from_pb(time.ok_or(ConvertError::missing(field))?).in_field(field)
+}
