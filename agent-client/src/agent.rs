@@ -262,6 +262,7 @@ impl Agent {
             http = http_address.map(tracing::field::display),
             "agent starts"
         );
+        root_watch::tell_that_it_is_there(&shared).await;
         let watching = Watching::start(&shared);
         let deps = LinkDeps {
             clock: Arc::clone(&shared.clock),

@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod live;
+mod operate;
 pub(crate) mod reads;
 
 use std::path::PathBuf;
@@ -8,20 +9,24 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
+pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
 #[command(name = "fusionctl", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The server.
+    /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
+    #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
+    pub(crate) server: Option<String>,
+    /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
         global = true,
-        value_name = "URL",
-        env = "FUSION_SERVER_URL",
-        default_value = "http://127.0.0.1:7700"
+        value_name = "FILE",
+        env = "FUSION_PROFILE",
+        hide_env_values = true
     )]
-    pub(crate) server: String,
+    pub(crate) profile: Option<PathBuf>,
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -43,7 +48,10 @@ Examples:
   fusionctl wait /incoming/run42 --quiet 30s && process
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
-`\\xHH`, a backslash `\\\\`.
+`\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
+
+The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";
 
@@ -70,14 +78,20 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
     },
-    /// List the views of the server.
-    Views,
+    /// List the views of the server, or do something to one.
+    Views {
+        #[command(subcommand)]
+        command: Option<ViewsCommand>,
+    },
     /// Questions about what is in a view.
     #[command(flatten)]
     Read(Box<reads::Read>),
     /// What happens.
     #[command(flatten)]
     Live(LiveCommand),
+    /// For those who run a server.
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// Which view.
@@ -87,6 +101,9 @@ pub(crate) struct ViewArg {
     #[arg(long = "view", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }
+
+#[cfg(test)]
+mod documented;
 
 #[cfg(test)]
 mod tests {

@@ -1,21 +1,33 @@
 //! What each command does; one file per command.
 
 mod dev;
+mod doctor;
+mod generate;
+mod lists;
 mod live;
+mod picture;
 mod reads;
+mod refresh;
+mod sessions;
+mod status;
+mod trash;
 mod views;
 
 pub(crate) use reads::Share;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath, notation};
-use fusion_proto::client::CallError;
+use fusion_proto::client::{CallError, CallHook, Client};
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 
-use crate::cli::{Args, Command, ViewArg};
+use crate::cli::{Args, Command, OperateCommand, ViewArg};
 use crate::exit::Failure;
 use crate::output::Printer;
+use crate::profile::Profile;
+
+pub(crate) use doctor::{Finding, spoken};
+pub(crate) use picture::Picture;
 
 /// Runs a command.
 ///
@@ -23,14 +35,45 @@ use crate::output::Printer;
 /// It could not be done; what was printed before may be incomplete.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut printer = Printer::new(args.output);
-    let server = args.server;
+    let server = Profile::load(args.server, args.profile.as_deref())?;
     match args.command {
         Command::Dev { dir, view, data_dir } => {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
         }
-        Command::Views => views::run(&mut connect(&server)?, &mut printer).await,
+        Command::Views { command } => views::run(&server, command, &mut printer).await,
         Command::Read(read) => reads::run(*read, &server, &mut printer).await,
         Command::Live(command) => live::run(&server, command, &mut printer).await,
+        Command::Operate(command) => operate(command, &server, &mut printer).await,
+    }
+}
+
+/// Runs a command of those who run a server.
+async fn operate(
+    command: OperateCommand,
+    server: &Profile,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    match command {
+        OperateCommand::Suspects { path, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            lists::suspects(&mut target, printer).await
+        }
+        OperateCommand::BlindSpots { path, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            lists::blind_spots(&mut target, printer).await
+        }
+        OperateCommand::Trash { command } => trash::run(server, command, printer).await,
+        OperateCommand::Refresh { path, recursive, agent, view } => {
+            let mut target = Target::resolve(server, &path, &view).await?;
+            refresh::run(&mut target, recursive, agent.as_deref(), printer).await
+        }
+        OperateCommand::Sessions { command, view } => {
+            sessions::run(server, command, view.as_deref(), printer).await
+        }
+        OperateCommand::Status => status::run(server, printer).await,
+        OperateCommand::Doctor => doctor::run(server, printer).await,
+        OperateCommand::Completions { shell } => generate::completions(shell, printer),
+        OperateCommand::Man { dir } => generate::man(&dir, printer),
     }
 }
 
@@ -44,14 +87,18 @@ struct Target {
 
 impl Target {
     /// Checks the path, connects, and finds the view if there is only one.
-    async fn resolve(server: &str, path: &str, view: &ViewArg) -> Result<Self, Failure> {
-        let path = parse_path(path)?;
+    /// A path below a mount of the profile is the view's that is mounted there.
+    async fn resolve(server: &Profile, path: &str, view: &ViewArg) -> Result<Self, Failure> {
+        let named = named_view(view)?;
         let mut client = connect(server)?;
-        let view = match view.name.as_deref() {
-            Some(name) => view_name(name)?,
-            None => only_view(&mut client, server).await?,
+        let (view, path) = match server.map(path, named.as_ref())? {
+            Some(mapped) => mapped,
+            None => {
+                let path = parse_path(path)?;
+                (the_view(&mut client, server, named).await?, path)
+            }
         };
-        Ok(Self { client, server: server.to_owned(), view, path })
+        Ok(Self { client, server: server.server.clone(), view, path })
     }
 
     /// What a failed call means to whoever typed the command.
@@ -60,9 +107,37 @@ impl Target {
     }
 }
 
-fn connect(server: &str) -> Result<ViewsClient, Failure> {
-    ViewsClient::connect(server)
+fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
+    Ok(connect_all(server)?.views)
+}
+
+/// All clients of the server.
+fn connect_all(server: &Profile) -> Result<Client, Failure> {
+    let server = &server.server;
+    fusion_proto::client::connect(server, CallHook::none())
         .map_err(|error| Failure::usage(format!("--server {server}: {error}")))
+}
+
+/// The view that is named on the command line.
+fn named_view(view: &ViewArg) -> Result<Option<ViewName>, Failure> {
+    let name = view.name.as_deref().map(|name| view_name("--view", name));
+    name.transpose()
+}
+
+fn view_name(what: &str, name: &str) -> Result<ViewName, Failure> {
+    ViewName::new(name).map_err(|error| Failure::usage(format!("{what}: {error}")))
+}
+
+/// The view that is named, else the profile's, else the only one.
+async fn the_view(
+    client: &mut ViewsClient,
+    server: &Profile,
+    named: Option<ViewName>,
+) -> Result<ViewName, Failure> {
+    match named.or_else(|| server.view.clone()) {
+        Some(view) => Ok(view),
+        None => only_view(client, &server.server).await,
+    }
 }
 
 /// The view of a server that has just one.
@@ -91,27 +166,42 @@ fn parse_path(text: &str) -> Result<TreePath, Failure> {
     Ok(path.to_owned())
 }
 
-fn view_name(name: &str) -> Result<ViewName, Failure> {
-    ViewName::new(name).map_err(|error| Failure::usage(format!("--view: {error}")))
-}
-
 /// What a failed call means, and what to do next.
 fn explain(error: &CallError, server: &str) -> Failure {
     if error.is_unreachable() {
         return Failure::refused(format!(
-            "no server answers at {server}: {error}\n  is it running? Name another one by --server or \
-             FUSION_SERVER_URL; `fusionctl dev DIR` starts one of your own"
+            "no server answers at {server}: {error}\n\
+             Start one (fusion-server), or name the right one: --server, FUSION_SERVER or the profile"
         ));
     }
-    let next = match error {
-        CallError::Refused(Refusal::ViewNotFound { .. }) => "see `fusionctl views`",
-        CallError::Refused(Refusal::PathNotFound { .. }) => {
-            "see what is there: `fusionctl ls` of the directory above it"
+    Failure::refused(match next_step(error) {
+        Some(step) => format!("{error}\n{step}"),
+        None => error.to_string(),
+    })
+}
+
+/// What to do about a refusal.
+fn next_step(error: &CallError) -> Option<&'static str> {
+    let CallError::Refused(refusal) = error else { return None };
+    match refusal {
+        Refusal::ViewNotFound { .. } => Some("`fusionctl views` lists them"),
+        Refusal::PathNotFound { .. } => {
+            Some("see what is there: `fusionctl ls` of the directory above it")
         }
-        CallError::Refused(Refusal::ViewNotReady { .. }) => "see `fusionctl views` for its state",
-        _ => return Failure::refused(error.to_string()),
-    };
-    Failure::refused(format!("{error}\n  {next}"))
+        Refusal::TrashNotFound { .. } => Some("`fusionctl trash list` shows what is there"),
+        Refusal::AgentNotFound { .. } => Some("`fusionctl sessions` lists the agents"),
+        Refusal::SessionNotFound { .. } => Some("`fusionctl sessions` lists those that live"),
+        Refusal::PathTaken { .. } => {
+            Some("keep what stands there, or `fusionctl trash purge` the record")
+        }
+        Refusal::ViewNotReady { .. } | Refusal::ScanFailed { .. } => {
+            Some("`fusionctl doctor` finds what is wrong")
+        }
+        Refusal::StoreUnavailable { .. } => {
+            Some("free or mend the disk of the server's data directory")
+        }
+        _ => None,
+    }
 }
 
 /// Says on standard error what an answer is not worth, if the view is not ready.

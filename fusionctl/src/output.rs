@@ -5,9 +5,11 @@
 //! times RFC 3339 with nanoseconds.
 
 mod json;
+mod lists;
 mod live;
 mod paint;
 mod reads;
+mod status;
 mod table;
 
 use std::io::{self, BufWriter, Stdout, Write};

@@ -11,6 +11,7 @@ pub mod broken;
 pub mod checks;
 pub mod churn;
 pub mod clock;
+pub mod errors;
 pub mod full;
 pub mod kill;
 pub mod memory;

@@ -2,11 +2,13 @@
 //!
 //! Owns the harness that every system test uses: [`binaries`] finds what cargo built, [`pair`]
 //! starts and ends server and agents, [`disk`] says what is on the disk, [`compare`] holds the view
-//! against it, [`faults`] does to them what can happen to them. Must never: repeat a failed assertion until it passes by luck; what is polled for
+//! against it, [`faults`] does to them what can happen to them, and
+//! [`bursts`] much at once. Must never: repeat a failed assertion until it passes by luck; what is polled for
 //! has a deadline that is documented where it stands.
 
 pub mod bench;
 pub mod binaries;
+pub mod bursts;
 pub mod compare;
 pub mod disk;
 pub mod faults;

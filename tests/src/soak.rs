@@ -3,8 +3,8 @@
 use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
-use crate::faults;
 use crate::process::now;
+use crate::{bursts, faults};
 
 /// Which soak, and how long.
 #[derive(Debug, clap::Args)]
@@ -54,12 +54,16 @@ enum Name {
     Promote,
     /// A heartbeat while a part of the agent is broken.
     Broken,
+    /// A directory that answers with EIO, ESTALE or another error.
+    Errors,
+    /// 100,000 files, a tree of 100,000, two versions of a repository, 50,000 temporary files.
+    Bursts,
     /// All faults, one after the other.
     Faults,
 }
 
 /// The faults, in the order of docs/faults.md.
-const FAULTS: [Name; 13] = [
+const FAULTS: [Name; 14] = [
     Name::Kill,
     Name::KillTwo,
     Name::Pause,
@@ -73,6 +77,7 @@ const FAULTS: [Name; 13] = [
     Name::Memory,
     Name::Promote,
     Name::Broken,
+    Name::Errors,
 ];
 
 /// Runs one.
@@ -157,6 +162,18 @@ async fn fault(name: Name, seed: u64) {
             let took = faults::promote::by_notice(20).await;
             let median = took[took.len() / 2];
             assert!(median < faults::promote::SOON, "median {median:?}");
+        }
+        Name::Errors => {
+            for error in ["EIO", "ESTALE", "EACCES", "ENOMEM", "ETIMEDOUT"] {
+                faults::errors::of_a_known_directory(error).await;
+                faults::errors::of_an_unknown_directory(error).await;
+            }
+        }
+        Name::Bursts => {
+            bursts::one_directory(100_000).await;
+            bursts::moved_tree(100_000).await;
+            bursts::checkout(60_000).await;
+            bursts::build(50_000).await;
         }
         Name::Broken => {
             faults::broken::watcher().await;

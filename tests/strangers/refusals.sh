@@ -179,6 +179,31 @@ refused SESSION_NOT_FOUND "It is gone, or never was." \
 refused VIEW_NOT_FOUND "There is no such view." '{"view":"nobody","path":"/"}' ViewService/GetStats
 refused PATH_NOT_FOUND "Nothing is known at the path." \
     '{"view":"demo","path":"/nothing"}' ViewService/GetEntry
+refused TRASH_NOT_FOUND "It was restored, purged or dropped, or never was." \
+    '{"view":"demo","trash_id":"999999"}' ViewService/RestoreTrash
+refused AGENT_NOT_FOUND "No live session of the view is of this agent." \
+    '{"view":"demo","path":"/","agent_id":"nobody"}' ViewService/RefreshPath
+took() {
+    printf '{"session_id":"%s","lane":"LANE_REALTIME","spool_id":"%s","batch":{"sequence":"%s","rows":[{"observed_at":"2026-01-01T00:00:00Z","%s":{"path":"%s","parent":{"kind":"ENTRY_KIND_DIRECTORY","inode":"1","ctime_time_ns":"%s"}%s}}]}}' "$@"
+}
+tell() {
+    call -d "$(took "$follower" "$spool_b" "$@")" "$grpc" fusion.v1.EventService/PushEventBatch >/dev/null ||
+        fail "not taken: $*"
+}
+# It is there before the view has a root that others could be compared with.
+join SESSION-7 new agent-d "$spool_b"
+standby=$session
+file=',"stat":{"kind":"ENTRY_KIND_FILE","inode":"7","ctime_time_ns":"1"},"atomic":true'
+call -d "{\"session_id\":\"$follower\",\"lane\":\"LANE_REALTIME\",\"spool_id\":\"$spool_b\",\"batch\":{\"sequence\":\"1\",\"rows\":[{\"observed_at\":\"2026-01-01T00:00:00Z\",\"upsert\":{\"path\":\"Lw==\",\"stat\":{\"kind\":\"ENTRY_KIND_DIRECTORY\",\"inode\":\"1\",\"ctime_time_ns\":\"1\"},\"atomic\":true}}]}}" \
+    "$grpc" fusion.v1.EventService/PushEventBatch >/dev/null || fail "the root is not taken"
+tell 2 upsert L2Y= 1 "$file"
+tell 3 remove L2Y= 2 ''
+tell 4 upsert L2Y= 3 "$file"
+trash=$(call -d '{"view":"new","path":"/"}' "$grpc" fusion.v1.ViewService/ListTrash |
+    sed -n 's/.*"trashId": "\(.*\)",/\1/p')
+hide "\"trash_id\":\"$trash\"" '"trash_id":"NUMBER"'
+refused PATH_TAKEN "Something stands there again." \
+    "{\"view\":\"new\",\"trash_id\":\"$trash\"}" ViewService/RestoreTrash
 refused NOT_A_DIRECTORY "A listing of a file." '{"view":"demo","path":"/a.txt"}' ViewService/ListEntries
 refused INVALID_ARGUMENT "A path that is no path." \
     '{"view":"demo","path":"/dir/.."}' ViewService/ListEntries
@@ -194,6 +219,19 @@ header=
 refused VIEW_NOT_READY "A trusted read of a view that nobody has listed yet." \
     '{"view":"new","path":"/","read_class":"READ_CLASS_TRUSTED"}' ViewService/GetStats
 
+refresh='{"view":"new","path":"/"}'
+call -d "$refresh" "$grpc" fusion.v1.ViewService/RefreshPath >"$work/refresh" 2>&1 &
+refreshing=$!
+asked_to() {
+    call -d "${heartbeat/SESSION/$follower}" "$grpc" fusion.v1.SessionService/Heartbeat |
+        grep -q SCAN_SOURCE_ON_DEMAND
+}
+within 10 "a command for the agent" asked_to
+call -d "${heartbeat/SESSION/$follower}" "$grpc" fusion.v1.AdminService/EvictSession >/dev/null
+if wait "$refreshing"; then fail "a refresh by nobody is answered OK"; fi
+show SCAN_FAILED "The agent that was to look went away." "$refresh" ViewService/RefreshPath \
+    "$(cat "$work/refresh")"
+asked="$(opening "$standby" "$spool_b" 1)"
 hold "$work/draining" "$asked" EventService/PushEvents
 stop "${pids[1]}" || fail "the server did not end well"
 let_go

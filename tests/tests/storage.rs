@@ -1,8 +1,9 @@
 //! Storage seen through a mount that is not the only way to it: what happens behind the agent's back,
-//! and a mount that hangs, dies or goes away (R9, R11).
+//! and a mount that hangs, dies, goes away, is covered by another, or is suddenly empty (R9, R11).
 //!
 //! The mount is bindfs: kernel events of one mount tell nothing of what is done beside it, SIGSTOP
-//! makes it hang, SIGKILL makes it answer ENOTCONN.
+//! makes it hang, SIGKILL makes it answer ENOTCONN. Directories that answer with errors are a row of
+//! docs/faults.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -194,6 +195,52 @@ async fn a_mount_that_is_gone_leaves_no_empty_view() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(entries(&world).await, before);
     storage.mount_again();
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn another_device_in_the_place_of_the_mount_changes_nothing() {
+    let storage = Storage::new();
+    let world = storage.world();
+    let _agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let before = entries(&world).await;
+    let tmpfs = Command::new("mount").args(["-t", "tmpfs", "none"]).arg(storage.mount()).status();
+    assert!(tmpfs.unwrap().success(), "needs root");
+    // What another tree has is not this tree's, whatever stands in it.
+    fs::create_dir(storage.mount().join("d1")).unwrap();
+    fs::write(storage.mount().join("d1/another"), "x").unwrap();
+    println!("{}", until_degraded(&world).await);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(entries(&world).await, before, "long enough for audits");
+    fs::write(storage.behind().join("d1/meanwhile"), "x").unwrap();
+    assert!(Command::new("umount").arg(storage.mount()).status().unwrap().success());
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    world.settle().await;
+}
+
+#[tokio::test]
+async fn storage_that_is_suddenly_empty_is_doubted_and_not_believed() {
+    let storage = Storage::new();
+    let world = storage.world();
+    let _agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let before = entries(&world).await;
+    let aside = storage.folder.path().join("aside");
+    fs::create_dir(&aside).unwrap();
+    let move_all = |from: &Path, to: &Path| {
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::rename(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    };
+    move_all(&storage.behind(), &aside);
+    let why = until_degraded(&world).await;
+    println!("{why}");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(entries(&world).await, before, "long enough for audits that find nothing");
+    move_all(&aside, &storage.behind());
     compare::until_ready(&mut world.client(), world.view(), READY).await;
     world.settle().await;
 }

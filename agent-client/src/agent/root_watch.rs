@@ -96,6 +96,18 @@ fn is_there(shared: &Arc<Shared>, identity: Option<RootIdentity>) {
     }
 }
 
+/// A life of the agent begins, on a root that was read a moment ago: the one before may have ended
+/// while its root was away, and the view counts it as away until it is told otherwise. In the spool
+/// before anything that is seen.
+pub(super) async fn tell_that_it_is_there(shared: &Arc<Shared>) {
+    let told = Arc::clone(shared);
+    let (state, identity) = shared.state.root();
+    let tell = tokio::task::spawn_blocking(move || told.spool.root(state, Some(identity)));
+    if tell.await.is_err() {
+        tracing::error!("that the root is there could not be told");
+    }
+}
+
 /// How the root is not there.
 enum Away {
     /// Nothing answers.

@@ -183,20 +183,23 @@ impl ScanRun {
         if let Err(check) = self.storage_is_there() {
             return ScanEnd::NoStorage(check);
         }
+        let root = match self.root_is() {
+            Ok(root) => root,
+            Err(away) => return ScanEnd::NoStorage(away),
+        };
         self.show_start();
-        let root = self.order.is_whole().then(|| self.root_is());
         let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
         if self.writer().started(path, now, root, &self.cancel).is_err() {
             return ScanEnd::CutOff;
         }
-        let report = self.walk();
+        let mut report = self.walk();
         // What was read while the storage went away is not to be believed as complete. What was
         // listed before is: it goes out, and the next scan of this leadership goes on from there.
         if let Err(check) = self.storage_is_there() {
-            let _ = self.finish(&ScanReport { complete: false, ..report });
+            let _ = self.finish(&mut ScanReport { complete: false, ..report });
             return ScanEnd::NoStorage(check);
         }
-        match self.finish(&report) {
+        match self.finish(&mut report) {
             Ok(delivery) => ScanEnd::Done(report, delivery),
             Err(SinkClosed) => ScanEnd::CutOff,
         }
@@ -256,7 +259,7 @@ impl ScanRun {
         StorageTime::from_nanos(now.minus(self.unsettled_for).as_nanos())
     }
 
-    fn finish(&self, report: &ScanReport) -> Result<Delivery, SinkClosed> {
+    fn finish(&self, report: &mut ScanReport) -> Result<Delivery, SinkClosed> {
         let mut writer = self.writer();
         if self.cancel.is_set() {
             return Err(SinkClosed);
@@ -264,18 +267,26 @@ impl ScanRun {
         // A relist that finds no directory says what is there instead (R4.5).
         if report.start == Start::NoDirectory {
             let look = self.shared.root.look(self.order.path.as_ref(), &*self.shared.clock);
-            if let Ok(look) = look {
-                writer.probe(self.order.path.as_ref(), &look, &self.cancel)?;
+            match look {
+                Ok(look) => writer.probe(self.order.path.as_ref(), &look, &self.cancel)?,
+                // Whoever asked must not take it for an answer.
+                Err(_) => report.counts.errors += 1,
             }
         }
         writer.finished(report, &self.cancel)
     }
 
-    /// What the root is known by now: the view knows what came to its top a moment ago (R11). One that
-    /// cannot be read is told as it was, and then as unreadable.
-    fn root_is(&self) -> RootIdentity {
-        let state = &self.shared.state;
-        state.identify(&self.shared.root).unwrap_or_else(|_| state.root().1)
+    /// What the root is known by now, for a scan of the whole tree: the view knows what came to its top
+    /// a moment ago (R11). One that cannot be read is not there.
+    fn root_is(&self) -> Result<Option<RootIdentity>, RootCheck> {
+        if !self.order.is_whole() {
+            return Ok(None);
+        }
+        self.shared.state.identify(&self.shared.root).map(Some).map_err(|errno| {
+            let away = RootCheck::Gone(errno);
+            root_watch::found_away(&self.shared, away);
+            away
+        })
     }
 
     /// Whether the root is the directory that we hold.

@@ -208,8 +208,8 @@ async fn a_new_session_lists_anew() {
 async fn a_leader_whose_leadership_is_over_stops_in_mid_directory() {
     // The first batch is refused, and what follows is never acknowledged: the window fills.
     let mut rig = Rig::start(many_files, |script| {
-        script.on_batch.push_back(OnBatch::Reject("LEADER_EPOCH_STALE"));
-        script.on_batch.extend((0..100).map(|_| OnBatch::Silent));
+        script.on_scan_batch.push_back(OnBatch::Reject("LEADER_EPOCH_STALE"));
+        script.on_scan_batch.extend((0..100).map(|_| OnBatch::Silent));
     })
     .await;
     rig.phase(ScanPhase::CutOff).await;
@@ -270,7 +270,10 @@ async fn a_follower_looks_at_no_file() {
     rig.until("heartbeats", |script| script.heartbeats.len() > 10).await;
     let fake = rig.end().await;
     let script = fake.script();
-    assert!(script.batches.is_empty(), "{:?}", script.batches);
+    let told: Vec<_> = script.batches.iter().flat_map(|(_, batch)| &batch.rows).collect();
+    let of_the_root = |row: &&pb::Evidence| matches!(row.evidence, Some(Evidence::Root(_)));
+    assert!(told.len() == 1 && told.iter().all(of_the_root), "{told:?}");
+    assert!(script.batches.iter().all(|(_, batch)| batch.listings.is_empty()));
     assert_eq!(script.heartbeats.last().unwrap().status.as_ref().unwrap().file_stats, 0);
 }
 
@@ -294,7 +297,8 @@ async fn a_command_is_done_once_and_reported() {
     assert_eq!(started.len(), 1, "{started:?}");
     assert_eq!((&*started[0].path, started[0].source()), (&b"/a"[..], pb::ScanSource::OnDemand));
     assert_eq!(rows_listed(&script), 3);
-    let (_, batch) = &script.batches[0];
+    let mut scans = script.batches.iter().filter(|(lane, _)| *lane == pb::Lane::Scan);
+    let (_, batch) = scans.next().unwrap();
     assert_eq!(batch.correlation_id, "corr-1");
     assert_eq!(batch.causation_id, script.commands[0].command_id);
 }

@@ -70,6 +70,6 @@ impl AdminService for Handler {
 
 /// Whether an earlier try of the call may have been cut off after it was done: what it was to end is
 /// gone then.
-fn is_resumed<T>(request: &Request<T>) -> bool {
+pub(super) fn is_resumed<T>(request: &Request<T>) -> bool {
     request.extensions().get::<CallIdentity>().is_some_and(|call| call.is_resumed)
 }

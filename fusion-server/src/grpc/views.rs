@@ -19,7 +19,6 @@ use fusion_proto::convert::view::{
 use fusion_proto::pb;
 use fusion_proto::pb::view_service_server::ViewService;
 use fusion_proto::status::Refusal;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Services, about, operator};
@@ -211,7 +210,7 @@ impl ViewService for Handler {
         self.0.refresh_path(request).await
     }
 
-    type WatchViewStream = ReceiverStream<Result<pb::WatchViewResponse, Status>>;
+    type WatchViewStream = live::Stream<pb::WatchViewResponse>;
 
     async fn watch_view(
         &self,
@@ -227,7 +226,7 @@ impl ViewService for Handler {
         live::list_changes(&self.0, request.into_inner()).await
     }
 
-    type WaitQuietStream = ReceiverStream<Result<pb::WaitQuietResponse, Status>>;
+    type WaitQuietStream = live::Stream<pb::WaitQuietResponse>;
 
     async fn wait_quiet(
         &self,

@@ -6,7 +6,7 @@
 //! from what is known in place of a scan that was not made; every way in which it can fail is a
 //! refusal that says so.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// When to ask again.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// What an agent reports of a scan.
+type Reported = BTreeMap<String, ResultValue>;
 type Answer = Result<Refreshed, Refusal>;
 type Running = HashMap<RefreshPath, watch::Receiver<Option<Answer>>>;
 
@@ -226,7 +228,10 @@ impl Refreshes {
         let withdrawn = views.operate(view, withdraw, by.clone()).await?;
         let problem = match end? {
             ErrandEnd::Done(result) if withdrawn.outcome == (Outcome::Scan { taken: true }) => {
-                return Ok(Figures::of(&result));
+                match start_of(&result) {
+                    "left_out" => "it leaves this directory out".into(),
+                    start => return Ok(Figures::of(&result, start)),
+                }
             }
             ErrandEnd::Done(_) => "what it told was not taken: its root is away or in doubt".into(),
             ErrandEnd::Failed(why) => why,
@@ -295,16 +300,19 @@ impl Drop for Entry {
 }
 
 impl Figures {
-    fn of(result: &std::collections::BTreeMap<String, ResultValue>) -> Self {
+    fn of(result: &Reported, start: &str) -> Self {
         let number = |name: &str| match result.get(name) {
             Some(ResultValue::Number(number)) if *number >= 0.0 => *number as u64,
             _ => 0,
         };
+        let errors = number("errors");
+        // What is no directory was looked at by its name: then there is nothing to list.
+        let looked = start == "no_directory" && errors == 0;
         Self {
-            complete: result.get("complete") == Some(&ResultValue::Bool(true)),
+            complete: looked || result.get("complete") == Some(&ResultValue::Bool(true)),
             directories: number("directories"),
             entries: number("entries"),
-            errors: number("errors"),
+            errors,
         }
     }
 
@@ -313,6 +321,14 @@ impl Figures {
         self.directories += other.directories;
         self.entries += other.entries;
         self.errors += other.errors;
+    }
+}
+
+/// What the agent found where it began; empty if it does not say.
+fn start_of(result: &Reported) -> &str {
+    match result.get("start") {
+        Some(ResultValue::Text(start)) => start,
+        _ => "",
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::exit::Failure;
 use crate::output::Printer;
+use crate::profile::Profile;
 
 use pair::{Interrupts, Pair};
 
@@ -47,7 +48,8 @@ async fn watch(
     started: Instant,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let mut client = super::connect(&pair.url)?;
+    let own = Profile::load(Some(pair.url.clone()), None)?;
+    let mut client = super::connect(&own)?;
     tokio::select! {
         ready = until_ready(&mut client, view, pair.progress.clone()) => {
             let info = ready?;

@@ -13,9 +13,10 @@ use super::{Target, warn_unless_ready};
 use crate::cli::{ChangesArgs, LiveCommand, WatchArgs};
 use crate::exit::Failure;
 use crate::output::Printer;
+use crate::profile::Profile;
 
 pub(super) async fn run(
-    server: &str,
+    server: &Profile,
     command: LiveCommand,
     printer: &mut Printer,
 ) -> Result<(), Failure> {

@@ -18,8 +18,13 @@ use crate::cli::ViewArg;
 use crate::cli::reads::Read;
 use crate::exit::Failure;
 use crate::output::Printer;
+use crate::profile::Profile;
 
-pub(super) async fn run(read: Read, server: &str, printer: &mut Printer) -> Result<(), Failure> {
+pub(super) async fn run(
+    read: Read,
+    server: &Profile,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
     match read {
         Read::Ls(ls) => {
             let mut target = Target::resolve(server, &ls.path, &ls.view).await?;

@@ -1,7 +1,8 @@
 //! The table of faults (docs/faults.md) in short. Seeds are printed; `soak` runs the long forms.
 
 use fusion_tests::faults::{
-    away, batches, broken, clock, full, kill, memory, partition, pause, promote, torn, twins,
+    away, batches, broken, clock, errors, full, kill, memory, partition, pause, promote, torn,
+    twins,
 };
 
 #[tokio::test]
@@ -113,4 +114,14 @@ async fn a_heartbeat_goes_on_while_the_storage_hangs() {
 #[tokio::test]
 async fn a_heartbeat_goes_on_when_the_storage_is_gone() {
     broken::storage_gone().await;
+}
+
+#[tokio::test]
+async fn a_known_directory_that_answers_with_errors() {
+    errors::of_a_known_directory("ESTALE").await;
+}
+
+#[tokio::test]
+async fn an_unknown_directory_that_answers_with_errors() {
+    errors::of_an_unknown_directory("EIO").await;
 }

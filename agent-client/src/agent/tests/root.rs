@@ -106,18 +106,31 @@ fn told_of_the_root(script: &Script) -> Vec<(pb::RootState, bool)> {
 /// What a scan looks at while the root is away is no evidence, so the view must know since when.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_scan_that_finds_the_root_away_tells_it_and_its_return_is_told_with_what_it_is() {
-    let mut rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    // Of a link that goes the watcher hears nothing.
+    let link_to = |root: &Path| {
+        let link = root.with_file_name("link");
+        std::os::unix::fs::symlink(root, &link).unwrap();
+        link
+    };
+    let mut rig = Rig::configured(
+        small_tree,
+        |script| script.beats_fast = true,
+        |config| config.root = link_to(&config.root),
+    )
+    .await;
     rig.phase(ScanPhase::Delivered).await;
-    let (root, aside) = (rig.folder.path().join("root"), rig.folder.path().join("aside"));
-    std::fs::rename(&root, &aside).unwrap();
+    let root = rig.folder.path().join("root");
+    std::fs::remove_file(root.with_file_name("link")).unwrap();
     rig.fake.script().commands.push(scan_command("/a", pb::ScanSource::OnDemand));
     rig.until("it failed", |script| reports(script, pb::CommandState::Failed) > 0).await;
-    rig.until("it is told", |script| !told_of_the_root(script).is_empty()).await;
-    std::fs::rename(&aside, &root).unwrap();
-    rig.until("its return", |script| told_of_the_root(script).len() > 1).await;
+    rig.until("it is told", |script| told_of_the_root(script).len() > 1).await;
+    link_to(&root);
+    rig.until("its return", |script| told_of_the_root(script).len() > 2).await;
     let fake = rig.end().await;
     let script = fake.script();
-    let expected = [(pb::RootState::Unavailable, false), (pb::RootState::Available, true)];
+    // When it began, that it is away, and that it is back.
+    let there = (pb::RootState::Available, true);
+    let expected = [there, (pb::RootState::Unavailable, false), there];
     assert_eq!(told_of_the_root(&script), expected);
     assert_eq!(finished(&script).len(), 1, "of the scan on a root that was away nothing is told");
 }

@@ -61,6 +61,8 @@ pub(crate) struct Script {
     pub(crate) on_opening: VecDeque<(pb::Lane, Refusal)>,
     pub(crate) batches: Vec<(pb::Lane, pb::EvidenceBatch)>,
     pub(crate) on_batch: VecDeque<OnBatch>,
+    /// The same for batches of the SCAN lane, which go by this first.
+    pub(crate) on_scan_batch: VecDeque<OnBatch>,
     /// Sequences that the server has, of the REALTIME lane.
     pub(crate) applied: u64,
     pub(crate) notices: Option<mpsc::Sender<Result<pb::PushEventsResponse, Status>>>,
@@ -327,7 +329,8 @@ impl Fake {
         let on_batch = {
             let mut script = self.script();
             script.batches.push((lane, batch));
-            script.on_batch.pop_front()
+            let of_scans = (lane == pb::Lane::Scan).then(|| script.on_scan_batch.pop_front());
+            of_scans.flatten().or_else(|| script.on_batch.pop_front())
         };
         let mut acknowledgement =
             pb::PushAcknowledgement { through_sequence: sequence, ..Default::default() };

@@ -60,6 +60,22 @@ impl View {
         agrees
     }
 
+    /// R11: an agent looked at its root, and it was there: what it looked at before and after is told
+    /// apart by that time.
+    pub(super) fn root_is_there(
+        &mut self,
+        act: &mut Act<'_>,
+        cause: Cause,
+        agent: &AgentId,
+        at: ServerTime,
+    ) {
+        let known = self.state.ledger.root.away.get(agent).copied();
+        if let Some(known) = known.filter(|known| known.until.is_none() && at >= known.since) {
+            let (agent, away) = (agent.clone(), Some(RootAway { until: Some(at), ..known }));
+            self.note(act, cause, Note::RootAway { agent, away });
+        }
+    }
+
     /// R11: an agent says how it finds its root. What it looks at from then on, until it says that
     /// the root is back, is no evidence; "nothing is removed".
     pub(super) fn root_state(

@@ -22,7 +22,8 @@ pub(super) struct Frame<'a> {
 
 impl View {
     /// A scan begins. One that carries the root's identity goes down from its path; one without is
-    /// a scan of one directory.
+    /// a scan of one directory. An identity that agrees was read on a root that is there (R11): what
+    /// would tell of its return may be under way in the other lane, or be lost.
     pub(super) fn scan_started(
         &mut self,
         act: &mut Act<'_>,
@@ -30,7 +31,13 @@ impl View {
         frame: &Frame<'_>,
         root: Option<&RootIdentity>,
     ) -> Verdict {
-        if let Err(reject) = self.may_scan(by, frame) {
+        let may = self.may_scan(by, frame).and_then(|()| {
+            if root.is_some_and(|root| self.root_agrees(root)) {
+                self.root_is_there(act, cause_of(frame.source), &by.agent, frame.started_at);
+            }
+            self.must_be_there(by, frame.started_at)
+        });
+        if let Err(reject) = may {
             return Verdict::Rejected(reject);
         }
         if self.state.ledger.scans.get(by.session, frame.scan).is_some() {
@@ -58,13 +65,12 @@ impl View {
 
     fn may_scan(&self, by: &Witness, frame: &Frame<'_>) -> Result<(), Reject> {
         match frame.source {
-            Source::Snapshot | Source::Audit => self.must_lead(by)?,
+            Source::Snapshot | Source::Audit => self.must_lead(by),
             Source::OnDemand if !self.given.cover(by.session, frame.path) => {
-                return Err(Reject::NotAssigned);
+                Err(Reject::NotAssigned)
             }
-            Source::OnDemand | Source::Discovery => {}
+            Source::OnDemand | Source::Discovery => Ok(()),
         }
-        self.must_be_there(by, frame.started_at)
     }
 
     /// A scan ended. A whole one of the leader that is complete makes the view whole (§5), counts as

@@ -1,10 +1,13 @@
 //! The lists of `ViewService`, the trash, and refreshing a path.
 
-use fusion_proto::convert::view::{ListWithin, RefreshPath, TrashRef};
+use fusion_proto::convert::view::{ListWithin, RefreshPath, TrashInfo, TrashRef};
 use fusion_proto::pb;
+use fusion_proto::status::Refusal;
 use tonic::{Request, Response, Status};
 
+use crate::grpc::admin::is_resumed;
 use crate::grpc::{Services, about, operator};
+use crate::service::views::Worth;
 
 impl Services {
     pub(super) async fn list_suspects(
@@ -46,11 +49,11 @@ impl Services {
         &self,
         request: Request<pb::RestoreTrashRequest>,
     ) -> Result<Response<pb::RestoreTrashResponse>, Status> {
-        let by = operator(&request);
+        let (by, is_resumed) = (operator(&request), is_resumed(&request));
         let asked = TrashRef::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        let (record, worth) = self.views.restore_trash(&asked, by).await?;
-        let (record, freshness) = (Some((&record).into()), self.freshness(&worth)?);
+        let done = self.views.restore_trash(&asked, by).await;
+        let (record, freshness) = self.on_record(&asked, done, is_resumed)?;
         Ok(Response::new(pb::RestoreTrashResponse { record, freshness }))
     }
 
@@ -58,12 +61,30 @@ impl Services {
         &self,
         request: Request<pb::PurgeTrashRequest>,
     ) -> Result<Response<pb::PurgeTrashResponse>, Status> {
-        let by = operator(&request);
+        let (by, is_resumed) = (operator(&request), is_resumed(&request));
         let asked = TrashRef::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        let (record, worth) = self.views.purge_trash(&asked, by).await?;
-        let (record, freshness) = (Some((&record).into()), self.freshness(&worth)?);
+        let done = self.views.purge_trash(&asked, by).await;
+        let (record, freshness) = self.on_record(&asked, done, is_resumed)?;
         Ok(Response::new(pb::PurgeTrashResponse { record, freshness }))
+    }
+
+    /// What is told of a record. An earlier try under the same key may have been cut off after it was
+    /// done: then the record is gone, and that is no failure.
+    fn on_record(
+        &self,
+        asked: &TrashRef,
+        done: Result<(TrashInfo, Worth), Refusal>,
+        is_resumed: bool,
+    ) -> Result<(Option<pb::TrashRecord>, Option<pb::Freshness>), Refusal> {
+        let (record, worth) = match done {
+            Err(Refusal::TrashNotFound { .. }) if is_resumed => {
+                let status = self.views.status(&self.views.get(&asked.view)?);
+                (None, Worth { status, quiet_for: None })
+            }
+            done => done.map(|(record, worth)| (Some((&record).into()), worth))?,
+        };
+        Ok((record, self.freshness(&worth)?))
     }
 
     pub(super) async fn refresh_path(

@@ -20,7 +20,8 @@ const QUEUE: usize = 2;
 /// How long a message may wait for the client before the watcher counts as too slow.
 const STALL: Duration = Duration::from_secs(30);
 
-type Answer<T> = Result<Response<ReceiverStream<Result<T, Status>>>, Status>;
+pub(super) type Stream<T> = ReceiverStream<Result<T, Status>>;
+type Answer<T> = Result<Response<Stream<T>>, Status>;
 
 pub(super) fn watch_view(
     services: &Services,

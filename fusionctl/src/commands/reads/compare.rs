@@ -6,14 +6,19 @@ use super::{connect, explain, parse_path, view_name};
 use crate::cli::reads::{Compare, Rank};
 use crate::exit::Failure;
 use crate::output::Printer;
+use crate::profile::Profile;
 
 pub(super) async fn run(
-    server: &str,
+    server: &Profile,
     asked: &Compare,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let path = parse_path(&asked.path)?;
-    let views = asked.views.iter().map(|name| view_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let path = match server.map(&asked.path, None)? {
+        Some((_, path)) => path,
+        None => parse_path(&asked.path)?,
+    };
+    let views =
+        asked.views.iter().map(|name| view_name("--view", name)).collect::<Result<Vec<_>, _>>()?;
     let rank = match asked.rank {
         Rank::Completeness => ViewRank::Completeness,
         Rank::Files => ViewRank::Files,
@@ -21,7 +26,7 @@ pub(super) async fn run(
         Rank::Newest => ViewRank::Newest,
     };
     let compared = connect(server)?.compare(&views, &path, rank).await;
-    let compared = compared.map_err(|error| explain(&error, server))?;
+    let compared = compared.map_err(|error| explain(&error, &server.server))?;
     printer.compared(&compared)?;
     printer.flush()?;
     // That a path is not on some view of the server is an answer; that a view that was named has none

@@ -14,16 +14,21 @@ use super::{Target, first_of, quantity, view_name, warn_unless_ready};
 use crate::cli::reads::{Find, Kind as KindArg, Sort};
 use crate::exit::Failure;
 use crate::output::{Printer, Shown};
+use crate::profile::Profile;
 
 pub(super) async fn run(
-    server: &str,
+    server: &Profile,
     mut asked: Find,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let (pattern, path) = arguments(asked.pattern.take(), asked.path.take())?;
     let filter = filter(&asked, pattern)?;
-    let more_views =
-        asked.views.iter().skip(1).map(|name| view_name(name)).collect::<Result<Vec<_>, _>>()?;
+    let more_views = asked
+        .views
+        .iter()
+        .skip(1)
+        .map(|name| view_name("--view", name))
+        .collect::<Result<Vec<_>, _>>()?;
     let order = asked.sort.map(|sort| order(sort, asked.reverse));
     let limit = match (order, asked.limit) {
         (Some(_), None) => Some(limits::SORTED_MAX as u64),

@@ -1,0 +1,126 @@
+//! What `trash`, `views` and `sessions` take.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::ViewArg;
+
+/// For those who run a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperateCommand {
+    /// List entries that may be unfinished: being written, or changed too recently.
+    Suspects {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List what happened where no agent watches, as far as scans have found it.
+    BlindSpots {
+        /// Only what is at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List, restore or drop what went and is kept for a while.
+    Trash {
+        #[command(subcommand)]
+        command: TrashCommand,
+    },
+    /// Have an agent look at a path now, and wait until all that it finds is known.
+    Refresh {
+        /// The path in the view; it need not be known.
+        path: String,
+        /// List all below a directory too, not only the directory itself.
+        #[arg(long, short)]
+        recursive: bool,
+        /// Who is to look; without a name the leader.
+        #[arg(long, value_name = "AGENT")]
+        agent: Option<String>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List the agents that are connected, or end the session of one.
+    Sessions {
+        #[command(subcommand)]
+        command: Option<SessionsCommand>,
+        /// Only those of this view.
+        #[arg(long = "view", value_name = "NAME")]
+        view: Option<String>,
+    },
+    /// Show the server, its views and their agents at a glance.
+    Status,
+    /// Find what is wrong, and say what to do. Exit status 1 if anything is.
+    Doctor,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages.
+    Man {
+        /// The directory to write to; it is made if need be.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+    },
+}
+
+/// What to do with the trash.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TrashCommand {
+    /// List what can be restored, the oldest first.
+    List {
+        /// Only what stood at this path and below it.
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// Put records back into the view (not onto the storage); the leader looks whether they are there.
+    Restore {
+        /// Their numbers, as `trash list` shows them.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<u64>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// Drop records for good.
+    Purge {
+        /// Their numbers, as `trash list` shows them.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<u64>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+}
+
+/// What to do with a view.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ViewsCommand {
+    /// Forget all that a view knows; its agents list the tree anew. The storage is not touched.
+    Reset {
+        /// The view.
+        name: String,
+        /// It is meant.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Accept the root that the agents of a view find, whatever it is, until it was scanned once.
+    AcceptRoot {
+        /// The view.
+        name: String,
+    },
+}
+
+/// What to do with a session.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// End a session at once. Its agent begins a new one by itself: to keep it away, stop it.
+    Evict {
+        /// The session's id, as `sessions` shows it.
+        id: String,
+    },
+}

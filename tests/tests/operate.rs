@@ -1,0 +1,268 @@
+//! What operators do, with the real binaries: a path refreshed behind a mount, the trash over a restart
+//! of the server, what `status` and `doctor` say, and paths of this machine by a profile.
+//!
+//! The mount is bindfs: what is done beside it, no event of it tells, and the next audit is an hour away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use fusion_core::path::TreePath;
+use fusion_proto::convert::view::ReadClass;
+use fusion_tests::compare;
+use fusion_tests::pair::{ARRIVE, READY, World};
+use serde_json::Value;
+
+const SETTINGS: &str = r#"
+[view_defaults]
+cache_horizon = "200ms"
+hot_threshold = "100ms"
+session_timeout = "6s"
+audit_interval = "1h"
+"#;
+
+/// The tree of a world, mounted once more.
+struct Mount(Child, PathBuf);
+
+impl Mount {
+    fn of(world: &World) -> Self {
+        let place = world.path("mount");
+        fs::create_dir(&place).unwrap();
+        let bindfs = Command::new("bindfs")
+            .args(["-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
+            .args([world.root(), &place])
+            .spawn()
+            .expect("bindfs, which .ci/install installs");
+        let text = format!(" {} ", place.display());
+        let began = compare::clock();
+        while !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&text) {
+            assert!(began.elapsed() < ARRIVE, "no mount");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Self(bindfs, place)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.1).stderr(Stdio::null()).status();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn path(text: &str) -> TreePath {
+    TreePath::new(text.as_bytes()).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// The lines of an answer in JSON; the command must have done what was asked.
+#[track_caller]
+fn json(world: &World, args: &[&str]) -> Vec<Value> {
+    let output = world.fusionctl(&[&["--output", "json"], args].concat());
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn known(world: &World, path: &str) -> bool {
+    world.fusionctl(&["stat", path]).status.success()
+}
+
+#[tokio::test]
+async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
+    let world = World::start_configured(SETTINGS);
+    fs::create_dir_all(world.root().join("in/run")).unwrap();
+    fs::write(world.root().join("in/old"), "1").unwrap();
+    let mount = Mount::of(&world);
+    let _leader = world.launch("leader").root(&mount.1).start();
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    let _follower = world.launch("follower").root(&mount.1).start();
+    until(&world, "two agents", |world| json(world, &["sessions"]).len() == 2).await;
+
+    // A file, by the leader.
+    fs::write(world.root().join("in/new"), "12345").unwrap();
+    assert!(!known(&world, "/in/new"), "no event tells of it");
+    let found = json(&world, &["refresh", "/in/new"]).remove(0);
+    assert_eq!((&found["agent_id"], &found["complete"]), (&"leader".into(), &true.into()));
+    assert_eq!((&found["entry"]["size"], &found["entry"]["blind"]), (&5.into(), &true.into()));
+    assert!(known(&world, "/in/new"));
+
+    // Directories that nobody knows, by a follower that is named.
+    fs::create_dir_all(world.root().join("a/b/c")).unwrap();
+    fs::write(world.root().join("a/b/c/deep"), "x").unwrap();
+    fs::write(world.root().join("a/beside"), "x").unwrap();
+    let found = json(&world, &["refresh", "/a/b/c", "--agent", "follower"]).remove(0);
+    assert_eq!((&found["agent_id"], &found["totals"]["files"]), (&"follower".into(), &1.into()));
+    assert!(known(&world, "/a/b/c/deep"));
+    let blind = json(&world, &["blind-spots", "/a/b"]);
+    assert!(blind.iter().any(|row| row["path"] == "/a/b/c/deep"), "{blind:?}");
+
+    // A whole subtree that changed in every way, and what went from it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    fs::remove_file(world.root().join("in/old")).unwrap();
+    fs::write(world.root().join("in/run/part"), "123").unwrap();
+    let found = json(&world, &["refresh", "-r", "/in"]).remove(0);
+    assert_eq!((&found["totals"]["files"], &found["errors"]), (&2.into(), &0.into()), "{found}");
+    assert!(!known(&world, "/in/old"));
+    let gone = json(&world, &["blind-spots", "/in/old"]);
+    assert_eq!((&gone[0]["what"], &gone[0]["cause"]), (&"deletion".into(), &"AUDIT".into()));
+
+    // A read that demands it is fresh by itself.
+    fs::write(world.root().join("in/run/more"), "1234567").unwrap();
+    let mut fresh = world.client().demanding(ReadClass::Fresh);
+    let totals = fresh.totals(world.view(), &path("/in")).await.unwrap().totals;
+    assert_eq!((totals.files, totals.bytes), (3, 15));
+
+    // What is nowhere is answered too; who is not there is refused.
+    let nothing = json(&world, &["refresh", "/no/such/path"]).remove(0);
+    assert_eq!(nothing["entry"], Value::Null);
+    let nobody = world.fusionctl(&["refresh", "/in", "--agent", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody).contains("nobody") && text(&nobody).contains("fusionctl sessions"));
+}
+
+#[tokio::test]
+async fn the_trash_is_restored_and_purged_and_a_restart_keeps_it_so() {
+    let mut world = World::start_configured(SETTINGS);
+    fs::create_dir(world.root().join("d")).unwrap();
+    for name in ["keep", "back", "drop"] {
+        fs::write(world.root().join("d").join(name), name).unwrap();
+    }
+    let agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    for name in ["back", "drop"] {
+        fs::remove_file(world.root().join("d").join(name)).unwrap();
+    }
+    world.settle().await;
+    let records = json(&world, &["trash", "list", "/d"]);
+    let id = |path: &str| {
+        let record = records.iter().find(|record| record["path"] == path);
+        let record = record.unwrap_or_else(|| panic!("{path} is not in {records:?}"));
+        assert_eq!((&record["cause"], &record["agent_id"]), (&"REALTIME".into(), &"one".into()));
+        record["trash_id"].to_string()
+    };
+    let (back, dropped) = (id("/d/back"), id("/d/drop"));
+    // Nobody is there to look whether it is: it stays as it was restored.
+    drop(agent);
+    let restored = json(&world, &["trash", "restore", &back]).remove(0);
+    assert_eq!((&restored["done"], &restored["path"]), (&"restored".into(), &"/d/back".into()));
+    let purged = json(&world, &["trash", "purge", &dropped]).remove(0);
+    assert_eq!(purged["done"], "purged");
+
+    world.kill_server();
+    world.start_server();
+    assert!(known(&world, "/d/back"));
+    assert!(!known(&world, "/d/drop"));
+    assert_eq!(json(&world, &["trash", "list"]), Vec::<Value>::new());
+    for id in [&back, &dropped] {
+        let again = world.fusionctl(&["trash", "restore", id]);
+        assert_eq!(again.status.code(), Some(1));
+        assert!(text(&again).contains("fusionctl trash list"), "{}", text(&again));
+    }
+    // An agent looks, and it is not there.
+    let _agent = world.start_agent("one", &[]);
+    world.settle().await;
+    assert!(!known(&world, "/d/back"));
+}
+
+#[tokio::test]
+async fn a_view_is_reset_and_its_agent_lists_the_tree_anew() {
+    let world = World::start_configured(SETTINGS);
+    fs::write(world.root().join("file"), "x").unwrap();
+    let _agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let name = world.view().as_str();
+    let before = json(&world, &["views"]).remove(0);
+    let refused = world.fusionctl(&["views", "reset", name]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    let reset = json(&world, &["views", "reset", name, "--yes"]).remove(0);
+    assert_eq!(reset["sessions_ended"], 1);
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    world.settle().await;
+    let after = json(&world, &["views"]).remove(0);
+    let number = |view: &Value, of: &str| view[of].as_u64().unwrap();
+    assert!(number(&after, "leader_epoch") > number(&before, "leader_epoch"));
+    let revision = |view: &Value| view["freshness"]["revision"].as_u64().unwrap();
+    assert!(revision(&after) > revision(&before));
+}
+
+#[tokio::test]
+async fn status_and_doctor_tell_what_is_wrong_and_what_to_do() {
+    let world = World::start_configured(SETTINGS);
+    fs::write(world.root().join("file"), "x").unwrap();
+    let empty = world.fusionctl(&["doctor"]);
+    assert_eq!(empty.status.code(), Some(1));
+    assert!(text(&empty).contains("agent-client"), "{}", text(&empty));
+
+    let agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let status = json(&world, &["status"]).remove(0);
+    let view = &status["views"][0];
+    assert_eq!((&view["view"], &view["freshness"]["state"]), (&"tree".into(), &"READY".into()));
+    assert_eq!(view["agents"][0]["status"]["realtime_ready"], true);
+    assert!(status["data_bytes"].as_u64().unwrap() > 0, "{status}");
+    let shown = world.fusionctl(&["status"]);
+    assert_eq!(shown.status.code(), Some(0));
+    for word in ["fusion-server", "view tree: READY", "leader", "1 files", "horizon"] {
+        assert!(text(&shown).contains(word), "{word}: {}", text(&shown));
+    }
+    until(&world, "all is well", |world| world.fusionctl(&["doctor"]).status.success()).await;
+
+    let session = json(&world, &["sessions"]).remove(0);
+    let id = session["session_id"].as_str().unwrap().to_owned();
+    drop(agent);
+    let _ = world.fusionctl(&["sessions", "evict", &id]);
+    until(&world, "nobody leads", |world| {
+        let sick = world.fusionctl(&["doctor"]);
+        sick.status.code() == Some(1) && text(&sick).contains("start an agent of this view")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn paths_of_this_machine_are_the_views_by_a_profile() {
+    let world = World::start_configured(SETTINGS);
+    fs::create_dir(world.root().join("d")).unwrap();
+    fs::write(world.root().join("d/file"), "123").unwrap();
+    let _agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let (file, root) = (world.path("profile.toml"), world.root().display().to_string());
+    let profile = format!(
+        "server = \"{}\"\nview = \"tree\"\nmounts = [{{ mount = \"{root}\", view = \"tree\" }}]\n",
+        world.url()
+    );
+    fs::write(&file, profile).unwrap();
+    let run = |args: &[&str]| -> Output {
+        Command::new(fusion_tests::binaries::path("fusionctl"))
+            .arg("--profile")
+            .arg(&file)
+            .args(args)
+            .env_remove("FUSION_SERVER")
+            .output()
+            .unwrap()
+    };
+    let at = |path: &Path| path.to_str().unwrap().to_owned();
+    for given in [at(&world.root().join("d/file")), "/d/file".to_owned()] {
+        let stat = run(&["--output", "json", "stat", &given]);
+        let document: Value = serde_json::from_slice(&stat.stdout).unwrap_or_default();
+        assert_eq!(document["path"], "/d/file", "{given}: {}", text(&stat));
+    }
+    assert!(text(&run(&["ls", &format!("{root}/d/")])).contains("file"));
+    assert_eq!(run(&["refresh", &root]).status.code(), Some(0));
+}
+
+/// Waits for something, for as long as evidence may be under way.
+async fn until(world: &World, what: &str, mut is: impl FnMut(&World) -> bool) {
+    let began = compare::clock();
+    while !is(world) {
+        let status = text(&world.fusionctl(&["status"]));
+        assert!(began.elapsed() < READY, "never: {what}\n{status}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
