@@ -7,9 +7,8 @@
 //! Must never: write into the tree, follow a symbolic link, leave the root, or let a fault in one
 //! entry end a scan.
 //!
-//! *Not done here yet*: a call that hangs in the storage (NFS, FUSE) hangs its worker, and with it
-//! [`Scan::subtree`]; a time limit per call on the caller's side belongs to the next slice, and needs
-//! nothing but other threads around the same functions. Scans are not resumable yet.
+//! *Not done here yet*: a call that hangs in the storage (NFS, FUSE) hangs its worker, and with it the
+//! scan, until the storage answers or its mount is taken away; nothing else of the agent waits for it.
 //!
 //! *Start here*: [`Root::open`], then [`Scan`] with its walks, or [`Root::look`] for one name.
 //! Times are [`Monotonic`] of the agent's clock; whoever sends evidence adds the server's offset.

@@ -13,6 +13,8 @@ pub mod compare;
 pub mod disk;
 pub mod faults;
 pub mod launch;
+pub mod mounts;
 pub mod pair;
 pub mod process;
 pub mod soak;
+pub mod witnesses;

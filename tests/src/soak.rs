@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
 use crate::process::now;
-use crate::{bursts, faults};
+use crate::{bursts, faults, witnesses};
 
 /// Which soak, and how long.
 #[derive(Debug, clap::Args)]
@@ -56,6 +56,8 @@ enum Name {
     Broken,
     /// A directory that answers with EIO, ESTALE or another error.
     Errors,
+    /// Two agents on two mounts of one tree and a blind third, with 20,000 random operations.
+    Witnesses,
     /// 100,000 files, a tree of 100,000, two versions of a repository, 50,000 temporary files.
     Bursts,
     /// All faults, one after the other.
@@ -169,6 +171,7 @@ async fn fault(name: Name, seed: u64) {
                 faults::errors::of_an_unknown_directory(error).await;
             }
         }
+        Name::Witnesses => witnesses::of_one_tree(seed, 20_000).await,
         Name::Bursts => {
             bursts::one_directory(100_000).await;
             bursts::moved_tree(100_000).await;

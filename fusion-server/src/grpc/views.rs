@@ -130,13 +130,7 @@ impl ViewService for Handler {
         request: Request<pb::FindEntriesRequest>,
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
         let by = operator(&request);
-        let asked = FindEntries::try_from(request.into_inner())?;
-        if asked.class == ReadClass::Fresh && !asked.more_views.is_empty() {
-            let why = "READ_CLASS_FRESH is taken for one view at a time";
-            return Err(Refusal::invalid("read_class", why).into());
-        }
-        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
-        Ok(Response::new(self.0.find(asked)?))
+        Ok(Response::new(self.0.find(FindEntries::try_from(request.into_inner())?, by).await?))
     }
 
     type GetBreakdownStream = count::Stream;
@@ -145,14 +139,33 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::GetBreakdownRequest>,
     ) -> Result<Response<Self::GetBreakdownStream>, Status> {
-        Ok(Response::new(self.0.breakdown(GetBreakdown::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        let asked = GetBreakdown::try_from(request.into_inner())?;
+        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        Ok(Response::new(self.0.breakdown(asked)?))
     }
 
     async fn compare_views(
         &self,
         request: Request<pb::CompareViewsRequest>,
     ) -> Result<Response<pb::CompareViewsResponse>, Status> {
-        Ok(Response::new(self.0.compare(&CompareViews::try_from(request.into_inner())?)?))
+        let by = operator(&request);
+        let asked = CompareViews::try_from(request.into_inner())?;
+        Ok(Response::new(self.0.compare(&asked, by).await?))
+    }
+
+    type ExportEntriesStream = export::Stream;
+
+    async fn export_entries(
+        &self,
+        request: Request<pb::ExportEntriesRequest>,
+    ) -> Result<Response<Self::ExportEntriesStream>, Status> {
+        let by = operator(&request);
+        let asked = ExportEntries::try_from(request.into_inner())?;
+        if asked.resume_token.is_empty() {
+            self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        }
+        Ok(Response::new(self.0.export(asked)?))
     }
 
     async fn list_suspects(
@@ -220,14 +233,5 @@ impl ViewService for Handler {
         request: Request<pb::WaitQuietRequest>,
     ) -> Result<Response<Self::WaitQuietStream>, Status> {
         live::wait_quiet(&self.0, request.into_inner())
-    }
-
-    type ExportEntriesStream = export::Stream;
-
-    async fn export_entries(
-        &self,
-        request: Request<pb::ExportEntriesRequest>,
-    ) -> Result<Response<Self::ExportEntriesStream>, Status> {
-        Ok(Response::new(self.0.export(ExportEntries::try_from(request.into_inner())?)?))
     }
 }

@@ -3,10 +3,9 @@
 use std::cmp::Reverse;
 
 use fusion_core::id::ViewName;
-use fusion_core::path::TreePath;
 use fusion_core::time::StorageTime;
 use fusion_core::view::{EntryInfo, Totals, ViewState};
-use fusion_proto::convert::view::{CompareViews, GetPath, ViewRank};
+use fusion_proto::convert::view::{CompareViews, ViewRank};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
 
@@ -15,32 +14,29 @@ use super::views::{Views, Worth};
 /// A view of a comparison: its name, and the path on it or why there is no answer.
 pub(crate) type Row = (ViewName, Result<(EntryInfo, Worth), Refusal>);
 
-/// The views that are asked for, best first; those without an answer last, by name.
+/// The views that are asked for.
 ///
 /// # Errors
 /// All views are asked for, and there are too many.
-pub(crate) fn compare(views: &Views, asked: &CompareViews) -> Result<Vec<Row>, Refusal> {
-    let names = if asked.views.is_empty() {
-        views.all().iter().map(|view| view.name().clone()).collect()
-    } else {
-        asked.views.clone()
-    };
+pub(crate) fn names(views: &Views, asked: &CompareViews) -> Result<Vec<ViewName>, Refusal> {
+    if !asked.views.is_empty() {
+        return Ok(asked.views.clone());
+    }
+    let names: Vec<ViewName> = views.all().iter().map(|view| view.name().clone()).collect();
     if names.len() > limits::COMPARED_MAX {
         let why = format!("the server has {}: name at most {}", names.len(), limits::COMPARED_MAX);
         return Err(Refusal::invalid("views", why));
     }
-    let answer = |view: ViewName| {
-        let path: TreePath = asked.path.clone();
-        let answer = views.entry(&GetPath { view: view.clone(), path, class: asked.class });
-        (view, answer)
-    };
-    let mut rows: Vec<Row> = names.into_iter().map(answer).collect();
+    Ok(names)
+}
+
+/// Puts the best first; those without an answer last, by name.
+pub(crate) fn rank(rank: ViewRank, rows: &mut [Row]) {
     rows.sort_by_cached_key(|(name, answer)| {
         // An error is greater than any answer.
-        let score = answer.as_ref().map(|answer| Reverse(score(asked.rank, answer)));
+        let score = answer.as_ref().map(|answer| Reverse(score(rank, answer)));
         (score.map_err(|_| ()), name.clone())
     });
-    Ok(rows)
 }
 
 /// What is more, the more it is.

@@ -142,3 +142,47 @@ async fn views_stand_side_by_side_and_none_is_left_out() {
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
 }
+
+/// FRESH needs a scan, and nobody leads the view: no query answers from what is known instead.
+#[tokio::test]
+async fn no_query_falls_back_in_silence_from_fresh() {
+    let mut server = varied().await;
+    let sessions = server.sessions.list_sessions(pb::ListSessionsRequest::default()).await.unwrap();
+    let session_id = sessions.into_inner().sessions[0].session_id.clone();
+    let ends = pb::EndSessionRequest { session_id, allow_missing: false };
+    server.sessions.end_session(ends).await.unwrap();
+    let fresh = pb::ReadClass::Fresh.into();
+
+    let asked = pb::GetBreakdownRequest { read_class: fresh, ..ask("/", 0) };
+    let refused = server.views.get_breakdown(asked).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    let asked = pb::ExportEntriesRequest {
+        view: "v".into(),
+        path: "/".into(),
+        read_class: fresh,
+        ..Default::default()
+    };
+    assert_eq!(server.views.export_entries(asked).await.unwrap_err().code(), Code::Unavailable);
+    let asked =
+        pb::CompareViewsRequest { path: "/".into(), read_class: fresh, ..Default::default() };
+    assert_eq!(views_of(&mut server, asked).await, "v:VIEW_NOT_READY");
+
+    let mut asked = pb::FindEntriesRequest {
+        view: "v".into(),
+        path: "/".into(),
+        read_class: fresh,
+        ..Default::default()
+    };
+    let refused = server.views.find_entries(asked.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    asked.more_views = vec!["missing".into()];
+    let mut stream = server.views.find_entries(asked).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while let Some(message) = stream.message().await.unwrap() {
+        assert!(message.entries.is_empty());
+        told.push((message.view, message.error.unwrap().reason));
+    }
+    let expected =
+        [("v", "VIEW_NOT_READY"), ("missing", "VIEW_NOT_FOUND")].map(|(a, b)| (a.into(), b.into()));
+    assert_eq!(told, expected);
+}

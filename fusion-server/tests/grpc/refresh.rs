@@ -168,15 +168,6 @@ async fn a_fresh_read_scans_first_and_never_answers_without() {
     let found = listed.entries.iter().any(|entry| entry.path == "/d/fresh");
     assert!(found, "{listed:?}");
 
-    let find = pb::FindEntriesRequest {
-        view: VIEW.into(),
-        path: "/".into(),
-        read_class: fresh,
-        more_views: vec!["other".into()],
-        ..Default::default()
-    };
-    let refused = refusal(server.views.find_entries(find).await);
-    assert!(matches!(refused, Refusal::InvalidArgument { .. }), "one view: {refused:?}");
     let evict = pb::EvictSessionRequest { session_id: leader, allow_missing: false };
     server.admin.evict_session(evict).await.unwrap();
     let refused = refusal(server.views.list_entries(again).await);

@@ -1,7 +1,6 @@
 //! A part of the agent is broken: its heartbeat goes on, and says so.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use fusion_core::evidence::RootState;
@@ -10,8 +9,9 @@ use fusion_proto::convert::session::agent::AgentStatus;
 use rustix::process::Signal;
 
 use super::checks::{leads_alone, new_session, recovered, session_of, status_of, until};
+use crate::mounts::Bind;
 use crate::pair::{World, counter};
-use crate::process::{Process, now};
+use crate::process::now;
 
 const CONFIG: &str = r#"
 [view_defaults]
@@ -51,7 +51,7 @@ pub async fn watcher() {
 /// What must hold does not.
 pub async fn storage() {
     let world = World::start_configured(CONFIG);
-    let mount = Mount::bind(&world);
+    let bound = mount(&world);
     fs::create_dir(world.root().join("work")).expect("the tree");
     for number in 0..50 {
         fs::write(world.root().join(format!("work/f{number}")), "x").expect("a file");
@@ -59,7 +59,7 @@ pub async fn storage() {
     let agent = world.launch("one").root(&world.path("mount")).start();
     let session = new_session(&world, "one", None).await;
     recovered(&world).await;
-    mount.0.signal(Signal::STOP);
+    bound.process.signal(Signal::STOP);
     fs::write(world.root().join("work/meanwhile"), "x").expect("a file");
     fs::remove_file(world.root().join("work/f0")).expect("a file");
     says_so(&world, "root: ", |status| status.root_state == RootState::Unavailable).await;
@@ -67,7 +67,7 @@ pub async fn storage() {
     assert!(!view.freshness.is_ready(), "{:?}", view.freshness);
     assert_eq!(view.totals.files, 50, "nothing is removed");
     lives_on(&world, session).await;
-    mount.0.signal(Signal::CONT);
+    bound.process.signal(Signal::CONT);
     until("nothing is broken any more", async || {
         let status = status_of(&world, "one").await?;
         (status.errors.is_empty() && status.root_state == RootState::Available).then_some(())
@@ -87,7 +87,7 @@ pub async fn storage() {
 /// What must hold does not.
 pub async fn storage_gone() {
     let world = World::start_configured(CONFIG);
-    let mut mount = Mount::bind(&world);
+    let mut bound = mount(&world);
     fs::create_dir(world.root().join("work")).expect("the tree");
     for number in 0..50 {
         fs::write(world.root().join(format!("work/f{number}")), "x").expect("a file");
@@ -96,16 +96,16 @@ pub async fn storage_gone() {
     let session = new_session(&world, "one", None).await;
     recovered(&world).await;
     let epoch = leads_alone(&world, &agent, "one").await;
-    mount.0.kill();
+    bound.process.kill();
     says_so(&world, "scan: ", |status| status.root_state != RootState::Available).await;
-    drop(mount);
+    drop(bound);
     fs::remove_file(world.root().join("work/f0")).expect("a file");
     lives_on(&world, session).await;
     let view = world.client().view(world.view()).await.expect("the view");
     assert!(!view.freshness.is_ready(), "{:?}", view.freshness);
     assert_eq!(view.totals.files, 50, "nothing is removed");
 
-    let _mount = Mount::bind(&world);
+    let _mount = mount(&world);
     new_session(&world, "one", Some(session)).await;
     recovered(&world).await;
     assert!(leads_alone(&world, &agent, "one").await > epoch);
@@ -133,33 +133,6 @@ async fn lives_on(world: &World, session: SessionId) {
 }
 
 /// The tree, mounted once more by a process that can be stopped.
-struct Mount(Process, std::path::PathBuf);
-
-impl Mount {
-    fn bind(world: &World) -> Self {
-        let place = world.path("mount");
-        fs::create_dir_all(&place).expect("a mount point");
-        let mut command = Command::new("bindfs");
-        command.args(["-f", "-o", "attr_timeout=0,entry_timeout=0"]).arg(world.root()).arg(&place);
-        let process = Process::start("bindfs", &mut command, &world.path("bindfs.log"));
-        let began = now();
-        while Command::new("mountpoint")
-            .arg("-q")
-            .arg(&place)
-            .status()
-            .is_ok_and(|it| !it.success())
-        {
-            assert!(began.elapsed() < LONG, "bindfs: {}", process.output());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self(process, place)
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        self.0.resume();
-        // Lazily: an agent may still hold it where a test fails.
-        let _ = Command::new("umount").arg("-l").arg(&self.1).status();
-    }
+fn mount(world: &World) -> Bind {
+    Bind::of(world.root(), &world.path("mount"), Duration::ZERO)
 }

@@ -101,7 +101,7 @@ impl Drop for Churn {
 }
 
 /// Gives every name of a file that had several a file of its own.
-fn part(dir: &Path, linked: &BTreeSet<u64>) {
+pub(crate) fn part(dir: &Path, linked: &BTreeSet<u64>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(stat) = fs::symlink_metadata(&path) else { continue };
@@ -116,7 +116,7 @@ fn part(dir: &Path, linked: &BTreeSet<u64>) {
 }
 
 /// One operation. Many fail, because names are drawn blindly; that is part of it.
-fn one(work: &Path, dice: &mut Dice, linked: &mut BTreeSet<u64>) -> std::io::Result<()> {
+pub(crate) fn one(work: &Path, dice: &mut Dice, linked: &mut BTreeSet<u64>) -> std::io::Result<()> {
     let path = place(work, dice);
     match dice.below(20) {
         0..8 => File::create(&path)?.write_all(&vec![b'x'; dice.below(3_000) as usize]),

@@ -38,7 +38,18 @@ impl View {
         if self.state.ledger.scans.get(by.session, listing.scan).is_some_and(|scan| scan.doubtful) {
             return Err(Reject::RootMismatch);
         }
+        self.must_not_be_doubted(by)?;
         self.must_be_there(by, started_at)
+    }
+
+    /// R11: what an agent sees of storage that it saw to be another's is not taken, in whatever scan: a
+    /// relist carries no identity that could disagree. One that agrees ends the doubt first.
+    fn must_not_be_doubted(&self, by: &Witness) -> Result<(), Reject> {
+        let doubt = self.state.ledger.root.doubt.as_ref();
+        if doubt.is_some_and(|doubt| doubt.agent == by.agent) {
+            return Err(Reject::RootMismatch);
+        }
+        Ok(())
     }
 
     /// Sentinel probes are the leader's: who claims to lead must. A probe without a leader epoch is
@@ -47,6 +58,7 @@ impl View {
         if by.epoch.0 != 0 {
             self.must_lead(by)?;
         }
+        self.must_not_be_doubted(by)?;
         self.must_be_there(by, at)
     }
 }

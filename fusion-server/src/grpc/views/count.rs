@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use fusion_core::id::ViewName;
 use fusion_core::path::PathRef;
 use fusion_proto::convert::stat::entry_to_pb;
-use fusion_proto::convert::view::{CompareViews, GetBreakdown, ViewError, totals_to_pb};
+use fusion_proto::convert::view::{CompareViews, GetBreakdown, GetPath, ViewError, totals_to_pb};
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
 use tokio::sync::mpsc;
@@ -14,6 +15,7 @@ use tonic::Status;
 use super::super::{Services, about, draining};
 use crate::service::breakdown::Counting;
 use crate::service::compare::{self, Row};
+use crate::task::view::Operator;
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(100);
@@ -31,14 +33,28 @@ impl Services {
         Ok(ReceiverStream::new(answer))
     }
 
-    pub(super) fn compare(
+    pub(super) async fn compare(
         &self,
         asked: &CompareViews,
+        by: Operator,
     ) -> Result<pb::CompareViewsResponse, Refusal> {
-        let rows = compare::compare(&self.views, asked)?;
+        let names = compare::names(&self.views, asked)?;
+        // All at once: with FRESH each waits for a scan of its own.
+        let answers = names.into_iter().map(|view| self.answer(asked, view, by.clone()));
+        let mut rows = futures_util::future::join_all(answers).await;
+        compare::rank(asked.rank, &mut rows);
         let told = |row| self.compared(asked.path.as_ref(), row);
         let views = rows.into_iter().map(told).collect::<Result<_, _>>()?;
         Ok(pb::CompareViewsResponse { views })
+    }
+
+    async fn answer(&self, asked: &CompareViews, view: ViewName, by: Operator) -> Row {
+        let fresh = self.fresh(asked.class, &view, &asked.path, true, by).await;
+        let answer = fresh.and_then(|()| {
+            let (view, path) = (view.clone(), asked.path.clone());
+            self.views.entry(&GetPath { view, path, class: asked.class })
+        });
+        (view, answer)
     }
 
     fn compared(&self, path: PathRef<'_>, row: Row) -> Result<pb::ViewComparison, Refusal> {

@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::super::{Services, about, draining};
 use crate::service::find::{Found, Search, Wanted};
+use crate::task::view::Operator;
 
 /// Messages of a search that wait for the client.
 const FOUND_QUEUE: usize = 4;
@@ -26,29 +27,42 @@ struct Gone;
 
 impl Services {
     /// Begins a search; what is wrong with the only view is told at once.
-    pub(super) fn find(&self, asked: FindEntries) -> Result<Stream, Refusal> {
+    pub(super) async fn find(&self, asked: FindEntries, by: Operator) -> Result<Stream, Refusal> {
         about(Some(&asked.view), None);
         let wanted = Wanted::new(asked)?;
-        let first = self.begin(&wanted, &wanted.request.view);
-        let (out, answer) = mpsc::channel(FOUND_QUEUE);
-        if wanted.request.more_views.is_empty() {
-            let search = first?;
-            self.tasks.spawn("find", tell(self.clone(), wanted, Ok(search), out));
+        let first = if wanted.request.more_views.is_empty() {
+            Some(self.begin(&wanted, &wanted.request.view, &by).await?)
         } else {
-            self.tasks.spawn("find", tell(self.clone(), wanted, first, out));
-        }
+            None
+        };
+        let (out, answer) = mpsc::channel(FOUND_QUEUE);
+        self.tasks.spawn("find", tell(self.clone(), wanted, first, by, out));
         Ok(ReceiverStream::new(answer))
     }
 
-    fn begin(&self, wanted: &Wanted, view: &ViewName) -> Result<Search, Refusal> {
+    /// Begins in one view; FRESH is demanded of each.
+    async fn begin(
+        &self,
+        wanted: &Wanted,
+        view: &ViewName,
+        by: &Operator,
+    ) -> Result<Search, Refusal> {
+        let (class, path) = (wanted.request.class, &wanted.request.path);
+        self.fresh(class, view, path, true, by.clone()).await?;
         Search::begin(&self.views, self.ids.clone(), wanted.clone(), view)
     }
 }
 
 /// Searches all views; ends when the client is gone or the server goes down.
-async fn tell(services: Services, wanted: Wanted, first: Result<Search, Refusal>, out: Answer) {
+async fn tell(
+    services: Services,
+    wanted: Wanted,
+    first: Option<Search>,
+    by: Operator,
+    out: Answer,
+) {
     let told = tokio::select! {
-        told = tell_all(&services, &wanted, first, &out) => told,
+        told = tell_all(&services, &wanted, first, &by, &out) => told,
         () = services.draining.cancelled() => Err(draining()),
         // Who has gone takes nothing any more: what is searched for has no other use.
         () = out.closed() => Ok(()),
@@ -62,13 +76,16 @@ async fn tell(services: Services, wanted: Wanted, first: Result<Search, Refusal>
 async fn tell_all(
     services: &Services,
     wanted: &Wanted,
-    first: Result<Search, Refusal>,
+    mut first: Option<Search>,
+    by: &Operator,
     out: &Answer,
 ) -> Result<(), Refusal> {
     let alone = wanted.request.more_views.is_empty();
-    let mut first = Some(first);
     for view in wanted.views() {
-        let search = first.take().unwrap_or_else(|| services.begin(wanted, view));
+        let search = match first.take() {
+            Some(search) => Ok(search),
+            None => services.begin(wanted, view, by).await,
+        };
         let last = match tell_view(services, wanted, view, search, out).await {
             Ok(Ok(last)) => last,
             Ok(Err(Gone)) => return Ok(()),

@@ -192,9 +192,6 @@ impl TryFrom<pb::FindEntriesRequest> for FindEntries {
         }
         let view = view_name(&view)?;
         let class = read_class_with_fresh_from_pb(read_class)?;
-        if class == ReadClass::Fresh && !more_views.is_empty() {
-            return Err(ConvertError::invalid("read_class", "FRESH is of one view at a time"));
-        }
         Ok(Self {
             path: path_from_text("path", &path)?,
             filter: filter_from_pb(name_glob, kinds, filter.unwrap_or_default())?,

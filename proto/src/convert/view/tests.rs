@@ -37,11 +37,6 @@ fn class() -> impl Strategy<Value = ReadClass> {
     prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted), Just(ReadClass::Fresh)]
 }
 
-/// Of calls that know no FRESH.
-fn known_class() -> impl Strategy<Value = ReadClass> {
-    prop_oneof![Just(ReadClass::Any), Just(ReadClass::Trusted)]
-}
-
 prop_compose! {
     fn totals()(
         counts: [u64; 6],
@@ -175,9 +170,6 @@ proptest! {
         let mut more_views: Vec<_> = more.into_iter().filter(|name| *name != view).collect();
         more_views.sort();
         more_views.dedup();
-        if class == ReadClass::Fresh {
-            more_views.clear();
-        }
         let asked = FindEntries {
             view,
             path,
@@ -321,7 +313,6 @@ fn filters_that_nothing_passes_are_refused_by_their_field() {
         ("more_views", views(&["w", "w"])),
         ("more_views", views(&["-"])),
         ("more_views", views(&["w"; 100])),
-        ("read_class", pb::FindEntriesRequest { read_class: 3, ..views(&["w"]) }),
     ];
     assert!(FindEntries::try_from(good.clone()).is_ok());
     for (field, bad) in bad {
@@ -367,7 +358,7 @@ proptest! {
     fn counts_and_comparisons_survive(
         view in any_of::view_name(),
         path in any_of::path(),
-        class in known_class(),
+        class in class(),
         top in 1..=limits::TOP_MAX,
         rank in prop::sample::select(&[
             ViewRank::Completeness, ViewRank::Files, ViewRank::Bytes, ViewRank::Newest,
