@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+mod jobs;
 mod live;
 mod operate;
 pub(crate) mod reads;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use jobs::{How, JobsCommand, Kind as JobKind, State as JobStateArg};
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
 

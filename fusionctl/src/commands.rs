@@ -3,6 +3,7 @@
 mod dev;
 mod doctor;
 mod generate;
+mod jobs;
 mod lists;
 mod live;
 mod operate;
@@ -160,6 +161,7 @@ fn next_step(error: &CallError) -> Option<&'static str> {
             Some("see what is there: `fusionctl ls` of the directory above it")
         }
         Refusal::TrashNotFound { .. } => Some("`fusionctl trash list` shows what is there"),
+        Refusal::JobNotFound { .. } => Some("`fusionctl jobs list` shows those that are kept"),
         Refusal::AgentNotFound { .. } => Some("`fusionctl sessions` lists the agents"),
         Refusal::SessionNotFound { .. } => Some("`fusionctl sessions` lists those that live"),
         Refusal::PathTaken { .. } => {

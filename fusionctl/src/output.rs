@@ -4,6 +4,7 @@
 //! JSON: lists and streams print one object per line, all else one document; integers are numbers,
 //! times RFC 3339 with nanoseconds.
 
+mod jobs;
 mod json;
 mod lists;
 mod live;

@@ -18,6 +18,7 @@
 
 mod admin;
 mod events;
+mod jobs;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ use tonic::{Request, Status};
 
 pub use admin::AdminClient;
 pub use events::{EventsClient, Heard};
+pub use jobs::{FollowedJob, JobsClient};
 pub use sessions::SessionsClient;
 
 use crate::convert::{ConvertError, Problem, Unsendable};
@@ -60,6 +62,8 @@ pub struct Client {
     pub sessions: SessionsClient,
     /// Pushes evidence.
     pub events: EventsClient,
+    /// Makes jobs and follows them.
+    pub jobs: JobsClient,
     /// Does what operators do.
     pub admin: AdminClient,
 }
@@ -75,6 +79,7 @@ pub fn connect(url: &str, hook: CallHook) -> Result<Client, ConnectError> {
         views: ViewsClient::on(url, channel.clone(), hook.clone()),
         sessions: SessionsClient::on(channel.clone(), hook.clone()),
         events: EventsClient::on(channel.clone(), hook.clone()),
+        jobs: JobsClient::on(channel.clone(), hook.clone()),
         admin: AdminClient::on(channel, hook),
     })
 }

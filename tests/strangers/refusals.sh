@@ -209,6 +209,17 @@ refused PATH_TAKEN "Something stands there again." \
 refused NOT_A_DIRECTORY "A listing of a file." '{"view":"demo","path":"/a.txt"}' ViewService/ListEntries
 refused INVALID_ARGUMENT "A path that is no path." \
     '{"view":"demo","path":"/dir/.."}' ViewService/ListEntries
+refused JOB_NOT_FOUND "There is no such job." "{\"job_id\":\"$nobody\"}" JobService/GetJob
+job=$(call -d '{"steps":[{"step_id":"only","kind":"STEP_KIND_SCAN","view":"new"}]}' \
+    "$grpc" fusion.v1.JobService/CreateJob | sed -n 's/^    "jobId": "\(.*\)",$/\1/p')
+[ -n "$job" ] || fail "no job"
+hide "$job" JOB
+refused VERSION_MISMATCH "The job has changed since it was looked at." \
+    "{\"job_id\":\"$job\",\"expected_version\":\"7\"}" JobService/CancelJob
+call -d "{\"job_id\":\"$job\"}" "$grpc" fusion.v1.JobService/CancelJob >/dev/null ||
+    fail "cancel a job"
+refused ILLEGAL_TRANSITION "The job is over." "{\"job_id\":\"$job\"}" JobService/CancelJob
+
 header="idempotency-key: of-one-request"
 delete_key() {
     printf '{"method":"fusion.v1.AdminService/EvictSession","key":"%s"}' "$1"

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{Services, draining};
 use crate::service::idempotency::CallIdentity;
+use crate::service::internal;
 use crate::service::jobs::Followed;
 
 pub(super) struct Handler(pub(super) Services);
@@ -25,11 +26,11 @@ impl Handler {
     }
 
     /// The chain that a call belongs to.
-    fn correlation<T>(request: &Request<T>, id: Uuid) -> Result<CorrelationId, Status> {
+    fn correlation<T>(&self, request: &Request<T>, id: Uuid) -> Result<CorrelationId, Status> {
         match request.extensions().get::<CorrelationId>() {
             Some(correlation) => Ok(correlation.clone()),
             None => CorrelationId::new(&id.to_string())
-                .map_err(|error| Status::internal(error.to_string())),
+                .map_err(|error| internal(&*self.0.ids, &error).into()),
         }
     }
 }
@@ -41,7 +42,7 @@ impl JobService for Handler {
         request: Request<pb::CreateJobRequest>,
     ) -> Result<Response<pb::CreateJobResponse>, Status> {
         let id = self.id(&request);
-        let correlation = Self::correlation(&request, id)?;
+        let correlation = self.correlation(&request, id)?;
         let asked = CreateJob::try_from(request.into_inner())?;
         let job = self.0.jobs.create(asked, id, Principal::anonymous(), correlation).await?;
         Ok(Response::new(pb::CreateJobResponse { job: Some(job_to_pb(&job)) }))

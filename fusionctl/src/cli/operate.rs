@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::ViewArg;
+use super::{How, JobsCommand, ViewArg};
 
 /// What to do for whoever runs it.
 #[derive(Debug, Subcommand)]
@@ -40,6 +40,18 @@ pub(crate) enum OperateCommand {
         /// Who is to look; without a name the leader.
         #[arg(long, value_name = "AGENT")]
         agent: Option<String>,
+        #[command(flatten)]
+        view: ViewArg,
+    },
+    /// List, show, follow, make or call off jobs: long work as steps that agents do.
+    Jobs {
+        #[command(subcommand)]
+        command: JobsCommand,
+    },
+    /// Have the leader audit a view now, and follow it.
+    Audit {
+        #[command(flatten)]
+        how: How,
         #[command(flatten)]
         view: ViewArg,
     },

@@ -1,6 +1,6 @@
 //! The commands of whoever runs a server: which does what.
 
-use super::{Target, doctor, generate, lists, refresh, sessions, status, trash};
+use super::{Target, doctor, generate, jobs, lists, refresh, sessions, status, trash};
 use crate::cli::OperateCommand;
 use crate::exit::Failure;
 use crate::output::Printer;
@@ -26,6 +26,8 @@ pub(super) async fn run(
             let mut target = Target::resolve(server, &path, &view).await?;
             refresh::run(&mut target, recursive, agent.as_deref(), printer).await
         }
+        OperateCommand::Jobs { command } => jobs::run(server, command, printer).await,
+        OperateCommand::Audit { how, view } => jobs::audit(server, &view, how, printer).await,
         OperateCommand::Sessions { command, view } => {
             sessions::run(server, command, view.as_deref(), printer).await
         }
