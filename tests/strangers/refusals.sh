@@ -210,7 +210,7 @@ refused NOT_A_DIRECTORY "A listing of a file." '{"view":"demo","path":"/a.txt"}'
 refused INVALID_ARGUMENT "A path that is no path." \
     '{"view":"demo","path":"/dir/.."}' ViewService/ListEntries
 refused JOB_NOT_FOUND "There is no such job." "{\"job_id\":\"$nobody\"}" JobService/GetJob
-job=$(call -d '{"steps":[{"step_id":"only","kind":"STEP_KIND_SCAN","view":"new"}]}' \
+job=$(call -d '{"steps":[{"step_id":"only","kind":"STEP_KIND_SCAN","view":"brief"}]}' \
     "$grpc" fusion.v1.JobService/CreateJob | sed -n 's/^    "jobId": "\(.*\)",$/\1/p')
 [ -n "$job" ] || fail "no job"
 hide "$job" JOB
