@@ -157,7 +157,7 @@ impl World {
             "restore" | "purge" => return self.trash(first, &words, now),
             "join" => {
                 let root = words.root().ok_or("root=?")?;
-                let agrees = self.view.root_agrees(&root);
+                let agrees = self.view.root_agrees(&root, server(now));
                 return Ok(if agrees { "ok" } else { "root_mismatch" }.to_owned());
             }
             "any-root" => {

@@ -7,15 +7,20 @@ use crate::path::PathRef;
 use crate::time::ServerTime;
 use crate::view::View;
 use crate::view::root;
+use crate::view::tree::BlockId;
 use crate::view::verdict::{Reject, Verdict};
 
 use super::Act;
 
+/// Most entries that are asked when each of them came.
+const CAME_MAX: usize = 1_000;
+
 impl View {
     /// R11: "If the view has top-level entries and none of them agrees, an empty root included, the
-    /// evidence is not taken". For CreateSession; a scan asks it by its frame.
+    /// evidence is not taken". For CreateSession; a scan asks it by its frame. `at` is when the root was
+    /// looked at: one that was empty before anything is known to have been there is no other.
     #[must_use]
-    pub fn root_agrees(&mut self, identity: &RootIdentity) -> bool {
+    pub fn root_agrees(&mut self, identity: &RootIdentity, at: ServerTime) -> bool {
         let settings = &self.state.settings;
         if settings.accept_root || self.state.ledger.root.accepted {
             return true;
@@ -29,9 +34,21 @@ impl View {
         let Some(root) = self.state.tree.dir(PathRef::ROOT) else { return true };
         let tree = &self.state.tree;
         let is_empty = tree.children(root, None, 0, |_, _| {}) != Some(true);
-        root::agrees(identity, is_empty, |name| {
+        let agrees = root::agrees(identity, is_empty, |name| {
             tree.child(root, name).map(|child| child.stat.inode)
-        })
+        });
+        agrees || (identity.top.is_empty() && self.came_after(root, at))
+    }
+
+    /// Whether realtime evidence saw each entry of a directory later than that. Of a large one that is
+    /// not asked: what is large was not empty a moment ago.
+    fn came_after(&self, dir: BlockId, at: ServerTime) -> bool {
+        let mut all = true;
+        let more = self.state.tree.children(dir, None, CAME_MAX, |name, child| {
+            let confirmed = self.state.confirmation(dir, name, child);
+            all &= confirmed.is_some_and(|confirmed| confirmed.at > at);
+        });
+        all && more == Some(false)
     }
 
     /// R11: a look at the root's identity. "if a second look after `cache_horizon` says the same, an
@@ -43,7 +60,7 @@ impl View {
         identity: &RootIdentity,
         at: ServerTime,
     ) -> bool {
-        let agrees = self.root_agrees(identity);
+        let agrees = self.root_agrees(identity, at);
         let known = self.state.ledger.root.doubt.clone();
         let horizon = self.state.settings.cache_horizon;
         let doubt = match (agrees, &known) {

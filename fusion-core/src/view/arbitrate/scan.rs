@@ -32,7 +32,7 @@ impl View {
         root: Option<&RootIdentity>,
     ) -> Verdict {
         let may = self.may_scan(by, frame).and_then(|()| {
-            if root.is_some_and(|root| self.root_agrees(root)) {
+            if root.is_some_and(|root| self.root_agrees(root, frame.started_at)) {
                 self.root_is_there(act, cause_of(frame.source), &by.agent, frame.started_at);
             }
             self.must_be_there(by, frame.started_at)
