@@ -75,6 +75,8 @@ struct Shared {
 #[derive(Default)]
 struct Table {
     open: HashMap<Uuid, Open>,
+    /// Jobs that are over and not yet written so: the store still has them as they were.
+    ended: HashMap<Uuid, Job>,
     /// All jobs, the newest first.
     list: BTreeMap<Place, Listed>,
 }
@@ -209,12 +211,16 @@ impl Jobs {
         let open = self.lock().open.get(&id).map(|open| open.job.clone());
         match open {
             Some(job) => Ok(job),
-            None => self.stored(id).await,
+            None => self.over(id).await,
         }
     }
 
     /// One job that is over.
-    async fn stored(&self, id: Uuid) -> Result<Job, Refusal> {
+    async fn over(&self, id: Uuid) -> Result<Job, Refusal> {
+        let ended = self.lock().ended.get(&id).cloned();
+        if let Some(job) = ended {
+            return Ok(job);
+        }
         let JobsDeps { state, clock, ids, .. } = &self.shared.deps;
         let (state, now) = (Arc::clone(state), clock.now());
         let read =
@@ -261,7 +267,7 @@ impl Jobs {
         let open = self.lock().open.get(&id).map(|open| open.told.subscribe());
         match open {
             Some(told) => Ok(Followed::Open(told)),
-            None => self.stored(id).await.map(Followed::Over),
+            None => self.over(id).await.map(Followed::Over),
         }
     }
 
@@ -275,7 +281,7 @@ impl Jobs {
             Ok(job.clone())
         });
         let Some((cancelled, point)) = cancelled else {
-            let over = self.stored(asked.job).await?;
+            let over = self.over(asked.job).await?;
             return Err(illegal_transition(over.state, JobState::Cancelled));
         };
         let job = cancelled?;
@@ -308,6 +314,9 @@ impl Jobs {
         {
             open.over.cancel();
             tracing::info!(job = %id, state = name(state), why = open.job.why, "job over");
+            table.ended.insert(id, open.job);
+            let shared = Arc::clone(&self.shared);
+            deps.saver.then(move || drop(shared.lock().ended.remove(&id)));
         }
         Some((done, point))
     }
@@ -336,7 +345,13 @@ impl Jobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.lock()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
