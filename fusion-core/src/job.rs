@@ -10,6 +10,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -160,15 +161,14 @@ impl Job {
 
     /// Steps that can be begun: nothing that they wait for is open.
     pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
-        let is_complete = |id: &String| {
-            self.steps.iter().any(|step| step.spec.id == *id && step.state == StepState::Complete)
+        let complete = self.steps.iter().filter(|step| step.state == StepState::Complete);
+        let complete: HashSet<&str> = complete.map(|step| step.spec.id.as_str()).collect();
+        let is_ready = move |step: &Step| {
+            let mut before = step.spec.depends_on.iter();
+            step.state == StepState::Waiting && before.all(|id| complete.contains(id.as_str()))
         };
         let steps = self.steps.iter().enumerate().filter(|_| !self.state.is_end());
-        steps
-            .filter(move |(_, step)| {
-                step.state == StepState::Waiting && step.spec.depends_on.iter().all(is_complete)
-            })
-            .map(|(at, _)| at)
+        steps.filter(move |(_, step)| is_ready(step)).map(|(at, _)| at)
     }
 
     /// An agent is given a step.
@@ -337,20 +337,19 @@ impl Job {
 
     /// Skips what can never be begun, and ends a job of which nothing is left to do.
     fn settle(&mut self, now: ServerTime) {
+        let is_lost = |step: &Step| matches!(step.state, StepState::Failed | StepState::Skipped);
+        let lost = self.steps.iter().filter(|step| is_lost(step));
+        let mut lost: HashSet<String> = lost.map(|step| step.spec.id.clone()).collect();
         loop {
-            let is_lost = |id: &String| {
-                let of = self.steps.iter().find(|step| step.spec.id == *id);
-                of.is_some_and(|step| matches!(step.state, StepState::Failed | StepState::Skipped))
-            };
-            let lost: Vec<usize> = (0..self.steps.len())
-                .filter(|&at| self.steps[at].state == StepState::Waiting)
-                .filter(|&at| self.steps[at].spec.depends_on.iter().any(is_lost))
-                .collect();
-            if lost.is_empty() {
-                break;
+            let before = lost.len();
+            for step in self.steps.iter_mut().filter(|step| step.state == StepState::Waiting) {
+                if step.spec.depends_on.iter().any(|id| lost.contains(id)) {
+                    step.state = StepState::Skipped;
+                    lost.insert(step.spec.id.clone());
+                }
             }
-            for at in lost {
-                self.steps[at].state = StepState::Skipped;
+            if lost.len() == before {
+                break;
             }
         }
         if self.steps.iter().all(|step| step.state.is_end()) {

@@ -300,7 +300,7 @@ impl Server {
             end_views,
             stores,
         } = self;
-        let Services { sessions, views, metrics, tasks, draining, busy, clock, .. } =
+        let Services { sessions, views, jobs, metrics, tasks, draining, busy, clock, .. } =
             services.clone();
         if let Some(file) = &config.address_file {
             address_file::write(file, grpc_address, http_address)?;
@@ -312,6 +312,7 @@ impl Server {
             metrics,
             sessions: sessions.clone(),
             views: views.clone(),
+            jobs,
             draining: draining.clone(),
         };
         let stop = CancellationToken::new();

@@ -32,6 +32,17 @@ impl StepKind {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Scan, Self::Snapshot, Self::Audit, Self::ProbeSuspects];
 
+    /// Its name, as people and programs read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "SCAN",
+            Self::Snapshot => "SNAPSHOT",
+            Self::Audit => "AUDIT",
+            Self::ProbeSuspects => "PROBE_SUSPECTS",
+        }
+    }
+
     /// Whether only the leader of the view can do it, and always of the whole tree.
     #[must_use]
     pub const fn is_leaders(self) -> bool {

@@ -49,6 +49,19 @@ impl JobState {
         (Self::Running, Self::Cancelled),
     ];
 
+    /// Its name, as people and programs read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Running => "RUNNING",
+            Self::Completed => "COMPLETED",
+            Self::PartialFailure => "PARTIAL_FAILURE",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
     /// Whether a job in this state is over.
     #[must_use]
     pub const fn is_end(self) -> bool {
@@ -84,6 +97,18 @@ pub enum StepState {
 }
 
 impl StepState {
+    /// Its name, as people and programs read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "WAITING",
+            Self::Running => "RUNNING",
+            Self::Complete => "COMPLETE",
+            Self::Failed => "FAILED",
+            Self::Skipped => "SKIPPED",
+        }
+    }
+
     /// Whether nothing more comes of it.
     #[must_use]
     pub const fn is_end(self) -> bool {

@@ -20,9 +20,9 @@ pub(super) struct Handler(pub(super) Services);
 
 impl Handler {
     /// The id of what a call makes: the same in every try under one key.
-    fn id<T>(&self, request: &Request<T>) -> Uuid {
-        let given = request.extensions().get::<CallIdentity>();
-        given.map_or_else(|| self.0.ids.draw(), |call| call.id)
+    fn identity<T>(&self, request: &Request<T>) -> CallIdentity {
+        let given = request.extensions().get::<CallIdentity>().copied();
+        given.unwrap_or_else(|| CallIdentity { id: self.0.ids.draw(), is_resumed: false })
     }
 
     /// The chain that a call belongs to.
@@ -41,10 +41,10 @@ impl JobService for Handler {
         &self,
         request: Request<pb::CreateJobRequest>,
     ) -> Result<Response<pb::CreateJobResponse>, Status> {
-        let id = self.id(&request);
-        let correlation = self.correlation(&request, id)?;
+        let call = self.identity(&request);
+        let correlation = self.correlation(&request, call.id)?;
         let asked = CreateJob::try_from(request.into_inner())?;
-        let job = self.0.jobs.create(asked, id, Principal::anonymous(), correlation).await?;
+        let job = self.0.jobs.create(asked, call, Principal::anonymous(), correlation).await?;
         Ok(Response::new(pb::CreateJobResponse { job: Some(job_to_pb(&job)) }))
     }
 
@@ -100,9 +100,9 @@ impl JobService for Handler {
         &self,
         request: Request<pb::RetryJobRequest>,
     ) -> Result<Response<pb::RetryJobResponse>, Status> {
-        let id = self.id(&request);
+        let call = self.identity(&request);
         let of = job_id(&request.into_inner().job_id)?;
-        let job = self.0.jobs.retry(of, id, Principal::anonymous()).await?;
+        let job = self.0.jobs.retry(of, call, Principal::anonymous()).await?;
         Ok(Response::new(pb::RetryJobResponse { job: Some(job_to_pb(&job)) }))
     }
 }

@@ -13,6 +13,7 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use crate::service::jobs::Jobs;
 use crate::service::sessions::Sessions;
 use crate::service::views::Views;
 
@@ -25,6 +26,7 @@ pub(crate) struct Probed {
     pub(crate) metrics: Metrics,
     pub(crate) sessions: Sessions,
     pub(crate) views: Views,
+    pub(crate) jobs: Jobs,
     pub(crate) draining: CancellationToken,
 }
 
@@ -40,6 +42,7 @@ pub(crate) fn router(probed: Probed) -> Router {
 async fn metrics(State(probed): State<Probed>) -> impl IntoResponse {
     probed.sessions.measure();
     probed.views.measure();
+    probed.jobs.measure();
     match probed.metrics.encode() {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, METRICS_TYPE)], text),
         Err(error) => {

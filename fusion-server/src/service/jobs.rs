@@ -2,8 +2,8 @@
 //!
 //! Owns all jobs of a server: the open ones whole, of those that are over their place in the list; the
 //! store has them until `job_ttl` is over. Every change is left to be written, and a call that makes or
-//! ends a job waits for that. Its lock is held for one change; the sessions' lock may be taken under it,
-//! and nothing else. Must never: change a job otherwise than by its rules (`fusion_core::job`).
+//! ends a job waits for that. Its lock is held for one change, or to give out steps; the locks of views and
+//! sessions may be taken under it. Must never: change a job otherwise than by its rules (`fusion_core::job`).
 
 mod record;
 mod run;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::errands::Errands;
+use super::idempotency::CallIdentity;
 use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
@@ -74,7 +75,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Table {
-    open: HashMap<Uuid, Open>,
+    /// Jobs that are not over, each to be watched.
+    open: HashMap<Uuid, watch::Sender<Job>>,
     /// Jobs that are over and not yet written so: the store still has them as they were.
     ended: HashMap<Uuid, Job>,
     /// All jobs, the newest first.
@@ -90,15 +92,6 @@ struct Listed {
     state: JobState,
     /// When it is swept; not while it is open.
     expires_at: Option<ServerTime>,
-}
-
-/// A job that is not over.
-struct Open {
-    job: Job,
-    /// How it is, for who watches it.
-    told: watch::Sender<Job>,
-    /// Cancelled when it is over.
-    over: CancellationToken,
 }
 
 /// A job to be followed.
@@ -142,22 +135,21 @@ impl Jobs {
                 });
             }
         }
-        self.measure();
         Ok(())
     }
 
-    /// Makes a job with an id that was drawn for it; if the job is there already, an earlier try of the
-    /// same call made it. Durable when this returns.
+    /// Makes a job. An earlier try of the same call may have made it. Durable when this returns.
     pub(crate) async fn create(
         &self,
         asked: CreateJob,
-        id: Uuid,
+        call: CallIdentity,
         principal: Principal,
         correlation: CorrelationId,
     ) -> Result<Job, Refusal> {
-        if let Ok(job) = self.get(id).await {
+        if let Some(job) = self.made_before(call).await {
             return Ok(job);
         }
+        let id = call.id;
         let CreateJob { plan, priority } = asked;
         for step in plan.steps() {
             self.shared.deps.views.get(&step.view)?;
@@ -170,19 +162,20 @@ impl Jobs {
     pub(crate) async fn retry(
         &self,
         of: Uuid,
-        id: Uuid,
+        call: CallIdentity,
         principal: Principal,
     ) -> Result<Job, Refusal> {
-        if let Ok(job) = self.get(id).await {
+        if let Some(job) = self.made_before(call).await {
             return Ok(job);
         }
         let old = self.get(of).await?;
-        let now = self.shared.deps.clock.now();
-        let job = old.retry(id, principal, now).ok_or_else(|| Refusal::IllegalTransition {
-            from: name(old.state).to_owned(),
-            to: name(JobState::Pending).to_owned(),
-        })?;
-        self.add(job).await
+        let job = old.retry(call.id, principal, self.shared.deps.clock.now());
+        self.add(job.ok_or_else(|| illegal_transition(old.state, JobState::Pending))?).await
+    }
+
+    /// The job that a call made which was cut off and is done again.
+    async fn made_before(&self, call: CallIdentity) -> Option<Job> {
+        if call.is_resumed { self.get(call.id).await.ok() } else { None }
     }
 
     async fn add(&self, job: Job) -> Result<Job, Refusal> {
@@ -201,41 +194,65 @@ impl Jobs {
         };
         tracing::info!(job = %job.id, steps = job.steps.len(), "job created");
         deps.saver.written(point).await?;
-        self.measure();
         self.shared.news.notify_one();
         Ok(job)
     }
 
     /// One job.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Job, Refusal> {
-        let open = self.lock().open.get(&id).map(|open| open.job.clone());
-        match open {
-            Some(job) => Ok(job),
-            None => self.over(id).await,
-        }
+        let (jobs, _) = self.read(vec![id]).await?;
+        jobs.into_iter().next().ok_or_else(|| Refusal::JobNotFound { job: id.to_string() })
     }
 
-    /// One job that is over.
-    async fn over(&self, id: Uuid) -> Result<Job, Refusal> {
-        let ended = self.lock().ended.get(&id).cloned();
-        if let Some(job) = ended {
-            return Ok(job);
+    /// These jobs, as far as they are kept, until there are enough for a page; and how many were looked
+    /// for.
+    async fn read(&self, ids: Vec<Uuid>) -> Result<(Vec<Job>, usize), Refusal> {
+        let deps = &self.shared.deps;
+        let (this, now) = (self.clone(), deps.clock.now());
+        let wanted: Vec<(Uuid, Option<Job>)> = {
+            let table = self.lock();
+            ids.into_iter().map(|id| (id, table.in_memory(id))).collect()
+        };
+        if let [(_, Some(job))] = wanted.as_slice() {
+            return Ok((vec![job.clone()], 1));
         }
-        let JobsDeps { state, clock, ids, .. } = &self.shared.deps;
-        let (state, now) = (Arc::clone(state), clock.now());
-        let read =
-            tokio::task::spawn_blocking(move || state.get(Space::Job, id.as_bytes(), now)).await;
-        let item = read.map_err(|error| internal(&**ids, &error))?.map_err(|error| {
-            tracing::error!(%error, "a job cannot be read from the store");
-            unwritten_yet()
-        })?;
-        let item = item.ok_or_else(|| Refusal::JobNotFound { job: id.to_string() })?;
-        record::from_bytes(&item.value).map_err(|error| internal(&**ids, &error))
+        let read = tokio::task::spawn_blocking(move || this.read_stored(wanted, now)).await;
+        read.map_err(|error| internal(&*deps.ids, &error))?
+    }
+
+    /// Takes what is not in memory from the store. Blocks.
+    fn read_stored(
+        &self,
+        wanted: Vec<(Uuid, Option<Job>)>,
+        now: ServerTime,
+    ) -> Result<(Vec<Job>, usize), Refusal> {
+        let JobsDeps { state, ids, .. } = &self.shared.deps;
+        let (mut jobs, mut bytes, mut looked) = (Vec::with_capacity(wanted.len()), 0, 0);
+        for (id, known) in wanted {
+            looked += 1;
+            let job = match known {
+                Some(job) => Some(job),
+                None => {
+                    let item = state.get(Space::Job, id.as_bytes(), now).map_err(|error| {
+                        tracing::error!(%error, "a job cannot be read from the store");
+                        unwritten_yet()
+                    })?;
+                    let job = item.map(|item| record::from_bytes(&item.value)).transpose();
+                    job.map_err(|error| internal(&**ids, &error))?
+                }
+            };
+            bytes += job.as_ref().map_or(0, weight);
+            jobs.extend(job);
+            if bytes > PAGE_BYTES {
+                break;
+            }
+        }
+        Ok((jobs, looked))
     }
 
     /// A page of jobs, the newest first.
     pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
-        let of = asked.state.map(name).unwrap_or_default();
+        let of = asked.state.map(JobState::as_str).unwrap_or_default();
         let pages = PageOf::new(self.shared.id, &[b"jobs", of.as_bytes()]);
         let after = pages.key(&asked.page.token)?.map(|key| read_key(&key)).transpose()?;
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -245,29 +262,19 @@ impl Jobs {
             let wanted = rest.filter(|(_, it)| asked.state.is_none_or(|state| it.state == state));
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
         };
-        let (mut rows, mut last, mut bytes) = (Vec::new(), None, 0);
-        for place in places.iter().take(asked.page.size) {
-            if bytes > PAGE_BYTES {
-                break;
-            }
-            last = Some(*place);
-            // It may have been swept meanwhile.
-            if let Ok(job) = self.get(place.1).await {
-                bytes += weight(&job);
-                rows.push(job);
-            }
-        }
-        let more = places.last().copied() != last;
-        let token = last.filter(|_| more).map(|last| pages.token(&key(last)));
-        Ok((rows, token.unwrap_or_default()))
+        let page = &places[..places.len().min(asked.page.size)];
+        let (rows, looked) = self.read(page.iter().map(|(_, id)| *id).collect()).await?;
+        let last = looked.checked_sub(1).filter(|_| looked < places.len());
+        let token = last.map(|last| pages.token(&key(page[last]))).unwrap_or_default();
+        Ok((rows, token))
     }
 
     /// A job to be followed until it is over.
     pub(crate) async fn follow(&self, id: Uuid) -> Result<Followed, Refusal> {
-        let open = self.lock().open.get(&id).map(|open| open.told.subscribe());
+        let open = self.lock().open.get(&id).map(watch::Sender::subscribe);
         match open {
             Some(told) => Ok(Followed::Open(told)),
-            None => self.over(id).await.map(Followed::Over),
+            None => self.get(id).await.map(Followed::Over),
         }
     }
 
@@ -281,7 +288,7 @@ impl Jobs {
             Ok(job.clone())
         });
         let Some((cancelled, point)) = cancelled else {
-            let over = self.over(asked.job).await?;
+            let over = self.get(asked.job).await?;
             return Err(illegal_transition(over.state, JobState::Cancelled));
         };
         let job = cancelled?;
@@ -296,29 +303,45 @@ impl Jobs {
         id: Uuid,
         change: impl FnOnce(&mut Job, ServerTime) -> T,
     ) -> Option<(T, SavePoint)> {
+        self.change_in(&mut self.lock(), id, change)
+    }
+
+    fn change_in<T>(
+        &self,
+        table: &mut Table,
+        id: Uuid,
+        change: impl FnOnce(&mut Job, ServerTime) -> T,
+    ) -> Option<(T, SavePoint)> {
         let deps = &self.shared.deps;
-        let mut table = self.lock();
-        let open = table.open.get_mut(&id)?;
-        let before = open.job.version;
-        let done = change(&mut open.job, deps.clock.now());
-        if open.job.version == before {
-            return Some((done, deps.saver.point()));
-        }
-        let point = self.save(&open.job);
-        open.told.send_replace(open.job.clone());
-        let (place, state) = (place(&open.job), open.job.state);
-        let expires_at = open.job.ended_at.map(|ended| ended.plus(deps.ttl));
+        let (told, mut done) = (table.open.get(&id)?, None);
+        let is_changed = told.send_if_modified(|job| {
+            let before = job.version;
+            done = Some(change(job, deps.clock.now()));
+            job.version != before
+        });
+        let point = if is_changed { self.changed(table, id)? } else { deps.saver.point() };
+        Some((done?, point))
+    }
+
+    /// Leaves a job that changed to be written. One that is over leaves the open ones.
+    fn changed(&self, table: &mut Table, id: Uuid) -> Option<SavePoint> {
+        let deps = &self.shared.deps;
+        let job = table.open.get(&id)?.borrow();
+        let point = self.save(&job);
+        let (place, state) = (place(&job), job.state);
+        let expires_at = job.ended_at.map(|ended| ended.plus(deps.ttl));
+        drop(job);
         table.list.insert(place, Listed { state, expires_at });
         if state.is_end()
-            && let Some(open) = table.open.remove(&id)
+            && let Some(told) = table.open.remove(&id)
         {
-            open.over.cancel();
-            tracing::info!(job = %id, state = name(state), why = open.job.why, "job over");
-            table.ended.insert(id, open.job);
+            let job = told.borrow().clone();
+            tracing::info!(job = %id, state = state.as_str(), why = job.why, "job over");
+            table.ended.insert(id, job);
             let shared = Arc::clone(&self.shared);
             deps.saver.then(move || drop(shared.lock().ended.remove(&id)));
         }
-        Some((done, point))
+        Some(point)
     }
 
     /// Leaves a job to be written.
@@ -335,12 +358,17 @@ impl Jobs {
         self.lock().list.retain(|_, listed| listed.expires_at.is_none_or(|at| now < at));
     }
 
-    fn measure(&self) {
-        let table = self.lock();
-        for state in JobState::ALL {
-            let count = table.list.values().filter(|listed| listed.state == state).count() as u64;
+    /// Sets the gauge of jobs.
+    pub(crate) fn measure(&self) {
+        let mut counts = JobState::ALL.map(|state| (state, 0));
+        for listed in self.lock().list.values() {
+            for (_, count) in counts.iter_mut().filter(|(state, _)| *state == listed.state) {
+                *count += 1;
+            }
+        }
+        for (state, count) in counts {
             let gauge = &self.shared.deps.metrics.jobs;
-            gauge.with_label_values(&[name(state)]).set(gauged(count));
+            gauge.with_label_values(&[state.as_str()]).set(gauged(count));
         }
     }
 
@@ -357,9 +385,14 @@ impl Shared {
 
 impl Table {
     fn add(&mut self, job: Job) {
-        let (told, over) = (watch::Sender::new(job.clone()), CancellationToken::new());
         self.list.insert(place(&job), Listed { state: job.state, expires_at: None });
-        self.open.insert(job.id, Open { job, told, over });
+        self.open.insert(job.id, watch::Sender::new(job));
+    }
+
+    /// A job that the store does not have, or not as it is.
+    fn in_memory(&self, id: Uuid) -> Option<Job> {
+        let open = self.open.get(&id).map(|told| told.borrow().clone());
+        open.or_else(|| self.ended.get(&id).cloned())
     }
 }
 
@@ -392,18 +425,6 @@ fn weight(job: &Job) -> usize {
     1_024 + job.steps.iter().map(of_step).sum::<usize>()
 }
 
-/// The name of a state, as answers and metrics have it.
-fn name(state: JobState) -> &'static str {
-    match state {
-        JobState::Pending => "PENDING",
-        JobState::Running => "RUNNING",
-        JobState::Completed => "COMPLETED",
-        JobState::PartialFailure => "PARTIAL_FAILURE",
-        JobState::Failed => "FAILED",
-        JobState::Cancelled => "CANCELLED",
-    }
-}
-
 fn illegal_transition(from: JobState, to: JobState) -> Refusal {
-    Refusal::IllegalTransition { from: name(from).to_owned(), to: name(to).to_owned() }
+    Refusal::IllegalTransition { from: from.as_str().to_owned(), to: to.as_str().to_owned() }
 }

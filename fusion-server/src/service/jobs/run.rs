@@ -7,16 +7,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
-use fusion_core::id::ViewName;
-use fusion_core::job::{Outcome, StepKind, StepSpec};
+use fusion_core::id::{AgentId, ViewName};
+use fusion_core::job::{Job, JobState, Outcome, StepKind, StepSpec, StepState};
 use fusion_core::path::TreePath;
 use fusion_core::session::Session;
 use fusion_proto::convert::session::command::Action;
 use fusion_proto::status::Refusal;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::Jobs;
+use super::{Jobs, Table};
 use crate::service::errands::{Figures, Lookout, NotDone, OnProgress};
 use crate::task::view::{Operator, ViewHandle};
 
@@ -25,6 +25,8 @@ const RUNNING: usize = 64;
 const RUNNING_IN_VIEW: usize = 4;
 /// How long a step waits before it is looked at again if an agent has come.
 const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks for jobs that do not come further, or whose time is over.
+const SWEEP: Duration = Duration::from_secs(60);
 /// Suspects that one step looks at, at most, and how many one command names.
 const SUSPECTS: usize = 10_000;
 const NAMES: usize = 200;
@@ -37,21 +39,26 @@ struct Given {
     view: ViewHandle,
     session: Session,
     by: Operator,
-    over: CancellationToken,
+    /// How the job is.
+    told: watch::Receiver<Job>,
 }
 
 impl Jobs {
     /// Does jobs for as long as the server lives.
     pub(crate) async fn run(self) {
         let draining = self.shared.deps.draining.clone();
+        let mut sweep_at = self.shared.deps.clock.monotonic();
         loop {
             for given in self.begin_ready() {
                 let this = self.clone();
                 self.shared.deps.tasks.spawn("job step", async move { this.give(given).await });
             }
-            self.end_stalled();
-            self.sweep();
-            self.measure();
+            let now = self.shared.deps.clock.monotonic();
+            if now >= sweep_at {
+                self.end_stalled();
+                self.sweep();
+                sweep_at = now.plus(SWEEP);
+            }
             tokio::select! {
                 () = self.shared.news.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}
@@ -60,100 +67,113 @@ impl Jobs {
         }
     }
 
-    /// Gives out what can be begun now.
+    /// Gives out what can be begun now, of the most urgent jobs first.
     fn begin_ready(&self) -> Vec<Given> {
+        let mut table = self.lock();
         let (mut at_work, mut in_view) = (0, HashMap::<ViewName, usize>::new());
         let mut waiting = Vec::new();
-        {
-            let table = self.lock();
-            for open in table.open.values() {
-                for (step, _) in open.job.at_work() {
-                    at_work += 1;
-                    *in_view.entry(open.job.steps[step].spec.view.clone()).or_default() += 1;
-                }
-                if open.job.ready().next().is_some() {
-                    let urgency = (-i64::from(open.job.priority), open.job.created_at);
-                    waiting.push((urgency, open.job.id));
-                }
+        for told in table.open.values() {
+            let job = told.borrow();
+            for (step, _) in job.at_work() {
+                at_work += 1;
+                *in_view.entry(job.steps[step].spec.view.clone()).or_default() += 1;
+            }
+            if job.steps.iter().any(|step| step.state == StepState::Waiting) {
+                waiting.push((-i64::from(job.priority), job.created_at, job.id));
             }
         }
         waiting.sort_unstable();
-        let (mut given, mut leaderless) = (Vec::new(), HashSet::new());
-        for (_, job) in waiting {
-            for step in self.ready(job) {
-                if at_work >= RUNNING {
-                    return given;
-                }
-                let view = step.1.view.clone();
-                let taken = in_view.entry(view.clone()).or_default();
-                if *taken >= RUNNING_IN_VIEW || leaderless.contains(&view) {
-                    continue;
-                }
-                if let Some(step) = self.begin(job, step, &mut leaderless) {
-                    given.push(step);
-                    (at_work, *taken) = (at_work + 1, *taken + 1);
-                }
+        let (mut given, mut absent) = (Vec::new(), HashSet::new());
+        for (.., job) in waiting {
+            if at_work >= RUNNING {
+                break;
             }
+            let room = RUNNING - at_work;
+            let before = given.len();
+            self.begin_job(&mut table, job, (room, &mut in_view), &mut absent, &mut given);
+            at_work += given.len() - before;
         }
         given
     }
 
-    fn ready(&self, job: Uuid) -> Vec<(usize, StepSpec)> {
-        let table = self.lock();
-        let Some(open) = table.open.get(&job) else { return Vec::new() };
-        open.job.ready().map(|step| (step, open.job.steps[step].spec.clone())).collect()
+    /// Gives out the steps of a job that can be begun now, `room` at most.
+    fn begin_job(
+        &self,
+        table: &mut Table,
+        job: Uuid,
+        (room, in_view): (usize, &mut HashMap<ViewName, usize>),
+        absent: &mut HashSet<(ViewName, Option<AgentId>)>,
+        given: &mut Vec<Given>,
+    ) {
+        let Some(told) = table.open.get(&job).map(watch::Sender::subscribe) else { return };
+        let steps: Vec<usize> = told.borrow().ready().collect();
+        let most = given.len() + room;
+        for step in steps {
+            let spec = told.borrow().steps[step].spec.clone();
+            let taken = in_view.get(&spec.view).copied().unwrap_or(0);
+            if taken >= RUNNING_IN_VIEW || given.len() >= most {
+                continue;
+            }
+            let found = self.find_agent(&spec, absent);
+            let (view, session) = match found {
+                Ok(Some(found)) => found,
+                Ok(None) => continue,
+                Err(why) => {
+                    self.change_in(table, job, |job, now| job.give_up(step, &why, now));
+                    continue;
+                }
+            };
+            let agent = session.agent.clone();
+            let begun = self.change_in(table, job, |job, now| {
+                let begun = job.begin(step, &agent, now).is_ok();
+                let (principal, correlation) = (&job.principal, Some(job.correlation.clone()));
+                begun.then(|| Operator { principal: principal.as_str().to_owned(), correlation })
+            });
+            if let Some((Some(by), _)) = begun {
+                *in_view.entry(spec.view.clone()).or_default() += 1;
+                let told = told.clone();
+                given.push(Given { job, step, spec, view, session, by, told });
+            }
+        }
     }
 
-    /// Gives a step to an agent that can do it; `None` if there is none now, or never will be.
-    fn begin(
+    /// An agent that can do a step now; `None` if there is none. `absent` are those that were looked for.
+    ///
+    /// # Errors
+    /// There never will be one, and why.
+    fn find_agent(
         &self,
-        job: Uuid,
-        (step, spec): (usize, StepSpec),
-        leaderless: &mut HashSet<ViewName>,
-    ) -> Option<Given> {
+        spec: &StepSpec,
+        absent: &mut HashSet<(ViewName, Option<AgentId>)>,
+    ) -> Result<Option<(ViewHandle, Session)>, String> {
         let deps = &self.shared.deps;
-        let view = match deps.views.get(&spec.view) {
-            Ok(view) => view,
-            Err(refusal) => {
-                self.change(job, |job, now| job.give_up(step, &refusal.to_string(), now));
-                return None;
+        let view = deps.views.get(&spec.view).map_err(|refusal| refusal.to_string())?;
+        let named = spec.agents.iter().cloned().map(Some);
+        let leader = spec.agents.is_empty().then_some(None);
+        for agent in named.chain(leader) {
+            let who = (spec.view.clone(), agent);
+            if absent.contains(&who) {
+                continue;
             }
-        };
-        let named = |agent| deps.sessions.to_scan(&view, Some(agent)).ok();
-        let session = if spec.agents.is_empty() {
-            deps.sessions.to_scan(&view, None).ok()
-        } else {
-            spec.agents.iter().find_map(named)
-        };
-        let Some(session) = session else {
-            if spec.agents.is_empty() {
-                leaderless.insert(spec.view);
+            if let Ok(session) = deps.sessions.to_scan(&view, who.1.as_ref()) {
+                return Ok(Some((view, session)));
             }
-            return None;
-        };
-        let over = self.lock().open.get(&job).map(|open| open.over.clone())?;
-        let begun = self.change(job, |job, now| {
-            let begun = job.begin(step, &session.agent, now).is_ok();
-            let by = Operator {
-                principal: job.principal.as_str().to_owned(),
-                correlation: Some(job.correlation.clone()),
-            };
-            begun.then_some(by)
-        });
-        let (by, _) = begun?;
-        Some(Given { job, step, spec, view, session, by: by?, over })
+            absent.insert(who);
+        }
+        Ok(None)
     }
 
     /// Has an agent do a step, and takes what came of it.
     async fn give(&self, given: Given) {
-        let Given { job, step, session, over, .. } = &given;
+        let Given { job, step, session, .. } = &given;
         let (job, step, agent) = (*job, *step, &session.agent);
         let on_progress = |progress| {
             self.change(job, |job, now| job.advance(step, agent, progress, now));
         };
+        let mut over = given.told.clone();
         let done = tokio::select! {
             biased;
-            () = over.cancelled() => return,
+            _ = over.wait_for(|job| job.state.is_end()) => return,
             done = self.perform(&given, &on_progress) => done,
         };
         let outcome = match done {
@@ -222,9 +242,11 @@ impl Jobs {
     }
 
     fn end_stalled(&self) {
-        let open: Vec<Uuid> = self.lock().open.keys().copied().collect();
-        for job in open {
-            self.change(job, |job, now| job.end_if_stalled(now));
+        let mut table = self.lock();
+        let running = table.open.values().map(|told| told.borrow());
+        let running = running.filter(|job| job.state == JobState::Running).map(|job| job.id);
+        for job in running.collect::<Vec<_>>() {
+            self.change_in(&mut table, job, |job, now| job.end_if_stalled(now));
         }
     }
 }
