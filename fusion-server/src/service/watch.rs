@@ -108,10 +108,12 @@ impl Watch {
                 self.reader.read_now(self.next)
             };
             let is_over = events.is_empty() && Instant::now() >= heartbeat;
-            if records.is_empty() || is_over {
+            let is_all = records.is_empty();
+            // What was read is told, however long the reading took.
+            self.open = records.into_iter().rev().collect();
+            if is_all || is_over {
                 return Ok(self.message(events));
             }
-            self.open = records.into_iter().rev().collect();
         }
     }
 

@@ -12,7 +12,7 @@ use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 
 use crate::evidence::{ROOT_INODE, batch, file, root};
-use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start_in};
+use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in};
 use crate::lists::remove;
 use crate::telling::{Lane, opening};
 
@@ -125,6 +125,37 @@ async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
     lane.acknowledged(3).await.unwrap();
     server.views.restore_trash(restore).await.unwrap();
     assert!(is_there(&mut server, "/f").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_slow_disk_gave_is_told_after_the_heartbeat_and_not_read_again() {
+    let flaky = Flaky::new(3);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    drop(lane);
+    server.ended().await;
+
+    // After the restart nothing is in memory to be told from.
+    let mut server = flaky.start().await;
+    flaky.moods.hang(true);
+    let view = VIEW.to_owned();
+    let path = "/".to_owned();
+    let asked = pb::WatchViewRequest { view, path, after_revision: Some(0), filter: None };
+    let mut told = server.views.watch_view(asked).await.unwrap().into_inner();
+    let mut next = async || told.message().await.unwrap().unwrap();
+    assert_eq!(next().await.revision, 0);
+    let reads = "fusion_watch_log_reads_total{view=\"v\"}";
+    while !server.get("/metrics").await.contains(&format!("{reads} 1\n")) {}
+    advance(Duration::from_secs(6)).await;
+    flaky.moods.hang(false);
+    assert_eq!(next().await.events.len(), 0, "a heartbeat");
+    let paths = next().await.events.into_iter().map(|event| event.target.unwrap().path);
+    assert_eq!(paths.collect::<Vec<_>>(), ["/", "/f"]);
+    assert!(server.get("/metrics").await.contains(&format!("{reads} 1\n")), "read once");
 }
 
 /// Batches of the script; each tells of two names, so that half of one would be seen.

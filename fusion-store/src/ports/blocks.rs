@@ -49,10 +49,10 @@ pub trait Blocks: Send + Sync {
         take: &mut dyn FnMut(Loaded<'_>) -> Result<(), StoreError>,
     ) -> Result<Option<LogPoint>, StoreError>;
 
-    /// How much there is.
+    /// How much there is. Known without the disk, so that metrics are answered while that hangs.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The view's blocks could not be opened.
     fn figures(&self, view: ViewId) -> Result<BlocksFigures, StoreError>;
 
     /// Gives back what later checkpoints made useless, as far as it goes.
