@@ -24,6 +24,7 @@ use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
+use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
 use crate::service::errands::Errands;
@@ -56,6 +57,8 @@ pub struct Deps {
     pub ids: Arc<dyn Ids>,
     /// What survives.
     pub stores: Stores,
+    /// What is logged.
+    pub log: LogFilter,
 }
 
 /// Why a server did not start, or did not end well.
@@ -106,6 +109,7 @@ impl Deps {
                 Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
                 None => Stores::memory(),
             },
+            log: LogFilter::detached(&config.log.filter),
         })
     }
 }
@@ -137,11 +141,11 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores } = deps;
+    let Deps { grpc, http, clock, ids, stores, log } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
-    let services = services(&config, &stores, (clock, ids), end_views.clone(), failed)?;
+    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
     Ok(Server {
         grpc,
         http,
@@ -161,7 +165,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
-    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
     end_views: CancellationToken,
     failed: mpsc::UnboundedSender<ViewFailed>,
 ) -> Result<Services, ServerError> {
@@ -213,6 +217,7 @@ fn services(
         views.clone(),
         sessions.clone(),
         stores.clone(),
+        log,
         Arc::clone(&clock),
         ids.draw(),
     );
