@@ -263,7 +263,7 @@ impl Agent {
             "agent starts"
         );
         root_watch::tell_that_it_is_there(&shared).await;
-        let watching = Watching::start(&shared);
+        let watching = Watching::start(&shared).await;
         let deps = LinkDeps {
             clock: Arc::clone(&shared.clock),
             ids: Arc::clone(&shared.ids),

@@ -27,6 +27,7 @@ pub(super) fn start(shared: &Arc<Shared>, cancel: &Cancel) -> oneshot::Receiver<
 }
 
 fn walk(shared: &Shared, cancel: &Cancel) -> ScanEnd {
+    shared.begin_walk();
     let options =
         ScanOptions { left_out: shared.spool.own_directories(), ..ScanOptions::default() };
     let rate = NonZeroU32::new(shared.config.placement_rate).unwrap_or(NonZeroU32::MIN);

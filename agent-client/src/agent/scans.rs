@@ -188,6 +188,9 @@ impl ScanRun {
             Err(away) => return ScanEnd::NoStorage(away),
         };
         self.show_start();
+        if self.order.is_whole() {
+            self.shared.begin_walk();
+        }
         let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
         if self.writer().started(path, now, root, &self.cancel).is_err() {
             return ScanEnd::CutOff;

@@ -184,6 +184,13 @@ impl Shared {
         self.watch().map(|handle| Arc::new(handle) as Arc<dyn Placer + Send + Sync>)
     }
 
+    /// A walk of the whole tree begins that places watches. May hang with the storage.
+    pub(crate) fn begin_walk(&self) {
+        if let Some(watch) = self.watch() {
+            watch.begin_walk();
+        }
+    }
+
     /// Which watcher it is, of all that there were.
     pub(crate) fn watch_number(&self) -> u64 {
         lock(&self.watch.0).number
