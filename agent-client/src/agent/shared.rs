@@ -140,9 +140,9 @@ impl State {
         std::mem::replace(&mut lock(&self.root).0, state) != state
     }
 
-    /// Reads what the root is known by now. May hang with the storage.
+    /// Reads what the root is known by now. May take as long as a call of the storage.
     pub(crate) fn identify(&self, root: &Root) -> Result<RootIdentity, Errno> {
-        let mut identity = root.identity()?;
+        let mut identity = root.identity_in_time()?;
         let mut known = lock(&self.root);
         // Patterns that came since it was read were taken out of what was known before.
         root.exclusion().leave_in(&mut identity);

@@ -17,7 +17,7 @@ use super::places::Places;
 use super::reader::{self, Message};
 use super::{Shared, WatchCounts, WatchError, WatchOptions, WatchSink};
 use crate::clock::SharedClock;
-use crate::scan::{Cancel, FileId, Placer, Root};
+use crate::scan::{Cancel, FileId, Placer, Pulse, Root};
 use crate::spawn::spawn_thread;
 
 /// A running watcher. Dropping it ends its threads without waiting for them; [`Watcher::stop`] waits.
@@ -55,6 +55,7 @@ impl Watcher {
             gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
             cancel: Cancel::new(),
+            pulse: Pulse::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options,
