@@ -3,6 +3,7 @@
 mod jobs;
 mod live;
 mod operate;
+mod quantity;
 pub(crate) mod reads;
 
 use std::path::PathBuf;

@@ -24,7 +24,7 @@ use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 
 use crate::cli::{Args, Command, ViewArg};
-use crate::exit::Failure;
+use crate::exit::{Failure, note};
 use crate::output::Printer;
 use crate::profile::Profile;
 
@@ -184,6 +184,6 @@ fn next_step(error: &CallError) -> Option<&'static str> {
 fn warn_unless_ready(view: &ViewName, freshness: &Freshness) {
     if !freshness.is_ready() {
         let reasons = freshness.reasons.join("; ");
-        eprintln!("fusionctl: view {view} is {}: {reasons}", freshness.state_text());
+        note(&format!("view {view} is {}: {reasons}", freshness.state_text()));
     }
 }

@@ -33,9 +33,14 @@ impl Failure {
             Self::Usage(text) => (text, 2),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        let _ = writeln!(std::io::stderr(), "fusionctl: {text}");
+        note(&text);
         ExitCode::from(code)
     }
+}
+
+/// Says something beside the answer on standard error. Nobody there to read it changes nothing.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "fusionctl: {text}");
 }
 
 impl From<std::io::Error> for Failure {

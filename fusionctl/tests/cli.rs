@@ -37,7 +37,7 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["find", "/path", "/other"], "/other"),
         (&["watch", "/", "--types", "NO_SUCH"], "VIEW_RESET"),
         (&["watch", "/", "--from", "now"], "--from"),
-        (&["changes", "/", "--since", "yesterday"], "90min"),
+        (&["changes", "/", "--since", "yesterday"], "1h 30min"),
         (&["wait", "/"], "--quiet"),
         (&["wait", "/", "--quiet", "30"], "30s"),
         (&["suspects", "not/rooted", "--view", "v"], "not/rooted"),

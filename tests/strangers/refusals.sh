@@ -122,7 +122,8 @@ Made by `tests/strangers/refusals.sh`, which the continuous integration runs: wh
 otherwise than here fails it. [errors.md](errors.md) says what each means and what to do. What differs
 from run to run has a name in capitals. Not here, because nobody outside can provoke them:
 DEADLINE_EXCEEDED (grpcurl gives up by itself at the same moment), STORE_UNAVAILABLE (a disk that fails),
-REVISION_COMPACTED (a log of an hour or of gigabytes), WATCHER_TOO_SLOW (grpcurl reads all it gets) and
+REVISION_COMPACTED (a log of an hour or of gigabytes), WATCHER_TOO_SLOW (grpcurl reads all it gets),
+QUEUE_FULL (thousands of refreshes, or of rows of the trash, at once) and
 INTERNAL (a bug); and what this version never says (see errors.md).
 TEXT
 

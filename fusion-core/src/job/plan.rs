@@ -63,7 +63,7 @@ pub struct StepSpec {
     pub path: TreePath,
     /// Whether a scan goes down.
     pub recursive: bool,
-    /// Who may do it; empty: any agent that can.
+    /// Who may do it: the first of them that is there, and it waits while none is. Empty: the leader.
     pub agents: Vec<AgentId>,
     /// Steps that must be complete before.
     pub depends_on: Vec<String>,

@@ -7,7 +7,8 @@ use fusion_core::id::CorrelationId;
 use fusion_core::time::ServerTime;
 use fusion_proto::views::live::{EVENT_TYPES, EventType};
 
-use super::ViewArg;
+use super::quantity::span;
+use super::{ViewArg, quantity};
 
 /// What happens.
 #[derive(Debug, Subcommand)]
@@ -43,11 +44,12 @@ pub(crate) struct ChangesArgs {
     /// The path in the view; it need not exist.
     #[arg(default_value = "/")]
     pub(crate) path: String,
-    /// Only what the server learned since then: a time (2026-11-21T08:00:00Z) or how long ago (90min).
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Only what the server learned since then: a span before now (`90min`, `2d`), or a time in UTC
+    /// (`2026-01-31`, `2026-01-31 12:00:00`).
+    #[arg(long, value_name = "SPAN|TIME", value_parser = time)]
     pub(crate) since: Option<ServerTime>,
     /// Only what it learned before then.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "SPAN|TIME", value_parser = time)]
     pub(crate) until: Option<ServerTime>,
     /// Only what came after this revision.
     #[arg(long, value_name = "REVISION")]
@@ -67,8 +69,8 @@ pub(crate) struct ChangesArgs {
 pub(crate) struct WaitArgs {
     /// The file or directory in the view; it need not exist yet.
     pub(crate) path: String,
-    /// How long nothing may have changed: 30s, 5min.
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    /// How long nothing may have changed: `30s`, `5min`, `1d`.
+    #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) quiet: Duration,
     /// At least so many files must be there.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -80,7 +82,7 @@ pub(crate) struct WaitArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) marker: Option<String>,
     /// Give up after this time, with exit status 1.
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    #[arg(long, value_name = "SPAN", value_parser = span)]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
     pub(crate) view: ViewArg,
@@ -94,27 +96,9 @@ fn event_type(text: &str) -> Result<EventType, String> {
     })
 }
 
-fn span(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| SPAN.to_owned())?;
-    Duration::try_from(span).ok().filter(|span| !span.is_zero()).ok_or_else(|| SPAN.to_owned())
-}
-
-const SPAN: &str = "a time with its unit, more than 0: 30s, 5min, 2h";
-
+/// A moment by the clock of the server.
 fn time(text: &str) -> Result<ServerTime, String> {
-    let nanos = match (text.parse::<jiff::Timestamp>(), span(text)) {
-        (Ok(time), _) => time.as_nanosecond(),
-        (Err(_), Ok(ago)) => {
-            let ago = i128::try_from(ago.as_nanos()).unwrap_or(i128::MAX);
-            jiff::Timestamp::now().as_nanosecond().saturating_sub(ago)
-        }
-        (Err(_), Err(_)) => {
-            return Err("a time (2026-11-21T08:00:00Z), or how long ago (90min)".to_owned());
-        }
-    };
-    i64::try_from(nanos)
-        .map(ServerTime::from_nanos)
-        .map_err(|_| "a time between the years 1677 and 2262".to_owned())
+    quantity::moment(text).map(ServerTime::from_nanos)
 }
 
 #[cfg(test)]
@@ -122,17 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_types_are_read() {
-        assert_eq!(span("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(span("5min"), Ok(Duration::from_secs(300)));
-        assert_eq!(span("1h30m"), Ok(Duration::from_secs(5_400)));
-        for bad in ["", "30", "0s", "-5s", "soon"] {
-            assert!(span(bad).is_err(), "{bad}");
-        }
-        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(ServerTime::from_nanos(1_000_000_000)));
-        assert!(time("1h").unwrap() < time("1min").unwrap());
-        assert!(time("9999-01-01T00:00:00Z").is_err());
-        assert!(time("yesterday").is_err());
+    fn types_are_read() {
         assert_eq!(event_type("entry-moved"), Ok(EventType::EntryMoved));
         assert!(event_type("x").unwrap_err().contains("VIEW_RESET"));
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::ViewArg;
+use super::quantity::moment;
 
 /// Questions about what is in a view.
 #[derive(Debug, Subcommand)]
@@ -120,11 +121,11 @@ pub(crate) struct Find {
     pub(crate) sizes: Vec<String>,
     /// Only what was changed no longer ago than this (`2d`, `1h 30min`), or since a time in UTC
     /// (`2026-01-31`, `2026-01-31 12:00:00`), by this machine's clock.
-    #[arg(long, value_name = "SPAN|TIME")]
-    pub(crate) changed_within: Option<String>,
+    #[arg(long, value_name = "SPAN|TIME", value_parser = moment)]
+    pub(crate) changed_within: Option<i64>,
     /// Only what was changed longer ago than this, or before a time.
-    #[arg(long, value_name = "SPAN|TIME")]
-    pub(crate) changed_before: Option<String>,
+    #[arg(long, value_name = "SPAN|TIME", value_parser = moment)]
+    pub(crate) changed_before: Option<i64>,
     /// Only what belongs to USER, to USER:GROUP, or to :GROUP; names as /etc/passwd has them, or numbers.
     #[arg(long, value_name = "USER:GROUP")]
     pub(crate) owner: Option<String>,

@@ -11,7 +11,7 @@ use fusion_proto::views::live::{EventFilter, ListChanges, WatchView, Watched, ma
 
 use super::{Target, warn_unless_ready};
 use crate::cli::{ChangesArgs, LiveCommand, WatchArgs};
-use crate::exit::Failure;
+use crate::exit::{Failure, note};
 use crate::output::Printer;
 use crate::profile::Profile;
 
@@ -47,30 +47,26 @@ async fn watch(mut target: Target, args: WatchArgs, printer: &mut Printer) -> Re
     // The first time nothing is tried again: whoever typed the command waits for an answer.
     let mut watched = target.client.watch(&asked).await.map_err(|error| target.explain(&error))?;
     loop {
-        let error = print_all(&mut watched, &mut asked, printer).await?;
-        watched = loop {
-            let pause = match &error {
-                Some(error) => may_go_on(error).ok_or_else(|| target.explain(error))?,
-                None => Duration::from_secs(1),
-            };
-            if let Some(begun) = go_on(&mut target, &asked, pause).await? {
-                break begun;
-            }
+        let pause = match print_all(&mut watched, &mut asked, printer).await? {
+            Some(error) => may_go_on(&error).ok_or_else(|| target.explain(&error))?,
+            None => Duration::from_secs(1),
         };
+        watched = go_on(&mut target, &asked, pause).await?;
     }
 }
 
-/// Begins a watch again; `None` if the server is still away.
+/// Begins a watch again, as soon as the server is back.
 async fn go_on(
     target: &mut Target,
     asked: &WatchView,
-    pause: Duration,
-) -> Result<Option<Watched>, Failure> {
-    tokio::time::sleep(pause).await;
-    match target.client.watch(asked).await {
-        Ok(watched) => Ok(Some(watched)),
-        Err(error) if may_go_on(&error).is_some() => Ok(None),
-        Err(error) => Err(target.explain(&error)),
+    mut pause: Duration,
+) -> Result<Watched, Failure> {
+    loop {
+        tokio::time::sleep(pause).await;
+        match target.client.watch(asked).await {
+            Ok(watched) => return Ok(watched),
+            Err(error) => pause = may_go_on(&error).ok_or_else(|| target.explain(&error))?,
+        }
     }
 }
 
@@ -90,7 +86,7 @@ async fn print_all(
             Ok(None) => return Ok(None),
             Err(error) => {
                 let after = asked.after.unwrap_or_default().0;
-                eprintln!("fusionctl: {error}; going on after revision {after}");
+                note(&format!("{error}; going on after revision {after}"));
                 return Ok(Some(error));
             }
         }
@@ -123,7 +119,7 @@ async fn changes(
             warn_unless_ready(&target.view, &page.freshness);
             if asked.after.is_none() && oldest.is_some_and(|oldest| oldest.0 > 1) {
                 let oldest = oldest.unwrap_or_default().0;
-                eprintln!("fusionctl: changes are kept from revision {oldest} on");
+                note(&format!("changes are kept from revision {oldest} on"));
             }
             return Ok(());
         }

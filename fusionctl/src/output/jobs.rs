@@ -1,6 +1,6 @@
 //! Jobs.
 
-use fusion_core::job::{AgentResult, Job, JobState, Step, StepKind, StepState};
+use fusion_core::job::{AgentResult, Job, Step};
 use fusion_core::path::notation;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
@@ -23,12 +23,13 @@ impl Printer {
             return self.document(&document(job));
         }
         let at = table::short_time(job.created_at.as_nanos());
-        let kinds: Vec<&str> = job.steps.iter().take(3).map(|step| kind(step.spec.kind)).collect();
+        let kinds: Vec<&str> =
+            job.steps.iter().take(3).map(|step| step.spec.kind.as_str()).collect();
         let more = if job.steps.len() > kinds.len() { ", …" } else { "" };
         self.text(&format!(
             "{}  {:<15}  {:>3}%  {at}  {}: {}{more}",
             job.id,
-            state(job.state),
+            job.state.as_str(),
             job.progress,
             job.steps.len(),
             kinds.join(", ")
@@ -41,7 +42,7 @@ impl Printer {
             return self.document(&document(job));
         }
         self.text(&format!("job          {}", job.id))?;
-        self.text(&format!("state        {}, {} %", state(job.state), job.progress))?;
+        self.text(&format!("state        {}, {} %", job.state.as_str(), job.progress))?;
         if !job.why.is_empty() {
             self.text(&format!("because      {}", job.why))?;
         }
@@ -61,16 +62,16 @@ impl Printer {
         self.text(&format!(
             "step {}: {} of {path} in {}: {}, {progress} %",
             spec.id,
-            kind(spec.kind),
+            spec.kind.as_str(),
             spec.view,
-            step_state(*state)
+            state.as_str()
         ))?;
         results.iter().try_for_each(|result| {
             let AgentResult { agent, state, entries, errors, why, .. } = result;
             let because = if why.is_empty() { String::new() } else { format!(": {why}") };
             self.text(&format!(
                 "  {agent}: {}, {} entries, {} errors{because}",
-                step_state(*state),
+                state.as_str(),
                 HumanCount(*entries),
                 HumanCount(*errors)
             ))
@@ -82,7 +83,7 @@ fn document(job: &Job) -> Value {
     let time = |time: fusion_core::time::ServerTime| rfc3339(time.as_nanos());
     json!({
         "job_id": job.id.to_string(),
-        "state": state(job.state),
+        "state": job.state.as_str(),
         "progress": job.progress,
         "version": job.version,
         "why": job.why,
@@ -104,7 +105,7 @@ fn step_document(step: &Step) -> Value {
     let result = |result: &AgentResult| {
         json!({
             "agent_id": result.agent.as_str(),
-            "state": step_state(result.state),
+            "state": result.state.as_str(),
             "entries": result.entries,
             "errors": result.errors,
             "started_at": time(result.started_at),
@@ -114,44 +115,14 @@ fn step_document(step: &Step) -> Value {
     };
     json!({
         "step_id": spec.id,
-        "kind": kind(spec.kind),
+        "kind": spec.kind.as_str(),
         "view": spec.view.as_str(),
         "path": notation::to_text(spec.path.as_bytes()),
         "recursive": spec.recursive,
         "agent_ids": spec.agents.iter().map(|agent| agent.as_str()).collect::<Vec<_>>(),
         "depends_on": spec.depends_on,
-        "state": step_state(*state),
+        "state": state.as_str(),
         "progress": progress,
         "results": results.iter().map(result).collect::<Vec<_>>(),
     })
-}
-
-fn kind(kind: StepKind) -> &'static str {
-    match kind {
-        StepKind::Scan => "SCAN",
-        StepKind::Snapshot => "SNAPSHOT",
-        StepKind::Audit => "AUDIT",
-        StepKind::ProbeSuspects => "PROBE_SUSPECTS",
-    }
-}
-
-fn state(state: JobState) -> &'static str {
-    match state {
-        JobState::Pending => "PENDING",
-        JobState::Running => "RUNNING",
-        JobState::Completed => "COMPLETED",
-        JobState::PartialFailure => "PARTIAL_FAILURE",
-        JobState::Failed => "FAILED",
-        JobState::Cancelled => "CANCELLED",
-    }
-}
-
-fn step_state(state: StepState) -> &'static str {
-    match state {
-        StepState::Waiting => "WAITING",
-        StepState::Running => "RUNNING",
-        StepState::Complete => "COMPLETE",
-        StepState::Failed => "FAILED",
-        StepState::Skipped => "SKIPPED",
-    }
 }

@@ -1,6 +1,7 @@
 //! JSON, for programs. Names of fields are those of the contract.
 
 use fusion_core::id::ViewName;
+use fusion_core::stat::Stat;
 use fusion_core::view::Totals;
 use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
 use serde_json::{Value, json};
@@ -8,9 +9,16 @@ use serde_json::{Value, json};
 use super::{kind_text, rfc3339};
 
 pub(super) fn entry(entry: &Entry) -> Value {
-    let stat = &entry.stat;
+    let mut document = facts(&entry.stat);
+    document["path"] = json!(entry.path);
+    document["suspect"] = json!(entry.suspect);
+    document["blind"] = json!(entry.blind);
+    document
+}
+
+/// What a stat says.
+pub(super) fn facts(stat: &Stat) -> Value {
     json!({
-        "path": entry.path,
         "kind": kind_text(stat.kind),
         "size": stat.size,
         "mtime": rfc3339(stat.mtime.as_nanos()),
@@ -20,8 +28,6 @@ pub(super) fn entry(entry: &Entry) -> Value {
         "uid": stat.uid,
         "gid": stat.gid,
         "nlink": stat.nlink,
-        "suspect": entry.suspect,
-        "blind": entry.blind,
     })
 }
 

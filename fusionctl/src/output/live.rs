@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use fusion_core::id::ViewName;
 use fusion_core::stat::{Kind, Stat};
-use fusion_proto::views::live::{Event, Quiet, cause_to_text};
+use fusion_proto::views::live::{Event, Quiet};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::{Printer, json as documents, kind_text, rfc3339};
+use super::{Printer, json as documents, rfc3339};
 use crate::exit::Failure;
 
 impl Printer {
@@ -80,7 +80,7 @@ fn event_json(event: &Event) -> Value {
         "path": event.path,
         "time": rfc3339(event.time.as_nanos()),
         "revision": event.revision.0,
-        "cause": cause_to_text(event.cause),
+        "cause": event.cause.as_str(),
         "principal": account.principal,
         "agent_id": account.agent.as_ref().map(ToString::to_string),
         "session_id": account.session.map(|session| session.to_string()),
@@ -88,8 +88,8 @@ fn event_json(event: &Event) -> Value {
         "causation_id": account.causation.as_ref().map(ToString::to_string),
     });
     if let Some(entry) = &event.entry {
-        document["before"] = entry.before.as_ref().map_or(Value::Null, stat);
-        document["after"] = entry.after.as_ref().map_or(Value::Null, stat);
+        document["before"] = entry.before.as_ref().map_or(Value::Null, documents::facts);
+        document["after"] = entry.after.as_ref().map_or(Value::Null, documents::facts);
         document["suspect"] = entry.suspect.into();
         document["blind"] = entry.blind.into();
         if let Some((from, to)) = &entry.moved {
@@ -101,18 +101,4 @@ fn event_json(event: &Event) -> Value {
         }
     }
     document
-}
-
-fn stat(stat: &Stat) -> Value {
-    json!({
-        "kind": kind_text(stat.kind),
-        "size": stat.size,
-        "mtime": rfc3339(stat.mtime.as_nanos()),
-        "ctime": rfc3339(stat.ctime.as_nanos()),
-        "inode": stat.inode,
-        "mode": stat.mode,
-        "uid": stat.uid,
-        "gid": stat.gid,
-        "nlink": stat.nlink,
-    })
 }

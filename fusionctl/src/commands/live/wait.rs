@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, HumanCount, HumanDuration};
 
 use super::Target;
 use crate::cli::WaitArgs;
-use crate::exit::Failure;
+use crate::exit::{Failure, note};
 use crate::output::Printer;
 
 /// Between two reports on a terminal.
@@ -46,9 +46,7 @@ pub(super) async fn run(
     let quiet = quiet?;
     if quiet.freshness.coverage != Coverage::RealtimeAndAudit {
         let coverage = quiet.freshness.coverage_text();
-        eprintln!(
-            "fusionctl: coverage is {coverage}: what is not watched is known by audits alone"
-        );
+        note(&format!("coverage is {coverage}: what is not watched is known by audits alone"));
     }
     printer.quiet(&target.view, &notation::to_text(target.path.as_bytes()), &quiet)?;
     printer.flush()

@@ -4,7 +4,7 @@ use fusion_core::path::notation;
 use fusion_core::stat::Kind;
 use fusion_proto::views::{Entry, EntryFilter, EntryOrder, EntrySort, FindEntries};
 
-use super::find::below;
+use super::find::{below, collected};
 use super::{Target, warn_unless_ready};
 use crate::cli::reads::Du;
 use crate::exit::Failure;
@@ -44,10 +44,8 @@ async fn directories(target: &mut Target, depth: u32) -> Result<Vec<Share>, Fail
     let all = below(&target.view, &target.path, depth);
     let filter = EntryFilter { kinds: vec![Kind::Directory], ..all.filter.clone() };
     let request = FindEntries { filter, with_totals: true, ..all };
-    let found = target.client.find_entries(&request).await;
-    let mut found = found.map_err(|error| target.explain(&error))?;
     let mut shares = Vec::new();
-    while let Some(part) = found.next().await.map_err(|error| target.explain(&error))? {
+    for part in collected(target, &request).await? {
         for (entry, totals) in part.entries.into_iter().zip(&part.totals) {
             shares.push(share(entry, totals.bytes, totals.files));
         }
@@ -61,16 +59,12 @@ async fn files(target: &mut Target, asked: &Du) -> Result<Vec<Share>, Failure> {
     let filter = EntryFilter { kinds: vec![Kind::File], ..all.filter.clone() };
     let order = Some(EntryOrder { by: EntrySort::Size, descending: true });
     let request = FindEntries { filter, order, limit: Some(asked.rows), ..all };
-    let found = target.client.find_entries(&request).await;
-    let mut found = found.map_err(|error| target.explain(&error))?;
-    let mut shares = Vec::new();
-    while let Some(part) = found.next().await.map_err(|error| target.explain(&error))? {
-        for entry in part.entries {
-            let bytes = entry.stat.size;
-            shares.push(share(entry, bytes, 1));
-        }
-    }
-    Ok(shares)
+    let entries = collected(target, &request).await?.into_iter().flat_map(|part| part.entries);
+    let file = |entry: Entry| {
+        let bytes = entry.stat.size;
+        share(entry, bytes, 1)
+    };
+    Ok(entries.map(file).collect())
 }
 
 fn share(entry: Entry, bytes: u64, files: u64) -> Share {

@@ -12,7 +12,7 @@ use fusion_proto::views::{
 use super::owner::Owner;
 use super::{Target, first_of, quantity, view_name, warn_unless_ready};
 use crate::cli::reads::{Find, Kind as KindArg, Sort};
-use crate::exit::Failure;
+use crate::exit::{Failure, note};
 use crate::output::{Printer, Shown};
 use crate::profile::Profile;
 
@@ -56,7 +56,7 @@ pub(super) async fn run(
     let mut told = Told { asked: &asked, printer, shown: 0, whole: 0, failed: Vec::new() };
     told.all(&target, found, &request).await?;
     if asked.limit.is_none() && order.is_some() && told.shown == limits::SORTED_MAX as u64 {
-        eprintln!("fusionctl: only the first {} are shown; narrow it down", limits::SORTED_MAX);
+        note(&format!("only the first {} are shown; narrow it down", limits::SORTED_MAX));
     }
     told.end(1 + request.more_views.len())
 }
@@ -157,12 +157,7 @@ fn arguments(
 fn filter(asked: &Find, pattern: Option<String>) -> Result<EntryFilter, Failure> {
     let (name_glob, name_regex) = if asked.regex { (None, pattern) } else { (pattern, None) };
     let owner = asked.owner.as_deref().map(Owner::parse).transpose()?.unwrap_or_default();
-    let now = jiff::Timestamp::now();
-    let time = |name: &str, text: &Option<String>| {
-        text.as_deref().map(|text| quantity::moment(name, text, now)).transpose()
-    };
-    let since = time("--changed-within", &asked.changed_within)?;
-    let until = time("--changed-before", &asked.changed_before)?;
+    let (since, until) = (asked.changed_within, asked.changed_before);
     let mtime = (since.is_some() || until.is_some())
         .then(|| since.unwrap_or(i64::MIN)..=until.unwrap_or(i64::MAX));
     if mtime.as_ref().is_some_and(|range| range.is_empty()) {
@@ -217,6 +212,29 @@ fn order(sort: Sort, reverse: bool) -> EntryOrder {
 pub(super) fn below(view: &ViewName, path: &TreePath, depth: u32) -> FindEntries {
     let filter = EntryFilter { max_depth: Some(depth), ..EntryFilter::default() };
     FindEntries { filter, ..FindEntries::all(view.clone(), path.clone()) }
+}
+
+/// All that is found in one view.
+///
+/// # Errors
+/// It was refused, or the server broke off: a part is never taken for the whole.
+pub(super) async fn collected(
+    target: &mut Target,
+    request: &FindEntries,
+) -> Result<Vec<FoundPart>, Failure> {
+    let found = target.client.find_entries(request).await;
+    let mut found = found.map_err(|error| target.explain(&error))?;
+    let mut parts = Vec::new();
+    while let Some(part) = found.next().await.map_err(|error| target.explain(&error))? {
+        if let Some(error) = part.error {
+            return Err(Failure::refused(failed(&target.view, &error)));
+        }
+        parts.push(part);
+    }
+    if parts.iter().all(|part| part.freshness.is_none()) {
+        return Err(Failure::refused("the server broke off: not all was found"));
+    }
+    Ok(parts)
 }
 
 #[cfg(test)]

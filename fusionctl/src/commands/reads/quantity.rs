@@ -1,10 +1,6 @@
-//! Sizes and times as people type them.
+//! Sizes as people type them.
 
 use std::ops::RangeInclusive;
-
-use jiff::Timestamp;
-use jiff::civil::{Date, DateTime};
-use jiff::tz::TimeZone;
 
 use crate::exit::Failure;
 
@@ -54,32 +50,6 @@ fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// A moment in nanoseconds: a span before now, or a time in UTC.
-pub(super) fn moment(option: &str, text: &str, now: Timestamp) -> Result<i64, Failure> {
-    let nanos = match humantime::parse_duration(text) {
-        Ok(span) => i128::try_from(span.as_nanos()).ok().map(|span| now.as_nanosecond() - span),
-        Err(_) => time(text).map(Timestamp::as_nanosecond),
-    };
-    // Before all times that a file can have is as good as the first of them.
-    nanos.map(|nanos| i64::try_from(nanos).unwrap_or(i64::MIN)).ok_or_else(|| {
-        Failure::usage(format!(
-            "{option} `{text}` is neither a span (`2d`, `1h 30min`) nor a time in UTC (`2026-01-31`, \
-             `2026-01-31 12:00:00`, `2026-01-31T12:00:00Z`)"
-        ))
-    })
-}
-
-fn time(text: &str) -> Option<Timestamp> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time);
-    }
-    let civil = text
-        .parse::<DateTime>()
-        .ok()
-        .or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)))?;
-    civil.to_zoned(TimeZone::UTC).ok().map(|time| time.timestamp())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,21 +70,5 @@ mod tests {
             assert!(bad == "-1" || range(&[bad]).is_none(), "{bad}");
         }
         assert_eq!(range(&["+2k", "-1k"]), None);
-    }
-
-    #[test]
-    fn moments_are_spans_before_now_or_times() {
-        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-        let at = |text: &str| moment("--x", text, now).ok();
-        let nanos = |text: &str| text.parse::<Timestamp>().unwrap().as_nanosecond() as i64;
-        assert_eq!(at("2d"), Some(nanos("2026-01-29T12:00:00Z")));
-        assert_eq!(at("1h 30min"), Some(nanos("2026-01-31T10:30:00Z")));
-        assert_eq!(at("2026-01-30"), Some(nanos("2026-01-30T00:00:00Z")));
-        assert_eq!(at("2026-01-30 01:02:03"), Some(nanos("2026-01-30T01:02:03Z")));
-        assert_eq!(at("2026-01-30T01:02:03+01:00"), Some(nanos("2026-01-30T00:02:03Z")));
-        assert_eq!(at("9999y"), Some(i64::MIN));
-        for bad in ["", "soon", "2d ago", "2026-13-01"] {
-            assert_eq!(at(bad), None, "{bad}");
-        }
     }
 }

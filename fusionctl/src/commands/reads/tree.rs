@@ -3,10 +3,10 @@
 use fusion_core::path::notation;
 use fusion_proto::views::{Entry, FindEntries};
 
-use super::find::below;
+use super::find::{below, collected};
 use super::{Target, warn_unless_ready};
 use crate::cli::reads::Tree;
-use crate::exit::Failure;
+use crate::exit::{Failure, note};
 use crate::output::Printer;
 
 pub(super) async fn run(
@@ -19,16 +19,10 @@ pub(super) async fn run(
         limit: Some(asked.limit.saturating_add(1)),
         ..below(&target.view, &target.path, asked.depth)
     };
-    let found = target.client.find_entries(&request).await;
-    let mut found = found.map_err(|error| target.explain(&error))?;
-    let (mut entries, mut whole) = (Vec::new(), false);
-    while let Some(part) = found.next().await.map_err(|error| target.explain(&error))? {
-        entries.extend(part.entries);
-        if let Some(freshness) = part.freshness {
-            warn_unless_ready(&target.view, &freshness);
-            whole = true;
-        }
-    }
+    let parts = collected(target, &request).await?;
+    let freshness = parts.iter().find_map(|part| part.freshness.as_ref());
+    freshness.into_iter().for_each(|freshness| warn_unless_ready(&target.view, freshness));
+    let mut entries: Vec<Entry> = parts.into_iter().flat_map(|part| part.entries).collect();
     let more = entries.len() as u64 > asked.limit;
     entries.truncate(usize::try_from(asked.limit).unwrap_or(usize::MAX));
     let top = notation::to_text(target.path.as_bytes());
@@ -41,9 +35,9 @@ pub(super) async fn run(
     }
     printer.flush()?;
     if more {
-        eprintln!("fusionctl: only {} entries are shown; see --limit and --depth", asked.limit);
+        note(&format!("only {} entries are shown; see --limit and --depth", asked.limit));
     }
-    if whole { Ok(()) } else { Err(Failure::refused("the server broke off: this is not all")) }
+    Ok(())
 }
 
 fn slashes(path: &str) -> usize {
