@@ -11,6 +11,7 @@
 mod admin;
 mod agent;
 mod breakage;
+mod certificates;
 mod changes;
 mod counting;
 mod events;
@@ -31,6 +32,7 @@ mod refusals;
 mod restart;
 mod sessions;
 mod telling;
+mod tls;
 mod views;
 mod wait;
 mod watch;
