@@ -37,6 +37,7 @@ const CHANGING: &[&str] = &[
     "fusion.v1.AdminService/ResetView",
     "fusion.v1.AdminService/AcceptRoot",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
+    "fusion.v1.AdminService/SetLogFilter",
 ];
 
 /// Longest key in bytes.
