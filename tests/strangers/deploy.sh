@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # kubectl renders the overlays, kubernetes-validate knows every field of what it has a schema of, selectors
-# and ports fit, the server takes the configurations, and hadolint has nothing against the Dockerfile.
+# and ports fit, the server takes the configuration of the base, and hadolint has nothing against the
+# Dockerfile. The configuration of production is used by production.sh.
 . "$(dirname "$0")/lib.sh"
 need kubectl kubernetes-validate hadolint
 need_python yaml
@@ -48,11 +49,9 @@ sys.exit([found["spec"] for found in objects] != rules)
 ' "$work/objects.yaml" "$deploy"/prometheus/{recording,alerts}.yaml || fail "as-objects prints other rules"
 ok "objects of the rules for the Prometheus operator"
 
-for configuration in base overlays/production; do
-    "$bin_dir/fusion-server" --config "$deploy/$configuration/server.toml" --data-dir "$work/data" --check-config ||
-        fail "the server refuses the configuration of $configuration"
-    ok "the configuration of $configuration"
-done
+"$bin_dir/fusion-server" --config "$deploy/base/server.toml" --data-dir "$work/data" --check-config ||
+    fail "the server refuses the configuration of the base"
+ok "the configuration of the base"
 
 hadolint "$deploy/Dockerfile" || fail "hadolint"
 ok "hadolint"
