@@ -2,7 +2,7 @@
 # systemd takes the units and rates their sandboxes; what server and agent keep goes to $STATE_DIRECTORY as
 # the units rely on, and no system call that they make is one that the units forbid.
 . "$(dirname "$0")/lib.sh"
-need systemd-analyze strace strangers-python
+need systemd-analyze strace openssl strangers-python
 units=$repo/deploy/systemd
 
 # Where the programs are here.
@@ -20,15 +20,26 @@ judge() {
     ok "systemd-analyze security: $(tail -n 1 <<<"$said" | sed 's/[^ -~]//g')"
 }
 judge "$work/units/fusion-server.service" 15
+cat "$units/fusion-server.service.d/tls.conf.example" >>"$work/units/fusion-server.service"
+judge "$work/units/fusion-server.service" 15
 judge "$work/units/fusion-agent@.service" 25
 cp "$units/fusion-agent@.service.d/fanotify.conf.example" "$work/units/fusion-agent@.service.d/fanotify.conf"
 cat "$work/units/fusion-agent@.service.d/fanotify.conf" >>"$work/units/fusion-agent@.service"
 judge "$work/units/fusion-agent@.service" 25
 
-# The environment file of the example, with places of ours.
-sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$units/agent.env.example" >"$work/keys"
-same "keys of the environment file" "FUSION_AGENT__SERVER FUSION_AGENT__ROOT FUSION_AGENT__HTTP_LISTEN" \
-    "$(paste -sd ' ' "$work/keys")"
+# variables FILE FROM TO: the variables that a file of ours sets, one in a line, with another place in them.
+variables() {
+    sed -n 's/^#\{0,1\}\(Environment=\)\{0,1\}\(FUSION_[A-Z_]*=.*\)/\2/p' "$1" | sed "s#$2#$3#"
+}
+# They are those that server and agent know: what they do not know they refuse.
+mkdir "$work/tls"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -days 2 \
+    -keyout "$work/tls/server-key.pem" -out "$work/tls/server.pem" >"$work/openssl.log" 2>&1
+cp "$work/tls/server.pem" "$work/tls/clients.pem"
+mapfile -t tls < <(variables "$units/fusion-server.service.d/tls.conf.example" %d "$work/tls")
+same "variables of TLS" 3 "${#tls[@]}"
+env "${tls[@]}" "$bin_dir/fusion-server" --data-dir "$work/data" --print-config >"$work/config" || fail "the server refuses ${tls[*]}"
+contains "the server's TLS" "$(cat "$work/config")" "$work/tls/server.pem" "$work/tls/clients.pem"
 
 cp "$repo/fusion-server/fusion-server.example.toml" "$work/server.toml"
 # traced NAME COMMAND...: strace is the child of the command, which gets the signals.
@@ -48,8 +59,14 @@ printf %010d 1 >"$work/tree/a.txt"
 printf %020d 2 >"$work/tree/dir/b.txt"
 printf %030d 3 >"$work/tree/dir/sub/c.dat"
 ln -s a.txt "$work/tree/link"
-export FUSION_AGENT__SERVER=http://$grpc FUSION_AGENT__ROOT=$work/tree FUSION_AGENT__HTTP_LISTEN=127.0.0.1:0
-traced agent "$bin_dir/agent-client" --view demo
+# The environment file of the example, with places of ours.
+mapfile -t given < <(variables "$units/agent.env.example" /srv/shared "$work/tree" | grep -v 'CA=\|CLIENT_' |
+    sed "s#127.0.0.1:7700#$grpc#; s#127.0.0.1:7702#127.0.0.1:0#")
+same "variables of the agent" 3 "${#given[@]}"
+while IFS='=' read -r name _; do
+    grep -qE "^(#=? )?${name,,} = " "$repo/agent-client/agent-client.example.toml" || fail "the agent has no setting ${name,,}"
+done < <(variables "$units/agent.env.example" FUSION_AGENT__ '')
+traced agent env "${given[@]}" "$bin_dir/agent-client" --view demo
 within 60 "the view to be whole" view_is_whole
 "$bin_dir/fusionctl" --server "http://$grpc" audit --view demo >"$work/audit.log"
 [ -f "$work/state/server/fusion-store" ] || fail "the server keeps nothing in its \$STATE_DIRECTORY"
