@@ -4,6 +4,7 @@
 //! Limits are set here, once for all services. Must never: decide anything.
 
 mod admin;
+mod audit;
 mod body;
 mod events;
 pub(crate) mod health;
@@ -35,6 +36,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::audit::Audit;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
@@ -55,6 +57,7 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) audit: Audit,
     pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
@@ -135,6 +138,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
         .layer(idempotency::IdempotencyLayer::new(&services))
+        .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)

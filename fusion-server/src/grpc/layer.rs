@@ -66,6 +66,7 @@ const METHODS: &[&str] = &[
     "fusion.v1.AdminService/GetServerInfo",
     "fusion.v1.AdminService/ResetView",
     "fusion.v1.AdminService/AcceptRoot",
+    "fusion.v1.AdminService/ListAuditRecords",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -336,7 +337,7 @@ fn is_server_error(code: tonic::Code) -> bool {
     )
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
+pub(super) fn code_name(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
         Code::Ok => "OK",

@@ -18,7 +18,7 @@ use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
-use answer::time;
+pub(in crate::convert) use answer::time;
 pub use answer::{
     Entry, Freshness, ViewInfo, coverage_from_pb, coverage_to_pb, coverage_to_text, entry_from_pb,
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,

@@ -378,7 +378,7 @@ pub fn view_to_pb(view: &ViewInfo) -> Result<pb::View, Unsendable> {
     })
 }
 
-pub(super) fn time(
+pub(in crate::convert) fn time(
     field: &'static str,
     time: Option<prost_types::Timestamp>,
 ) -> Result<Option<ServerTime>, ConvertError> {
