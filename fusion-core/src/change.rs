@@ -39,6 +39,22 @@ pub enum Cause {
     Operator,
 }
 
+impl Cause {
+    /// Its name, as people and programs read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Realtime => "REALTIME",
+            Self::Baseline => "BASELINE",
+            Self::Audit => "AUDIT",
+            Self::Probe => "PROBE",
+            Self::RenamedOver => "RENAMED_OVER",
+            Self::Expiry => "EXPIRY",
+            Self::Operator => "OPERATOR",
+        }
+    }
+}
+
 /// The number of a record of the trash: the revision of the change that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrashId(pub u64);

@@ -29,6 +29,8 @@ struct Shared {
     random: Mutex<Seeded>,
     /// Of a thousand calls so many fail.
     failing: AtomicU64,
+    /// After so many calls more all fail.
+    left: AtomicU64,
     hanging: Mutex<bool>,
     changed: Condvar,
     failures: AtomicU64,
@@ -41,6 +43,7 @@ impl Moods {
         let shared = Shared {
             random: Mutex::new(Seeded::new(seed)),
             failing: AtomicU64::new(0),
+            left: AtomicU64::new(u64::MAX),
             hanging: Mutex::new(false),
             changed: Condvar::new(),
             failures: AtomicU64::new(0),
@@ -51,6 +54,17 @@ impl Moods {
     /// Of a thousand calls so many fail from now on.
     pub fn fail(&self, per_thousand: u64) {
         self.shared.failing.store(per_thousand, Ordering::SeqCst);
+    }
+
+    /// After so many calls more all fail: what the disk of a server is like to others from its death on.
+    pub fn die_after(&self, calls: u64) {
+        self.shared.left.store(calls, Ordering::SeqCst);
+    }
+
+    /// Whether all fail.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.shared.left.load(Ordering::SeqCst) == 0
     }
 
     /// Calls hang from now on, or go on.
@@ -72,8 +86,11 @@ impl Moods {
 
     /// Whether this is one that fails.
     pub(crate) fn fails(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(u64::from(left != u64::MAX));
         let mut random = self.shared.random.lock().unwrap_or_else(PoisonError::into_inner);
-        let fails = random.below(1000) < self.shared.failing.load(Ordering::SeqCst);
+        let dead = self.shared.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        let failing = self.shared.failing.load(Ordering::SeqCst);
+        let fails = dead.is_err() || random.below(1000) < failing;
         self.shared.failures.fetch_add(u64::from(fails), Ordering::SeqCst);
         fails
     }
@@ -121,13 +138,13 @@ mod tests {
     fn it_conforms_while_all_is_well() {
         let moods = || Moods::new(1);
         conformance::change_log(&mut || {
-            Box::new(Well(FlakyLog::new(MemoryLog::default(), moods())))
+            Box::new(Well(FlakyLog::new(Arc::new(MemoryLog::default()), moods())))
         });
         conformance::blocks(&mut || {
-            Box::new(Well(FlakyBlocks::new(MemoryBlocks::default(), moods())))
+            Box::new(Well(FlakyBlocks::new(Arc::new(MemoryBlocks::default()), moods())))
         });
         conformance::state(&mut || {
-            Box::new(Well(FlakyState::new(MemoryState::default(), moods())))
+            Box::new(Well(FlakyState::new(Arc::new(MemoryState::default()), moods())))
         });
     }
 }

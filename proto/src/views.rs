@@ -22,7 +22,6 @@ use crate::convert::view::{
 use crate::pb::view_service_client::ViewServiceClient;
 use crate::{limits, pb};
 
-pub use crate::convert::view::cause_to_text;
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, ExportColumn, ExportEntries, ExportFormat, FindEntries, Freshness, ReadClass, Tally,

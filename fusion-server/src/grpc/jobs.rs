@@ -91,8 +91,9 @@ impl JobService for Handler {
         &self,
         request: Request<pb::CancelJobRequest>,
     ) -> Result<Response<pb::CancelJobResponse>, Status> {
+        let call = self.identity(&request);
         let asked = CancelJob::try_from(request.into_inner())?;
-        let job = self.0.jobs.cancel(&asked).await?;
+        let job = self.0.jobs.cancel(&asked, call).await?;
         Ok(Response::new(pb::CancelJobResponse { job: Some(job_to_pb(&job)) }))
     }
 

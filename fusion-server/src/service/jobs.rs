@@ -278,8 +278,13 @@ impl Jobs {
         }
     }
 
-    /// Calls a job off. Durable when this returns.
-    pub(crate) async fn cancel(&self, asked: &CancelJob) -> Result<Job, Refusal> {
+    /// Calls a job off. Durable when this returns. A call that was cut off and is done again has what it
+    /// wanted if the job is called off by now.
+    pub(crate) async fn cancel(
+        &self,
+        asked: &CancelJob,
+        call: CallIdentity,
+    ) -> Result<Job, Refusal> {
         let cancelled = self.change(asked.job, |job, now| {
             if asked.expected_version.is_some_and(|expected| expected != job.version) {
                 return Err(Refusal::VersionMismatch { current: job.version });
@@ -289,6 +294,9 @@ impl Jobs {
         });
         let Some((cancelled, point)) = cancelled else {
             let over = self.get(asked.job).await?;
+            if call.is_resumed && over.state == JobState::Cancelled {
+                return Ok(over);
+            }
             return Err(illegal_transition(over.state, JobState::Cancelled));
         };
         let job = cancelled?;

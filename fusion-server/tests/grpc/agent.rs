@@ -26,8 +26,8 @@ impl Agent {
 
     pub(crate) async fn of(server: &mut TestServer, session: String, name: &str) -> Self {
         let ask = opening(pb::Lane::Scan, &session, name);
-        let (scan, _) = Lane::open(server, ask).await.unwrap();
-        Self { session, scan, sequence: 0 }
+        let (scan, sequence) = Lane::open(server, ask).await.unwrap();
+        Self { session, scan, sequence }
     }
 
     /// The next command of a notice.

@@ -26,9 +26,9 @@ struct Flaky {
 impl Flaky {
     fn new(seed: u64) -> Self {
         let moods = Moods::new(seed);
-        let log = Arc::new(FlakyLog::new(MemoryLog::default(), moods.clone()));
-        let blocks = Arc::new(FlakyBlocks::new(MemoryBlocks::default(), moods.clone()));
-        let state = Arc::new(FlakyState::new(MemoryState::default(), moods.clone()));
+        let log = Arc::new(FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone()));
+        let blocks = Arc::new(FlakyBlocks::new(Arc::new(MemoryBlocks::default()), moods.clone()));
+        let state = Arc::new(FlakyState::new(Arc::new(MemoryState::default()), moods.clone()));
         let stores = Stores::new(Arc::clone(&log) as _, blocks, state);
         Self { moods, log, stores }
     }

@@ -173,7 +173,7 @@ fn begun(request: &pb::EvictSessionRequest) -> String {
 #[tokio::test]
 async fn without_a_disk_nothing_is_done_and_the_key_is_not_used_up() {
     let moods = Moods::new(1);
-    let state = Arc::new(FlakyState::new(MemoryState::default(), moods.clone()));
+    let state = Arc::new(FlakyState::new(Arc::new(MemoryState::default()), moods.clone()));
     let (log, blocks) = (Arc::new(MemoryLog::default()), Arc::new(MemoryBlocks::default()));
     let mut server = on(&Stores::new(log, blocks, state)).await;
     let session = server.join("a").await.session_id;

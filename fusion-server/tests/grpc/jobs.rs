@@ -15,7 +15,7 @@ use tonic::{Request, Streaming};
 use crate::agent::Agent;
 use crate::harness::{TestServer, VIEW, config, refusal, start, start_in, start_with};
 
-fn step(id: &str, path: &str, after: &[&str]) -> pb::JobStepSpec {
+pub(crate) fn step(id: &str, path: &str, after: &[&str]) -> pb::JobStepSpec {
     pb::JobStepSpec {
         step_id: id.to_owned(),
         kind: pb::StepKind::Scan.into(),
@@ -26,11 +26,11 @@ fn step(id: &str, path: &str, after: &[&str]) -> pb::JobStepSpec {
     }
 }
 
-fn plan(steps: &[pb::JobStepSpec]) -> pb::CreateJobRequest {
+pub(crate) fn plan(steps: &[pb::JobStepSpec]) -> pb::CreateJobRequest {
     pb::CreateJobRequest { steps: steps.to_vec(), priority: 0 }
 }
 
-async fn create(server: &mut TestServer, steps: &[pb::JobStepSpec]) -> pb::Job {
+pub(crate) async fn create(server: &mut TestServer, steps: &[pb::JobStepSpec]) -> pb::Job {
     let made = server.jobs.create_job(plan(steps)).await.unwrap();
     made.into_inner().job.unwrap()
 }
@@ -40,7 +40,7 @@ async fn get(server: &mut TestServer, id: &str) -> pb::Job {
     server.jobs.get_job(asked).await.unwrap().into_inner().job.unwrap()
 }
 
-async fn watch(server: &mut TestServer, id: &str) -> Streaming<pb::WatchJobResponse> {
+pub(crate) async fn watch(server: &mut TestServer, id: &str) -> Streaming<pb::WatchJobResponse> {
     let asked = pb::WatchJobRequest { job_id: id.to_owned() };
     server.jobs.watch_job(asked).await.unwrap().into_inner()
 }
@@ -58,7 +58,7 @@ async fn until(
     }
 }
 
-fn is_over(job: &pb::Job) -> bool {
+pub(crate) fn is_over(job: &pb::Job) -> bool {
     !matches!(job.state(), pb::JobState::Pending | pb::JobState::Running)
 }
 

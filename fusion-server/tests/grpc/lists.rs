@@ -55,7 +55,7 @@ async fn filled(server: &mut TestServer, files: usize) -> Lane {
     lane
 }
 
-async fn trash(server: &mut TestServer, path: &str) -> Vec<pb::TrashRecord> {
+pub(crate) async fn trash(server: &mut TestServer, path: &str) -> Vec<pb::TrashRecord> {
     let (mut records, mut token) = (Vec::new(), String::new());
     loop {
         let page = server.views.list_trash(within(path, 2, &token)).await.unwrap().into_inner();

@@ -22,6 +22,7 @@ mod find;
 mod harness;
 mod idempotency;
 mod jobs;
+mod kills;
 mod listing;
 mod lists;
 mod offline;

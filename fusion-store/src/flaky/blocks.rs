@@ -1,5 +1,7 @@
 //! Blocks of which checkpoints fail.
 
+use std::sync::Arc;
+
 use super::Moods;
 use crate::error::StoreError;
 use crate::ports::{
@@ -9,13 +11,13 @@ use crate::ports::{
 /// Blocks that fail as their moods say.
 #[derive(Debug)]
 pub struct FlakyBlocks<B> {
-    inner: B,
+    inner: Arc<B>,
     moods: Moods,
 }
 
 impl<B: Blocks> FlakyBlocks<B> {
     /// Wraps blocks.
-    pub fn new(inner: B, moods: Moods) -> Self {
+    pub fn new(inner: Arc<B>, moods: Moods) -> Self {
         Self { inner, moods }
     }
 }
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn what_fails_leaves_the_checkpoint_before() {
         let (moods, view) = (Moods::new(7), sample::view(1));
-        let blocks = FlakyBlocks::new(MemoryBlocks::default(), moods.clone());
+        let blocks = FlakyBlocks::new(Arc::new(MemoryBlocks::default()), moods.clone());
         let write = |number: u8| {
             let point = LogPoint { record: u64::from(number), ..LogPoint::default() };
             let mut writer = blocks.begin(&view, point)?;

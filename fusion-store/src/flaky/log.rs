@@ -16,7 +16,7 @@ use crate::ports::{
 /// A log that fails as its moods say.
 #[derive(Debug)]
 pub struct FlakyLog<L> {
-    inner: L,
+    inner: Arc<L>,
     moods: Moods,
     views: Mutex<BTreeMap<ViewId, Held>>,
 }
@@ -31,7 +31,7 @@ struct Held {
 
 impl<L: ChangeLog> FlakyLog<L> {
     /// Wraps a log.
-    pub fn new(inner: L, moods: Moods) -> Self {
+    pub fn new(inner: Arc<L>, moods: Moods) -> Self {
         Self { inner, moods, views: Mutex::default() }
     }
 
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn what_hangs_is_durable_later_and_what_is_lost_was_never_acknowledged() {
         let (moods, view) = (Moods::new(1), sample::view(1));
-        let log = FlakyLog::new(MemoryLog::default(), moods.clone());
+        let log = FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone());
         log.open(&view).unwrap();
         let first = append(&log, LogPoint::default());
         assert!(first.is_durable());
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn reading_breaks_off_with_an_error() {
         let (moods, view) = (Moods::new(3), sample::view(1));
-        let log = FlakyLog::new(MemoryLog::default(), moods.clone());
+        let log = FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone());
         log.open(&view).unwrap();
         let end = (0..50).fold(LogPoint::default(), |after, _| append(&log, after).point());
         let records = log.read(view.id, ReadFrom::Start).unwrap();

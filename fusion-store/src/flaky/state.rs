@@ -1,5 +1,7 @@
 //! State of which calls fail.
 
+use std::sync::Arc;
+
 use fusion_core::time::ServerTime;
 
 use super::Moods;
@@ -9,13 +11,13 @@ use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version};
 /// State that fails as its moods say.
 #[derive(Debug)]
 pub struct FlakyState<S> {
-    inner: S,
+    inner: Arc<S>,
     moods: Moods,
 }
 
 impl<S: State> FlakyState<S> {
     /// Wraps state.
-    pub fn new(inner: S, moods: Moods) -> Self {
+    pub fn new(inner: Arc<S>, moods: Moods) -> Self {
         Self { inner, moods }
     }
 }
@@ -86,7 +88,7 @@ mod tests {
     #[test]
     fn what_fails_did_not_happen_and_what_hangs_happens_later() {
         let moods = Moods::new(2);
-        let state = FlakyState::new(MemoryState::default(), moods.clone());
+        let state = FlakyState::new(Arc::new(MemoryState::default()), moods.clone());
         let now = ServerTime::from_nanos(0);
         moods.fail(1000);
         assert!(state.put(Space::Job, b"k", b"1", None).unwrap_err().is_of_the_disk());

@@ -185,7 +185,7 @@ fn of_agent(session: &SessionInfo, findings: &mut Vec<Finding>) {
 
 /// What to do about a reason of a view.
 fn step_for(reason: &str) -> &'static str {
-    const STEPS: [(&str, &str); 14] = [
+    const STEPS: [(&str, &str); 13] = [
         ("no agent leads", "start an agent of this view, or look at why none gets a session"),
         ("nothing has been scanned", "start an agent: its first scan fills the view"),
         ("the first scan is running", "wait: `fusionctl status` shows how far it is"),
@@ -201,7 +201,6 @@ fn step_for(reason: &str) -> &'static str {
         ("the store is behind", "the disk of the data directory is too slow for the evidence"),
         ("agent ", "look at the agent below"),
         ("and ", "look at the agents: fusionctl sessions"),
-        ("scan", "look at the leader's log"),
         ("", "look at the server's log"),
     ];
     STEPS.iter().find(|(begins, _)| reason.starts_with(begins)).map_or("", |(_, step)| step)

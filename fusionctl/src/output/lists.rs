@@ -2,7 +2,7 @@
 
 use fusion_core::path::notation;
 use fusion_proto::views::{
-    BlindSpot, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo, cause_to_text,
+    BlindSpot, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
 };
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ impl Printer {
             "{:>8}  {}  {:<12}  {:<16}  {:>9}  {:>11}  {}",
             record.id.0,
             table::short_time(record.deleted_at.as_nanos()),
-            cause_to_text(record.cause),
+            record.cause.as_str(),
             record.agent.as_ref().map_or("-", |agent| agent.as_str()),
             HumanCount(record.totals.files).to_string(),
             HumanBytes(record.totals.bytes).to_string(),
@@ -162,7 +162,7 @@ fn trash(record: &TrashInfo) -> Value {
         "deleted_at": time(record.deleted_at),
         "learned_at": time(record.learned_at),
         "expires_at": time(record.expires_at),
-        "cause": cause_to_text(record.cause),
+        "cause": record.cause.as_str(),
         "agent_id": record.agent.as_ref().map(|agent| agent.as_str()),
         "blind": record.blind,
         "totals": json::totals(&record.totals),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use fusion_core::id::ViewName;
 use fusion_core::stat::{Kind, Stat};
-use fusion_proto::views::live::{Event, Quiet, cause_to_text};
+use fusion_proto::views::live::{Event, Quiet};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ fn event_json(event: &Event) -> Value {
         "path": event.path,
         "time": rfc3339(event.time.as_nanos()),
         "revision": event.revision.0,
-        "cause": cause_to_text(event.cause),
+        "cause": event.cause.as_str(),
         "principal": account.principal,
         "agent_id": account.agent.as_ref().map(ToString::to_string),
         "session_id": account.session.map(|session| session.to_string()),

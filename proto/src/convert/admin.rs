@@ -4,9 +4,9 @@ use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use uuid::Uuid;
 
-use super::time::{server_time_from_pb, server_time_to_pb};
+use super::ConvertError;
+use super::time::{needed_time_in, server_time_to_pb};
 use super::view::view_name;
-use super::{ConvertError, InField as _};
 use crate::pb;
 
 /// What server this is.
@@ -167,8 +167,8 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
         Ok(Self {
             version,
             server,
-            started_at: needed("started_at", started_at.as_ref())?,
-            server_time: needed("server_time", server_time.as_ref())?,
+            started_at: needed_time_in("started_at", started_at.as_ref())?,
+            server_time: needed_time_in("server_time", server_time.as_ref())?,
             data_dir,
             data_bytes,
             views,
@@ -176,11 +176,4 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
             limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
         })
     }
-}
-
-fn needed(
-    field: &'static str,
-    time: Option<&prost_types::Timestamp>,
-) -> Result<ServerTime, ConvertError> {
-    server_time_from_pb(time.ok_or(ConvertError::missing(field))?).in_field(field)
 }

@@ -7,9 +7,9 @@ use fusion_core::time::ServerTime;
 use uuid::Uuid;
 
 use super::stat::{path_from_text, path_to_text};
-use super::time::{server_time_from_pb, server_time_to_pb};
-use super::view::{Page, page, page_to_pb, time, view_name};
-use super::{ConvertError, InField as _, bounded, event};
+use super::time::{needed_time_in, server_time_to_pb, time_in};
+use super::view::{Page, page, page_to_pb, view_name};
+use super::{ConvertError, bounded, event};
 use crate::{limits, pb};
 
 /// A changing or administrative call, and what came of it. What its caller wrote is here as it was
@@ -122,7 +122,7 @@ impl TryFrom<pb::ListAuditRecordsRequest> for ListAuditRecords {
         } = request;
         bounded("principal", &principal, limits::HOSTNAME_MAX)?;
         bounded("method", &method, limits::ID_TEXT_MAX)?;
-        let (since, until) = (time("since", since)?, time("until", until)?);
+        let (since, until) = (time_in("since", since.as_ref())?, time_in("until", until.as_ref())?);
         if since.zip(until).is_some_and(|(since, until)| until <= since) {
             return Err(ConvertError::invalid("until", "must be later than `since`"));
         }
@@ -248,7 +248,6 @@ pub fn audit_record_from_pb(event: pb::EventEnvelope) -> Result<AuditRecord, Con
     let pb::EventTarget { view, path, id: target } =
         target.ok_or(ConvertError::missing("target"))?;
     let actor = actor.ok_or(ConvertError::missing("actor"))?;
-    let time = time.ok_or(ConvertError::missing("time"))?;
     let id = Uuid::try_parse(&event_id)
         .map_err(|error| ConvertError::invalid("event_id", error.to_string()))?;
     let changes = changes.into_iter().map(|change| {
@@ -257,7 +256,7 @@ pub fn audit_record_from_pb(event: pb::EventEnvelope) -> Result<AuditRecord, Con
     });
     Ok(AuditRecord {
         id,
-        time: server_time_from_pb(&time).in_field("time")?,
+        time: needed_time_in("time", time.as_ref())?,
         principal: Principal::new(&actor.principal),
         method,
         target: AuditTarget { view, path, id: target },

@@ -20,7 +20,7 @@ use super::stat::path_to_text;
 
 pub use relevance::Side;
 pub(in crate::convert) use wire::chain;
-pub use wire::{cause_to_text, event_from_pb, event_type_from_pb, event_type_to_pb};
+pub use wire::{event_from_pb, event_type_from_pb, event_type_to_pb};
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

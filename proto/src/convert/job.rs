@@ -4,11 +4,10 @@ use fusion_core::id::{AgentId, CorrelationId, ViewName};
 use fusion_core::job::{AgentResult, Job, JobState, Plan, Step, StepKind, StepSpec, StepState};
 use fusion_core::path::TreePath;
 use fusion_core::session::Principal;
-use fusion_core::time::ServerTime;
 use uuid::Uuid;
 
 use super::stat::{path_from_text, path_to_text};
-use super::time::{server_time_from_pb, server_time_to_pb};
+use super::time::{needed_time_in, server_time_to_pb, time_in};
 use super::view::{Page, page};
 use super::{ConvertError, InField as _};
 use crate::pb;
@@ -136,7 +135,7 @@ pub fn job_to_pb(job: &Job) -> pb::Job {
 /// # Errors
 /// A field that breaks the contract.
 pub fn job_from_pb(job: pb::Job) -> Result<Job, ConvertError> {
-    let updated_at = time("updated_at", job.updated_at.as_ref())?;
+    let updated_at = needed_time_in("updated_at", job.updated_at.as_ref())?;
     let retry_of = (!job.retry_of.is_empty()).then(|| job_id(&job.retry_of)).transpose();
     let steps = job.steps.into_iter().enumerate().map(|(at, step)| {
         step_from_pb(step).map_err(|error| error.within(format_args!("steps[{at}]")))
@@ -149,29 +148,15 @@ pub fn job_from_pb(job: pb::Job) -> Result<Job, ConvertError> {
         priority: job.priority,
         state: job_state_from_pb(job.state)?,
         version: job.version,
-        created_at: time("created_at", job.created_at.as_ref())?,
-        started_at: optional_time("started_at", job.started_at.as_ref())?,
+        created_at: needed_time_in("created_at", job.created_at.as_ref())?,
+        started_at: time_in("started_at", job.started_at.as_ref())?,
         updated_at,
         progressed_at: updated_at,
-        ended_at: optional_time("ended_at", job.ended_at.as_ref())?,
+        ended_at: time_in("ended_at", job.ended_at.as_ref())?,
         why: job.why,
         progress: percent(job.progress)?,
         steps: steps.collect::<Result<_, _>>()?,
     })
-}
-
-fn time(
-    field: &'static str,
-    time: Option<&prost_types::Timestamp>,
-) -> Result<ServerTime, ConvertError> {
-    optional_time(field, time)?.ok_or_else(|| ConvertError::missing(field))
-}
-
-fn optional_time(
-    field: &'static str,
-    time: Option<&prost_types::Timestamp>,
-) -> Result<Option<ServerTime>, ConvertError> {
-    time.map(server_time_from_pb).transpose().in_field(field)
 }
 
 fn percent(number: u32) -> Result<u8, ConvertError> {
@@ -249,8 +234,8 @@ fn result_from_pb(result: pb::JobAgentResult) -> Result<AgentResult, ConvertErro
         state: step_state_from_pb(state)?,
         entries,
         errors,
-        started_at: time("started_at", started_at.as_ref())?,
-        ended_at: optional_time("ended_at", ended_at.as_ref())?,
+        started_at: needed_time_in("started_at", started_at.as_ref())?,
+        ended_at: time_in("ended_at", ended_at.as_ref())?,
         why,
     })
 }
@@ -308,6 +293,7 @@ same!(
 
 #[cfg(test)]
 mod tests {
+    use fusion_core::time::ServerTime;
     use proptest::prelude::*;
     use prost::Message as _;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fusion_core::time::{AgentTime, ServerTime, StorageTime};
 
-use super::{Problem, Unsendable};
+use super::{ConvertError, InField as _, Problem, Unsendable};
 
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
@@ -26,6 +26,22 @@ pub fn server_time_to_pb(time: ServerTime) -> prost_types::Timestamp {
 /// Nanoseconds below 0 or of a whole second, or a time that 64 bits of nanoseconds cannot hold.
 pub fn server_time_from_pb(time: &prost_types::Timestamp) -> Result<ServerTime, Problem> {
     nanos(time).map(ServerTime::from_nanos)
+}
+
+/// A time of the server from a field that may be absent.
+pub(super) fn time_in(
+    field: &'static str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<Option<ServerTime>, ConvertError> {
+    time.map(server_time_from_pb).transpose().in_field(field)
+}
+
+/// A time of the server from a field that must be there.
+pub(super) fn needed_time_in(
+    field: &'static str,
+    time: Option<&prost_types::Timestamp>,
+) -> Result<ServerTime, ConvertError> {
+    time_in(field, time)?.ok_or(ConvertError::missing(field))
 }
 
 /// A time of an agent on the wire. Every time of the core can be told.

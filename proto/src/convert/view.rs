@@ -18,7 +18,6 @@ use super::stat::{path_from_text, path_to_text};
 use super::{ConvertError, InField as _, bounded};
 use crate::{limits, pb};
 
-pub(in crate::convert) use answer::time;
 pub use answer::{
     Entry, Freshness, ViewInfo, coverage_from_pb, coverage_to_pb, coverage_to_text, entry_from_pb,
     freshness_from_pb, freshness_to_pb, state_from_pb, state_from_text, state_to_pb, state_to_text,
@@ -29,9 +28,7 @@ pub use compare::{CompareViews, Compared, ComparedView, ViewRank};
 pub use export::{ExportColumn, ExportEntries, ExportFormat};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
-pub use lists::{
-    BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef, cause_to_text,
-};
+pub use lists::{BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef};
 pub use refresh::{RefreshPath, Refreshed};
 
 /// How much a read demands of the view.
@@ -114,23 +111,8 @@ pub fn page_to_pb(page: &Page) -> (i32, String) {
 /// A class of reads from the wire; not set is [`ReadClass::Any`].
 ///
 /// # Errors
-/// A number that is no class; FRESH, which a call must be made for
-/// ([`read_class_with_fresh_from_pb`]), so that none falls back in silence.
-pub fn read_class_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
-    match read_class_with_fresh_from_pb(number)? {
-        ReadClass::Fresh => Err(ConvertError::invalid(
-            "read_class",
-            "this call does not scan: READ_CLASS_FRESH is not taken; call RefreshPath first",
-        )),
-        class => Ok(class),
-    }
-}
-
-/// The same for a call that scans first where FRESH is demanded.
-///
-/// # Errors
 /// A number that is no class.
-pub fn read_class_with_fresh_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
+pub fn read_class_from_pb(number: i32) -> Result<ReadClass, ConvertError> {
     match pb::ReadClass::try_from(number) {
         Ok(pb::ReadClass::Unspecified | pb::ReadClass::Any) => Ok(ReadClass::Any),
         Ok(pb::ReadClass::Trusted) => Ok(ReadClass::Trusted),
@@ -175,7 +157,7 @@ impl TryFrom<pb::GetEntryRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
         })
     }
 }
@@ -188,7 +170,7 @@ impl TryFrom<pb::GetStatsRequest> for GetPath {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
         })
     }
 }
@@ -212,7 +194,7 @@ impl TryFrom<pb::ListEntriesRequest> for ListEntries {
             path: path_from_text("path", &path)?,
             page: page(page_size, &page_token)?,
             order: EntryOrder::from_pb(sort, descending)?.unwrap_or(by_name),
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::convert::event::event_from_pb;
 use crate::pb;
 use crate::status::Refusal;
 
-pub use crate::convert::event::{EVENT_TYPES, EntryChange, Event, EventType, cause_to_text};
+pub use crate::convert::event::{EVENT_TYPES, EntryChange, Event, EventType};
 pub use crate::convert::view::live::{
     Changes, EventFilter, ListChanges, NotQuiet, Quiet, WaitQuiet, WatchView,
 };

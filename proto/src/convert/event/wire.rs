@@ -24,15 +24,15 @@ const TYPES: [(EventType, pb::EventType); 9] = [
     (EventType::ViewReset, pb::EventType::ViewReset),
 ];
 
-/// Each cause, its number and its word.
-const CAUSES: [(Cause, pb::ChangeCause, &str); 7] = [
-    (Cause::Realtime, pb::ChangeCause::Realtime, "REALTIME"),
-    (Cause::Baseline, pb::ChangeCause::Baseline, "BASELINE"),
-    (Cause::Audit, pb::ChangeCause::Audit, "AUDIT"),
-    (Cause::Probe, pb::ChangeCause::Probe, "PROBE"),
-    (Cause::RenamedOver, pb::ChangeCause::RenamedOver, "RENAMED_OVER"),
-    (Cause::Expiry, pb::ChangeCause::Expiry, "EXPIRY"),
-    (Cause::Operator, pb::ChangeCause::Operator, "OPERATOR"),
+/// Each cause, and its number.
+const CAUSES: [(Cause, pb::ChangeCause); 7] = [
+    (Cause::Realtime, pb::ChangeCause::Realtime),
+    (Cause::Baseline, pb::ChangeCause::Baseline),
+    (Cause::Audit, pb::ChangeCause::Audit),
+    (Cause::Probe, pb::ChangeCause::Probe),
+    (Cause::RenamedOver, pb::ChangeCause::RenamedOver),
+    (Cause::Expiry, pb::ChangeCause::Expiry),
+    (Cause::Operator, pb::ChangeCause::Operator),
 ];
 
 /// A type on the wire.
@@ -51,20 +51,14 @@ pub fn event_type_from_pb(field: &'static str, number: i32) -> Result<EventType,
     found.map(|(kind, _)| *kind).ok_or(ConvertError::unknown(field, number))
 }
 
-/// A cause in the word of the contract.
-#[must_use]
-pub fn cause_to_text(cause: Cause) -> &'static str {
-    CAUSES.iter().find(|(known, ..)| *known == cause).map_or("", |(.., text)| text)
-}
-
 fn cause_to_pb(cause: Cause) -> pb::ChangeCause {
-    let found = CAUSES.iter().find(|(known, ..)| *known == cause);
-    found.map_or(pb::ChangeCause::Unspecified, |(_, number, _)| *number)
+    let found = CAUSES.iter().find(|(known, _)| *known == cause);
+    found.map_or(pb::ChangeCause::Unspecified, |(_, number)| *number)
 }
 
 fn cause_from_pb(number: i32) -> Result<Cause, ConvertError> {
-    let found = CAUSES.iter().find(|(_, known, _)| *known as i32 == number);
-    found.map(|(cause, ..)| *cause).ok_or(ConvertError::unknown("cause", number))
+    let found = CAUSES.iter().find(|(_, known)| *known as i32 == number);
+    found.map(|(cause, _)| *cause).ok_or(ConvertError::unknown("cause", number))
 }
 
 impl From<Event> for pb::EventEnvelope {

@@ -6,11 +6,10 @@ use fusion_core::evidence::{RootState, Source};
 use fusion_core::path::TreePath;
 use fusion_core::time::ServerTime;
 
-use super::answer::time;
 use crate::convert::evidence::{source_from_pb, source_to_pb};
 use crate::convert::root::{root_state_from_pb, root_state_to_pb};
 use crate::convert::stat::{path_from_text, path_to_text};
-use crate::convert::time::{duration_from_pb, duration_to_pb, server_time_to_pb};
+use crate::convert::time::{duration_from_pb, duration_to_pb, needed_time_in, server_time_to_pb};
 use crate::convert::{ConvertError, InField as _, Unsendable, bounded};
 use crate::text::cut;
 use crate::{limits, pb};
@@ -174,7 +173,7 @@ fn scan_from_pb(scan: pb::ScanProgress) -> Result<ScanProgress, ConvertError> {
         paused: span("paused", paused)?,
         call_latency: span("call_latency", call_latency)?,
         source: source_from_pb(source)?,
-        started_at: time("started_at", started_at)?,
+        started_at: needed_time_in("started_at", started_at.as_ref())?,
         directories,
         entries,
         errors,

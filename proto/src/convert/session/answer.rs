@@ -1,16 +1,13 @@
 //! What the server tells of a session, both ways.
 
 use fusion_core::id::{AgentId, LeaderEpoch};
-use fusion_core::time::ServerTime;
 
 use super::agent::{agent_status_from_pb, agent_status_to_pb};
 use super::{
     AgentSettings, CreatedSession, SessionInfo, Withheld, client_from_pb, client_to_pb,
     role_from_pb, role_to_pb, session_id, session_state_from_pb, session_state_to_pb,
 };
-use crate::convert::time::{
-    duration_from_pb, duration_to_pb, server_time_from_pb, server_time_to_pb,
-};
+use crate::convert::time::{duration_from_pb, duration_to_pb, needed_time_in, server_time_to_pb};
 use crate::convert::view::view_name;
 use crate::convert::{ConvertError, InField as _, Unsendable, bounded};
 use crate::{limits, pb};
@@ -175,8 +172,8 @@ impl TryFrom<pb::Session> for SessionInfo {
             state: session_state_from_pb(state)?,
             role: role_from_pb(role)?,
             epoch: LeaderEpoch(leader_epoch),
-            created_at: time("created_at", created_at)?,
-            last_heartbeat: time("last_heartbeat", last_heartbeat)?,
+            created_at: needed_time_in("created_at", created_at.as_ref())?,
+            last_heartbeat: needed_time_in("last_heartbeat", last_heartbeat.as_ref())?,
             timeout: span("timeout", timeout)?,
             root_uri,
             status: status
@@ -235,7 +232,7 @@ impl TryFrom<pb::CreateSessionResponse> for CreatedSession {
             info,
             leader_epoch: LeaderEpoch(leader_epoch),
             heartbeat_interval: span("heartbeat_interval", heartbeat_interval)?,
-            server_time: time("server_time", server_time)?,
+            server_time: needed_time_in("server_time", server_time.as_ref())?,
             settings: settings
                 .try_into()
                 .map_err(|error: ConvertError| error.within("settings"))?,
@@ -253,15 +250,6 @@ impl TryFrom<pb::CreateSessionResponse> for CreatedSession {
         }
         Ok(created)
     }
-}
-
-/// A time that must be there.
-pub(super) fn time(
-    field: &'static str,
-    time: Option<prost_types::Timestamp>,
-) -> Result<ServerTime, ConvertError> {
-    let time = time.ok_or(ConvertError::missing(field))?;
-    server_time_from_pb(&time).in_field(field)
 }
 
 /// A span that must be there.

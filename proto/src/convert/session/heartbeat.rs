@@ -6,14 +6,13 @@ use fusion_core::time::{AgentTime, ServerTime};
 use uuid::Uuid;
 
 use super::agent::{AgentStatus, agent_status_from_pb, agent_status_to_pb};
-use super::answer::time;
 use super::command::{
     Command, CommandReport, ReceivedCommands, command_id, command_to_pb, report_from_pb,
     report_to_pb,
 };
 use super::{role_from_pb, role_to_pb, session_id};
 use crate::convert::time::{
-    agent_time_from_pb, agent_time_to_pb, server_time_from_pb, server_time_to_pb,
+    agent_time_from_pb, agent_time_to_pb, needed_time_in, server_time_from_pb, server_time_to_pb,
 };
 use crate::convert::{ConvertError, InField as _, Unsendable};
 use crate::{limits, pb};
@@ -155,7 +154,7 @@ impl TryFrom<pb::HeartbeatResponse> for HeartbeatHeard {
             audit_number,
         } = response;
         Ok(Self {
-            server_time: time("server_time", server_time)?,
+            server_time: needed_time_in("server_time", server_time.as_ref())?,
             role: role_from_pb(role)?,
             leader_epoch: LeaderEpoch(leader_epoch),
             commands: ReceivedCommands::from_pb(commands),

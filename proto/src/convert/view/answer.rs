@@ -9,8 +9,8 @@ use fusion_core::view::{Coverage, Totals, ViewState, ViewStatus};
 
 use crate::convert::stat::{stat_from_pb, stat_to_pb};
 use crate::convert::time::{
-    duration_from_pb, duration_to_pb, server_time_from_pb, server_time_to_pb, storage_time_from_pb,
-    storage_time_to_pb,
+    duration_from_pb, duration_to_pb, server_time_to_pb, storage_time_from_pb, storage_time_to_pb,
+    time_in,
 };
 use crate::convert::{ConvertError, InField as _, Unsendable};
 use crate::pb;
@@ -261,7 +261,7 @@ pub fn totals_from_pb(totals: pb::Totals) -> Result<Totals, ConvertError> {
         suspects,
         blind,
         newest_mtime: newest_mtime_time_ns.map(StorageTime::from_nanos),
-        last_change: time("last_change", last_change)?,
+        last_change: time_in("last_change", last_change.as_ref())?,
     })
 }
 
@@ -302,9 +302,9 @@ pub fn freshness_from_pb(freshness: pb::Freshness) -> Result<Freshness, ConvertE
         watermark: watermark.in_field("watermark")?,
         calibrated: watermark_calibrated,
         coverage: coverage_from_pb(coverage)?,
-        last_snapshot: time("last_snapshot", last_snapshot)?,
-        last_audit: time("last_audit", last_audit)?,
-        horizon: time("horizon", horizon)?,
+        last_snapshot: time_in("last_snapshot", last_snapshot.as_ref())?,
+        last_audit: time_in("last_audit", last_audit.as_ref())?,
+        horizon: time_in("horizon", horizon.as_ref())?,
         quiet_for: quiet_for.in_field("quiet_for")?,
     })
 }
@@ -356,7 +356,7 @@ pub fn view_from_pb(view: pb::View) -> Result<ViewInfo, ConvertError> {
         leader_agent_id,
         leader_epoch,
         sessions,
-        created_at: time("created_at", created_at)?,
+        created_at: time_in("created_at", created_at.as_ref())?,
     })
 }
 
@@ -376,11 +376,4 @@ pub fn view_to_pb(view: &ViewInfo) -> Result<pb::View, Unsendable> {
         sessions: *sessions,
         created_at: created_at.map(server_time_to_pb),
     })
-}
-
-pub(in crate::convert) fn time(
-    field: &'static str,
-    time: Option<prost_types::Timestamp>,
-) -> Result<Option<ServerTime>, ConvertError> {
-    time.as_ref().map(server_time_from_pb).transpose().in_field(field)
 }

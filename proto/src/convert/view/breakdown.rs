@@ -7,8 +7,8 @@ use fusion_core::path::TreePath;
 use fusion_core::view::Totals;
 
 use super::{
-    Entry, Freshness, ReadClass, entry_from_pb, freshness_from_pb, read_class_to_pb,
-    read_class_with_fresh_from_pb, totals_from_pb, totals_to_pb, view_name,
+    Entry, Freshness, ReadClass, entry_from_pb, freshness_from_pb, read_class_from_pb,
+    read_class_to_pb, totals_from_pb, totals_to_pb, view_name,
 };
 use crate::convert::stat::{path_from_text, path_to_text};
 use crate::convert::time::{duration_from_pb, duration_to_pb};
@@ -108,7 +108,7 @@ impl TryFrom<pb::GetBreakdownRequest> for GetBreakdown {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
             top,
         })
     }

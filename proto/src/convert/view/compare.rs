@@ -6,8 +6,8 @@ use fusion_core::view::Totals;
 
 use super::find::distinct;
 use super::{
-    Entry, Freshness, ReadClass, ViewError, entry_from_pb, freshness_from_pb, read_class_to_pb,
-    read_class_with_fresh_from_pb, totals_from_pb,
+    Entry, Freshness, ReadClass, ViewError, entry_from_pb, freshness_from_pb, read_class_from_pb,
+    read_class_to_pb, totals_from_pb,
 };
 use crate::convert::stat::{path_from_text, path_to_text};
 use crate::convert::{ConvertError, InField as _};
@@ -68,7 +68,7 @@ impl TryFrom<pb::CompareViewsRequest> for CompareViews {
         Ok(Self {
             views: distinct("views", &views, limits::COMPARED_MAX)?,
             path: path_from_text("path", &path)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
             rank: match pb::ViewRank::try_from(rank) {
                 Ok(pb::ViewRank::Unspecified | pb::ViewRank::Completeness) => {
                     ViewRank::Completeness

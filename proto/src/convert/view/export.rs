@@ -4,7 +4,7 @@ use fusion_core::id::ViewName;
 use fusion_core::path::TreePath;
 
 use super::find::filter_from_pb;
-use super::{EntryFilter, ReadClass, read_class_to_pb, read_class_with_fresh_from_pb, view_name};
+use super::{EntryFilter, ReadClass, read_class_from_pb, read_class_to_pb, view_name};
 use crate::convert::stat::{kind_to_pb, path_from_text, path_to_text};
 use crate::convert::{ConvertError, bounded};
 use crate::{limits, pb};
@@ -143,7 +143,7 @@ impl TryFrom<pb::ExportEntriesRequest> for ExportEntries {
         Ok(Self {
             view: view_name(&view)?,
             path: path_from_text("path", &path)?,
-            class: read_class_with_fresh_from_pb(read_class)?,
+            class: read_class_from_pb(read_class)?,
             format: match pb::ExportFormat::try_from(format) {
                 Ok(pb::ExportFormat::Unspecified | pb::ExportFormat::Ndjson) => {
                     ExportFormat::Ndjson

@@ -8,7 +8,7 @@ use fusion_core::stat::Kind;
 use fusion_core::time::StorageTime;
 use tonic::Code;
 
-use super::{ReadClass, read_class_to_pb, read_class_with_fresh_from_pb, view_name};
+use super::{ReadClass, read_class_from_pb, read_class_to_pb, view_name};
 use crate::convert::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
 use crate::convert::{ConvertError, InField as _, bounded};
 use crate::status::Refusal;
@@ -191,7 +191,7 @@ impl TryFrom<pb::FindEntriesRequest> for FindEntries {
             return Err(ConvertError::invalid("limit", why));
         }
         let view = view_name(&view)?;
-        let class = read_class_with_fresh_from_pb(read_class)?;
+        let class = read_class_from_pb(read_class)?;
         Ok(Self {
             path: path_from_text("path", &path)?,
             filter: filter_from_pb(name_glob, kinds, filter.unwrap_or_default())?,

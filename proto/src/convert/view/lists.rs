@@ -10,7 +10,7 @@ use fusion_core::view::Totals;
 use super::answer::{Entry, entry_from_pb, totals_from_pb, totals_to_pb};
 use super::{Page, page, page_to_pb, view_name};
 use crate::convert::stat::{path_from_text, path_to_text, stat_from_pb, stat_to_pb};
-use crate::convert::time::{server_time_from_pb, server_time_to_pb};
+use crate::convert::time::{needed_time_in, server_time_to_pb, time_in};
 use crate::convert::{ConvertError, InField as _};
 use crate::pb;
 
@@ -93,20 +93,6 @@ pub struct TrashInfo {
     pub blind: bool,
     /// What went with it, itself included.
     pub totals: Totals,
-}
-
-/// Why something went, in the word of the contract.
-#[must_use]
-pub const fn cause_to_text(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Realtime => "REALTIME",
-        Cause::Baseline => "BASELINE",
-        Cause::Audit => "AUDIT",
-        Cause::Probe => "PROBE",
-        Cause::RenamedOver => "RENAMED_OVER",
-        Cause::Expiry => "EXPIRY",
-        Cause::Operator => "OPERATOR",
-    }
 }
 
 const fn cause_to_pb(cause: Cause) -> pb::TrashCause {
@@ -219,11 +205,11 @@ impl TryFrom<pb::Suspect> for SuspectInfo {
                 return Err(ConvertError::unknown("cause", cause));
             }
         };
-        let confirmed_at = time("confirmed_at", confirmed_at.as_ref())?;
+        let confirmed_at = time_in("confirmed_at", confirmed_at.as_ref())?;
         Ok(Self {
             entry: entry_from_pb(entry.ok_or(ConvertError::missing("entry"))?)?,
             cause,
-            quiet_at: needed("quiet_at", quiet_at.as_ref())?,
+            quiet_at: needed_time_in("quiet_at", quiet_at.as_ref())?,
             confirmed: agent(&agent_id)?.zip(confirmed_at),
         })
     }
@@ -252,7 +238,7 @@ impl TryFrom<pb::BlindSpot> for BlindSpot {
         Ok(match spot.ok_or(ConvertError::missing("spot"))? {
             Spot::Entry(pb::BlindEntry { entry, listed_at }) => Self::Entry {
                 entry: entry_from_pb(entry.ok_or(ConvertError::missing("entry"))?)?,
-                listed_at: time("listed_at", listed_at.as_ref())?,
+                listed_at: time_in("listed_at", listed_at.as_ref())?,
             },
             Spot::Deletion(record) => Self::Deletion(record.try_into()?),
         })
@@ -309,9 +295,9 @@ impl TryFrom<pb::TrashRecord> for TrashInfo {
             id: TrashId(trash_id),
             path,
             stat: stat_from_pb(&stat).map_err(|error| error.within("stat"))?,
-            deleted_at: needed("deleted_at", deleted_at.as_ref())?,
-            learned_at: needed("learned_at", learned_at.as_ref())?,
-            expires_at: needed("expires_at", expires_at.as_ref())?,
+            deleted_at: needed_time_in("deleted_at", deleted_at.as_ref())?,
+            learned_at: needed_time_in("learned_at", learned_at.as_ref())?,
+            expires_at: needed_time_in("expires_at", expires_at.as_ref())?,
             cause: cause_from_pb(cause)?,
             agent: agent(&agent_id)?,
             blind,
@@ -323,18 +309,4 @@ impl TryFrom<pb::TrashRecord> for TrashInfo {
 /// An agent that may be absent.
 pub(super) fn agent(text: &str) -> Result<Option<AgentId>, ConvertError> {
     (!text.is_empty()).then(|| AgentId::new(text).in_field("agent_id")).transpose()
-}
-
-fn time(
-    field: &'static str,
-    time: Option<&prost_types::Timestamp>,
-) -> Result<Option<ServerTime>, ConvertError> {
-    time.map(server_time_from_pb).transpose().in_field(field)
-}
-
-pub(super) fn needed(
-    field: &'static str,
-    at: Option<&prost_types::Timestamp>,
-) -> Result<ServerTime, ConvertError> {
-    time(field, at)?.ok_or(ConvertError::missing(field))
 }

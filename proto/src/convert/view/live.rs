@@ -9,12 +9,12 @@ use fusion_core::path::TreePath;
 use fusion_core::stat::Kind;
 use fusion_core::time::ServerTime;
 
-use super::{Freshness, Page, freshness_from_pb, page, page_to_pb, time, view_name};
+use super::{Freshness, Page, freshness_from_pb, page, page_to_pb, view_name};
 use crate::convert::event::{
     Event, EventType, event_from_pb, event_type_from_pb, event_type_to_pb,
 };
 use crate::convert::stat::{kind_from_pb, kind_to_pb, path_from_text, path_to_text};
-use crate::convert::time::server_time_to_pb;
+use crate::convert::time::{server_time_to_pb, time_in};
 use crate::convert::{ConvertError, event};
 use crate::{limits, pb};
 
@@ -144,7 +144,7 @@ impl TryFrom<pb::ListChangesRequest> for ListChanges {
             page_size,
             page_token,
         } = request;
-        let (since, until) = (time("since", since)?, time("until", until)?);
+        let (since, until) = (time_in("since", since.as_ref())?, time_in("until", until.as_ref())?);
         if since.zip(until).is_some_and(|(since, until)| until <= since) {
             return Err(ConvertError::invalid("until", "must be later than `since`"));
         }

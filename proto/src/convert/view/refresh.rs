@@ -10,10 +10,10 @@ use fusion_core::view::Totals;
 use super::answer::{
     Entry, Freshness, entry_from_pb, freshness_from_pb, totals_from_pb, totals_to_pb,
 };
-use super::lists::{agent, needed};
+use super::lists::agent;
 use super::view_name;
 use crate::convert::stat::{path_from_text, path_to_text};
-use crate::convert::time::{duration_from_pb, duration_to_pb, server_time_to_pb};
+use crate::convert::time::{duration_from_pb, duration_to_pb, needed_time_in, server_time_to_pb};
 use crate::convert::{ConvertError, InField as _, Unsendable};
 use crate::pb;
 
@@ -147,7 +147,7 @@ impl TryFrom<pb::RefreshPathResponse> for Refreshed {
             complete,
             settled,
             agent: AgentId::new(&agent_id).in_field("agent_id")?,
-            started_at: needed("started_at", started_at.as_ref())?,
+            started_at: needed_time_in("started_at", started_at.as_ref())?,
             took: duration_from_pb(&took.ok_or(ConvertError::missing("took"))?).in_field("took")?,
             joined,
             freshness: freshness_from_pb(freshness.ok_or(ConvertError::missing("freshness"))?)?,

@@ -8,10 +8,8 @@ use fusion_core::time::ServerTime;
 use fusion_core::view::Totals;
 
 use crate::convert::stat::{path_from_text, path_to_text};
-use crate::convert::time::{duration_from_pb, duration_to_pb, server_time_to_pb};
-use crate::convert::view::{
-    Freshness, freshness_from_pb, time, totals_from_pb, totals_to_pb, view_name,
-};
+use crate::convert::time::{duration_from_pb, duration_to_pb, server_time_to_pb, time_in};
+use crate::convert::view::{Freshness, freshness_from_pb, totals_from_pb, totals_to_pb, view_name};
 use crate::convert::{ConvertError, InField as _, Unsendable, bounded};
 use crate::{limits, pb};
 
@@ -220,7 +218,7 @@ impl TryFrom<pb::WaitQuietResponse> for Quiet {
                 .transpose()
                 .map_err(|error| error.within("totals"))?,
             suspects,
-            last_change: time("last_change", last_change)?,
+            last_change: time_in("last_change", last_change.as_ref())?,
             freshness: freshness_from_pb(freshness).map_err(|error| error.within("freshness"))?,
         })
     }
