@@ -5,6 +5,7 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod sweep;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
 use crate::reload::follow;
 use crate::service::admin::About;
+use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
@@ -40,10 +42,6 @@ use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
 use crate::tls::Tls;
 
-/// Between two sweeps of the store.
-const SWEEP: Duration = Duration::from_secs(60);
-/// Values swept at once at most.
-const SWEPT: usize = 10_000;
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -218,6 +216,15 @@ fn services(
         metrics: metrics.clone(),
         ttl: config.idempotency_ttl,
     });
+    let audit = Audit::new(AuditDeps {
+        state: Arc::clone(&stores.state),
+        saver: saver.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        server: stores.server().unwrap_or_else(|| ids.draw()),
+        ttl: config.audit_ttl,
+    });
     let about = About::new(
         Arc::clone(config),
         views.clone(),
@@ -258,6 +265,7 @@ fn services(
         ingest,
         views,
         idempotency,
+        audit,
         jobs,
         refreshes,
         about,
@@ -331,7 +339,7 @@ impl Server {
         }
 
         begin_tasks(&services, &health, failures);
-        tasks.spawn("state sweep", sweep(stores, clock));
+        tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed {
             metrics,
             sessions: sessions.clone(),
@@ -395,18 +403,6 @@ fn begin_tasks(
             sessions.restart_view(failed).await;
         }
     });
-}
-
-/// Takes what has expired out of the store, for as long as the server lives.
-async fn sweep(stores: Stores, clock: Arc<dyn Clock>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let (state, now) = (Arc::clone(&stores.state), clock.now());
-        let swept = tokio::task::spawn_blocking(move || state.expire(now, SWEPT)).await;
-        if let Ok(Err(error)) = swept {
-            tracing::warn!(%error, "what has expired cannot be removed; it is tried again");
-        }
-    }
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

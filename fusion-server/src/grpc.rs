@@ -5,6 +5,7 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod body;
 mod events;
 pub(crate) mod health;
@@ -36,6 +37,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::audit::Audit;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
@@ -57,6 +59,7 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) audit: Audit,
     pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
@@ -137,6 +140,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
         .layer(idempotency::IdempotencyLayer::new(&services))
+        .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)

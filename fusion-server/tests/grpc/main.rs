@@ -10,6 +10,7 @@
 
 mod admin;
 mod agent;
+mod audit;
 mod breakage;
 mod certificates;
 mod changes;
