@@ -117,9 +117,10 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let (head, body) = request.into_parts();
+    let principal = head.extensions.get().cloned().unwrap_or_else(Principal::anonymous);
     let body = Limited::new(body, MESSAGE_BYTES + FRAME_HEAD).collect().await;
     let body = body.map_err(|error| Refusal::invalid("request", error.to_string()))?.to_bytes();
-    let turn = match calls.begin(&Principal::anonymous(), method, given, &body).await? {
+    let turn = match calls.begin(&principal, method, given, &body).await? {
         Begun::Done(answer) => return Ok(replayed(answer)),
         Begun::First(turn) => turn,
     };
@@ -200,13 +201,18 @@ fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
     check_key(IDEMPOTENCY_KEY, value.as_bytes()).map(GivenKey::Chosen).map(Some)
 }
 
-/// Forgets the key of a call; whether there was one.
-pub(super) async fn delete(calls: &Idempotency, method: &str, key: &str) -> Result<bool, Refusal> {
+/// Forgets the key of a call of this principal; whether there was one.
+pub(super) async fn delete(
+    calls: &Idempotency,
+    principal: &Principal,
+    method: &str,
+    key: &str,
+) -> Result<bool, Refusal> {
     let Some(method) = CHANGING.iter().copied().find(|changing| *changing == method) else {
         return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
     };
     let key = check_key("key", key.as_bytes())?;
-    calls.delete(&Principal::anonymous(), method, key).await
+    calls.delete(principal, method, key).await
 }
 
 /// A key as the contract allows it.
