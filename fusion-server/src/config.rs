@@ -51,6 +51,8 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// How long a job that is over is kept.
     pub job_ttl: Duration,
+    /// How long an audit record is kept.
+    pub audit_ttl: Duration,
     /// Most jobs that are not over.
     pub max_open_jobs: usize,
     /// Logging.
@@ -173,6 +175,7 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(30),
             idempotency_ttl: Duration::from_hours(24),
             job_ttl: Duration::from_hours(7 * 24),
+            audit_ttl: Duration::from_hours(90 * 24),
             max_open_jobs: 10_000,
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },
             session: SessionConfig {

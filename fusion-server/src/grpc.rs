@@ -5,6 +5,7 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod authenticate;
 mod body;
 mod events;
@@ -39,6 +40,7 @@ use crate::app::Guards;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::audit::Audit;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
@@ -59,6 +61,7 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) audit: Audit,
     pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
@@ -152,6 +155,7 @@ pub(crate) async fn serve(
         .layer(layer::RpcLayer::new(&services))
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(idempotency::IdempotencyLayer::new(&services))
+        .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)

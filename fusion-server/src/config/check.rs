@@ -23,6 +23,7 @@ use leaf::Checker;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const DECADE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const MILLI: Duration = Duration::from_millis(1);
 /// Changes of a log that are kept whatever their age, at most.
 const CHANGES_MAX: usize = 1_000_000_000;
@@ -74,6 +75,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             MILLI..=YEAR,
         ),
         job_ttl: check.duration("job_ttl", raw.job_ttl, default.job_ttl, MILLI..=YEAR),
+        audit_ttl: check.duration("audit_ttl", raw.audit_ttl, default.audit_ttl, MILLI..=DECADE),
         max_open_jobs: check.count(
             "max_open_jobs",
             raw.max_open_jobs,

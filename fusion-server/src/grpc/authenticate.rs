@@ -61,6 +61,8 @@ const METHODS: &[(&str, Least)] = &[
     ("fusion.v1.AdminService/EvictSession", Least::Admin),
     ("fusion.v1.AdminService/ResetView", Least::Admin),
     ("fusion.v1.AdminService/AcceptRoot", Least::Admin),
+    ("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
+    ("fusion.v1.AdminService/SetLogFilter", Least::Admin),
     // Of a view only who may see it is told.
     ("grpc.health.v1.Health/Check", Least::Anyone),
     ("grpc.health.v1.Health/Watch", Least::Anyone),

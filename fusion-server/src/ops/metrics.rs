@@ -105,6 +105,8 @@ metrics! {
         "Jobs that are kept, by state.";
     idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
         "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
+    audit_records: IntCounterVec = "fusion_audit_records_total" ["action", "outcome"] NONE,
+        "Audit records made, by method and gRPC code of the call.";
     watchers: IntGaugeVec = "fusion_watchers" ["view", "call"] NONE,
         "Calls that watch a view or wait until a path of it is quiet.";
     watch_events: IntCounterVec = "fusion_watch_events_total" ["view"] NONE,

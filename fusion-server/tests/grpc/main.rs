@@ -11,6 +11,7 @@
 mod access;
 mod admin;
 mod agent;
+mod audit;
 mod breakage;
 mod certificates;
 mod changes;
