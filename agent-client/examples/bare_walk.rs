@@ -107,6 +107,7 @@ fn scan(directory: &Path, workers: NonZeroUsize) -> Option<(u64, Took)> {
         counters: &ScanCounters::default(),
         pace: &Unlimited,
         placer: None,
+        then: None,
     };
     let sink = |_: Found| ControlFlow::Continue(());
     let (report, took) = timed(|| scan.subtree(PathRef::ROOT, &sink));

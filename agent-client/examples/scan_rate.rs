@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         counters: &counters,
         pace: &Unlimited,
         placer: None,
+        then: None,
     };
     let bytes = AtomicU64::new(0);
     let sink = |found: Found| {

@@ -72,6 +72,7 @@ fn measure(
         counters: &ScanCounters::default(),
         pace: &Unlimited,
         placer: Some(watcher.handle()),
+        then: None,
     };
     let placed = scan.place_watches(PathRef::ROOT, &nothing);
     let mut out = io::stdout();

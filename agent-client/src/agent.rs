@@ -148,18 +148,20 @@ const ROOT_AGAIN: Duration = Duration::from_secs(1);
 /// # Errors
 /// The root cannot be read, the spool is held by another agent, or the listener cannot be bound.
 pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError> {
-    build_with(config, deps, watch::Sender::new(Progress::default())).await
+    let progress = watch::Sender::new(Progress::default());
+    build_with(config, deps, progress, Some(open::ROOT_LIMIT)).await
 }
 
 async fn build_with(
     config: AgentConfig,
     deps: Deps,
     progress: watch::Sender<Progress>,
+    root_limit: Option<Duration>,
 ) -> Result<Agent, AgentError> {
     let Deps { clock, ids } = deps;
     let host = open::host_name();
     let instance = InstanceId::new(ids.uuid());
-    let (root, identity) = open::root(&config).await?;
+    let (root, identity) = open::root(&config, root_limit).await?;
     let mut opened = open::spool(&config, &host, instance, &clock, &ids).await?;
     let agent = open::agent_id(&config, &host, &opened.spool.identity().agent_suffix)?;
     opened.spool.sign(&agent)?;
@@ -174,6 +176,7 @@ async fn build_with(
         SharedSpool::new(opened, own, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&ids));
     let link = LinkConfig {
         server: config.server.clone(),
+        tls: config.tls.clone(),
         view: config.view.clone(),
         agent,
         instance,
@@ -263,7 +266,7 @@ impl Agent {
             "agent starts"
         );
         root_watch::tell_that_it_is_there(&shared).await;
-        let watching = Watching::start(&shared);
+        let watching = Watching::start(&shared).await;
         let deps = LinkDeps {
             clock: Arc::clone(&shared.clock),
             ids: Arc::clone(&shared.ids),
@@ -303,7 +306,8 @@ async fn anew(shared: &Shared, http: Option<SocketAddr>) -> Result<Agent, AgentE
     let config = AgentConfig { http_listen: http, ..shared.config.clone() };
     let deps = Deps { clock: Arc::clone(&shared.clock), ids: Arc::clone(&shared.ids) };
     loop {
-        match build_with(config.clone(), deps.clone(), shared.progress.clone()).await {
+        let progress = shared.progress.clone();
+        match build_with(config.clone(), deps.clone(), progress, None).await {
             Err(error @ AgentError::Root { .. }) => {
                 tracing::warn!("not begun anew yet: {error}");
                 tokio::time::sleep(ROOT_AGAIN).await;

@@ -7,8 +7,8 @@
 //! Must never: write into the tree, follow a symbolic link, leave the root, or let a fault in one
 //! entry end a scan.
 //!
-//! *Not done here yet*: a call that hangs in the storage (NFS, FUSE) hangs its worker, and with it the
-//! scan, until the storage answers or its mount is taken away; nothing else of the agent waits for it.
+//! A call that hangs in the storage (NFS, FUSE) has a time limit: what it was about is told of with
+//! ETIMEDOUT and the rest goes on (`hung`, `crew`).
 //!
 //! *Start here*: [`Root::open`], then [`Scan`] with its walks, or [`Root::look`] for one name.
 //! Times are [`Monotonic`] of the agent's clock; whoever sends evidence adds the server's offset.
@@ -17,8 +17,10 @@
 
 pub mod cancel;
 pub mod counters;
+mod crew;
 mod directory;
 mod exclusion;
+mod hung;
 pub mod identity;
 pub mod limits;
 pub mod look;
@@ -52,6 +54,7 @@ pub use silent::{DeepTurn, Recall, Silent};
 pub use walk::Scan;
 
 pub(crate) use directory::{Calls, DirectoryReader, Reading, Rules};
+pub(crate) use hung::{At, Pulse, Stuck};
 pub(crate) use look::{is_absence, stat_in};
 pub(crate) use root::{Reached, parent_of, stat_of};
 

@@ -47,7 +47,7 @@ use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
 
 use crate::clock::SharedClock;
-use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Root, Unreadable};
+use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Pulse, Root, Unreadable};
 
 pub use watcher::{WatchHandle, Watcher};
 
@@ -234,6 +234,8 @@ struct Shared {
     gate: gate::Gate,
     counters: counters::Counters,
     cancel: Cancel,
+    /// Of the interpreting thread.
+    pulse: Pulse,
     stop_reader: Arc<tokio::sync::Notify>,
 }
 

@@ -25,7 +25,9 @@ use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
+use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
+use crate::reload::follow;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
@@ -38,6 +40,7 @@ use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
+use crate::tls::Tls;
 
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
@@ -54,6 +57,8 @@ pub struct Deps {
     pub ids: Arc<dyn Ids>,
     /// What survives.
     pub stores: Stores,
+    /// What is logged.
+    pub log: LogFilter,
 }
 
 /// Why a server did not start, or did not end well.
@@ -104,6 +109,7 @@ impl Deps {
                 Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
                 None => Stores::memory(),
             },
+            log: LogFilter::detached(&config.log.filter),
         })
     }
 }
@@ -120,6 +126,8 @@ pub struct Server {
     http_address: SocketAddr,
     config: Arc<Config>,
     services: Services,
+    /// Absent: gRPC is served in plaintext.
+    tls: Option<Tls>,
     health: Health,
     /// Views whose task panicked.
     failures: mpsc::UnboundedReceiver<ViewFailed>,
@@ -135,11 +143,12 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores } = deps;
+    let Deps { grpc, http, clock, ids, stores, log } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
-    let services = services(&config, &stores, (clock, ids), end_views.clone(), failed)?;
+    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
+    let tls = tls(&config, &services)?;
     Ok(Server {
         grpc,
         http,
@@ -147,6 +156,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         http_address,
         config,
         services,
+        tls,
         health: Health::default(),
         failures,
         end_views,
@@ -159,7 +169,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
-    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
     end_views: CancellationToken,
     failed: mpsc::UnboundedSender<ViewFailed>,
 ) -> Result<Services, ServerError> {
@@ -220,6 +230,7 @@ fn services(
         views.clone(),
         sessions.clone(),
         stores.clone(),
+        log,
         Arc::clone(&clock),
         ids.draw(),
     );
@@ -267,6 +278,18 @@ fn services(
     })
 }
 
+/// What TLS goes by, if it is configured; its files are followed from now on.
+fn tls(config: &Config, services: &Services) -> Result<Option<Tls>, ServerError> {
+    let Some(files) = config.tls.clone() else { return Ok(None) };
+    let opened = Tls::open(files, services.metrics.clone());
+    let (tls, seen) = opened.map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        ServerError::Start(format!("TLS: {}", faults.join("; ")))
+    })?;
+    services.tasks.spawn("TLS files", follow(tls.clone(), services.metrics.clone(), seen));
+    Ok(Some(tls))
+}
+
 fn not_started(error: impl std::fmt::Display) -> ServerError {
     ServerError::Start(error.to_string())
 }
@@ -303,6 +326,7 @@ impl Server {
             http_address,
             config,
             services,
+            tls,
             health,
             failures,
             end_views,
@@ -327,7 +351,7 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(grpc, services, health.clone(), stop.clone());
+        let grpc = grpc::serve((grpc, tls), services, health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 

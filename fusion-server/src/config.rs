@@ -22,6 +22,8 @@ use fusion_proto::convert::session::Withheld;
 use fusion_store::Retention;
 use uuid::Uuid;
 
+use crate::tls::TlsConfig;
+
 pub use overlay::{ENV_PREFIX, Sources};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
@@ -31,6 +33,8 @@ pub struct Config {
     pub grpc: ListenerConfig,
     /// The listener for `/metrics`, `/livez` and `/readyz`.
     pub http: ListenerConfig,
+    /// TLS of the listener for gRPC; absent: plaintext.
+    pub tls: Option<TlsConfig>,
     /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
     /// The id that the data directory must have; any, if it is not set.
@@ -158,6 +162,7 @@ impl Default for Config {
         Self {
             grpc: listener(7700),
             http: listener(7701),
+            tls: None,
             data_dir: None,
             server_id: None,
             address_file: None,

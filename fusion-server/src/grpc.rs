@@ -3,6 +3,7 @@
 //! Handlers convert in, call a use case, convert out; every status comes from the status table.
 //! Limits are set here, once for all services. Must never: decide anything.
 
+mod accept;
 mod admin;
 mod audit;
 mod body;
@@ -46,6 +47,7 @@ use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
 use crate::spawn::Tasks;
 use crate::task::view::Operator;
+use crate::tls::Tls;
 
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -104,9 +106,9 @@ fn draining() -> Refusal {
 /// Why the edge broke.
 pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until `stop` is cancelled and every connection has ended. The caller bounds the wait.
+/// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     services: Services,
     health: health::Health,
     stop: CancellationToken,
@@ -148,7 +150,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            accept::connections(TcpIncoming::from(listener).with_nodelay(Some(true)), tls),
             stop.cancelled_owned(),
         )
         .await?;

@@ -11,8 +11,10 @@ pub mod ids;
 pub mod offline;
 pub mod ops;
 pub mod stores;
+pub mod tls;
 
 mod grpc;
+mod reload;
 mod service;
 mod spawn;
 mod task;

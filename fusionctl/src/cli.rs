@@ -21,6 +21,8 @@ pub(crate) struct Args {
     /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
     #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
@@ -38,6 +40,32 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// What `https://` needs; each goes before what the profile says of its own server.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct AccessArgs {
+    /// Certificates (PEM) of who may sign the server's; needed with `https://`.
+    #[arg(long, global = true, value_name = "FILE", env = "FUSION_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Your own certificate (PEM), if the server wants one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FUSION_CLIENT_CERTIFICATE",
+        hide_env_values = true
+    )]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FUSION_CLIENT_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) client_key: Option<PathBuf>,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   fusionctl dev ~/data                      a live view of a directory, until Ctrl-C
@@ -53,7 +81,8 @@ Examples:
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
 
-The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+The profile is a TOML file: server = URL, ca, client_certificate and client_key = FILE,
+view = NAME (where --view is left out), and
 mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";

@@ -37,7 +37,7 @@ pub(crate) use picture::Picture;
 /// It could not be done; what was printed before may be incomplete.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut printer = Printer::new(args.output);
-    let server = Profile::load(args.server, args.profile.as_deref())?;
+    let server = Profile::load(args.server, args.access, args.profile.as_deref())?;
     match args.command {
         Command::Dev { dir, view, data_dir } => {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
@@ -85,8 +85,8 @@ fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
 
 /// All clients of the server.
 fn connect_all(server: &Profile) -> Result<Client, Failure> {
-    let server = &server.server;
-    fusion_proto::client::connect(server, CallHook::none())
+    let Profile { server, tls, .. } = server;
+    fusion_proto::client::connect_with(server, tls, CallHook::none())
         .map_err(|error| Failure::usage(format!("--server {server}: {error}")))
 }
 
@@ -140,6 +140,9 @@ fn parse_path(text: &str) -> Result<TreePath, Failure> {
 
 /// What a failed call means, and what to do next.
 fn explain(error: &CallError, server: &str) -> Failure {
+    if error.is_insecure() {
+        return Failure::refused(format!("no secure connection to {server}: {error}"));
+    }
     if error.is_unreachable() {
         return Failure::refused(format!(
             "no server answers at {server}: {error}\n\

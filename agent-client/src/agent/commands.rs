@@ -14,6 +14,7 @@ use std::time::Duration;
 use fusion_core::evidence::Source;
 use fusion_core::id::{CorrelationId, LeaderEpoch};
 use fusion_core::path::TreePath;
+use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
 use super::desk::{Figures, Outcome, ReportDesk, outcome_of};
@@ -24,7 +25,7 @@ use crate::link::{
     Action, AgentPart, BatchWriter, Command, LinkView, ResultValue, Standing, TimeExchange,
 };
 use crate::role::{duty_of, has};
-use crate::scan::Cancel;
+use crate::scan::{Cancel, LookError, RootCheck};
 pub(crate) use slot::{Doing, Slots};
 
 /// How often the progress of scans is brought up to date; heartbeats take it along.
@@ -235,15 +236,27 @@ fn look_at(
     paths: &[TreePath],
     cancel: &Cancel,
 ) -> Outcome {
-    let (mut looked, mut failed) = (0_u32, 0_u32);
+    let (mut looked, mut failed, mut is_there) = (0_u32, 0_u32, true);
     for path in paths {
-        match shared.root.look(path.as_ref(), &*shared.clock) {
+        let look = match is_there {
+            true => shared.root.look_in_time(path, shared.clock.monotonic()),
+            false => Err(LookError { errno: Errno::TIMEDOUT }),
+        };
+        match look {
             Ok(look) => {
                 let put = writer.probe(path.as_ref(), &look, cancel);
                 put.map_err(|closed| closed.to_string())?;
                 looked += 1;
             }
-            Err(_) => failed += 1,
+            Err(LookError { errno }) => {
+                failed += 1;
+                // A thousand names of a storage that hangs are not waited for one by one.
+                is_there &=
+                    errno != Errno::TIMEDOUT || shared.root.check_in_time() == RootCheck::Same;
+            }
+        }
+        if cancel.is_set() {
+            return Err("its session or leadership is over".to_owned());
         }
     }
     writer.flush(cancel).map_err(|closed| closed.to_string())?;

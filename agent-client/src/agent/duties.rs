@@ -173,9 +173,6 @@ impl DutiesTask {
         };
         let cancel = Cancel::new();
         let watcher = self.shared.watch_number();
-        if let Some(watch) = self.shared.watch() {
-            watch.begin_walk();
-        }
         let end = match what {
             What::Scan(term, source) => {
                 self.delivery = None;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use fusion_core::evidence::RootIdentity;
 use fusion_core::id::{AgentId, InstanceId};
+use rustix::io::Errno;
 use tokio::net::TcpListener;
+use tokio::task::JoinError;
 
 use super::AgentError;
 use crate::clock::SharedClock;
@@ -20,23 +22,35 @@ use crate::spool::{
 };
 
 /// Longest that opening the root may take before it counts as hung.
-const ROOT_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const ROOT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Opens the root and looks what it is.
-pub(super) async fn root(config: &AgentConfig) -> Result<(Root, RootIdentity), AgentError> {
+/// Opens the root and looks what it is. Waits for it for so long; absent: as long as it takes, so that
+/// whoever tries again and again leaves no more than one call that hangs.
+pub(super) async fn root(
+    config: &AgentConfig,
+    limit: Option<Duration>,
+) -> Result<(Root, RootIdentity), AgentError> {
+    let failed = |why| AgentError::Root { path: config.root.clone(), why };
     let path = config.root.clone();
     let open = tokio::task::spawn_blocking(move || {
-        let root = Root::open(&path, RootOptions::default())
-            .map_err(|error| std::io::Error::from(error.errno).to_string())?;
-        let identity = root.identity().map_err(|errno| std::io::Error::from(errno).to_string())?;
-        Ok((root, identity))
+        Root::open(&path, RootOptions::default()).map_err(|error| error.errno)
     });
-    let opened = match tokio::time::timeout(ROOT_LIMIT, open).await {
-        Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("does not answer; is its storage hung?".to_owned()),
+    let opened = match limit {
+        Some(limit) => tokio::time::timeout(limit, open).await,
+        None => Ok(open.await),
     };
-    opened.map_err(|why| AgentError::Root { path: config.root.clone(), why })
+    let hung = || failed("does not answer; is its storage hung?".to_owned());
+    let root = said(opened.map_err(|_| hung())?).map_err(failed)?;
+    let looked = root.clone();
+    let look = tokio::task::spawn_blocking(move || looked.identity_in_time());
+    let identity = said(look.await).map_err(failed)?;
+    Ok((root, identity))
+}
+
+/// What the system said, for people.
+fn said<T>(result: Result<Result<T, Errno>, JoinError>) -> Result<T, String> {
+    let result = result.map_err(|error| error.to_string())?;
+    result.map_err(|errno| std::io::Error::from(errno).to_string())
 }
 
 /// A spool as it was found.

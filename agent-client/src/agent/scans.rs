@@ -1,8 +1,9 @@
 //! One scan from its `ScanStarted` to its `ScanFinished`: the walk, its batches, its figures.
 //!
-//! Runs on a thread of its own, because directories may hang. The root is looked at before and after
-//! (R11): a scan of storage that is not there yields nothing. Whoever starts one keeps the [`Cancel`]
-//! with which it ends, also in mid-directory.
+//! Runs on a thread of its own, because directories may hang: then the thread stays with them, and the
+//! scan is over without it. The root is looked at before and after (R11): a scan of storage that is not
+//! there yields nothing. Whoever starts one keeps the [`Cancel`] with which it ends, also in
+//! mid-directory.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -119,8 +120,12 @@ pub(crate) fn start(
         order,
     };
     let spawned = crate::spawn::spawn_thread("fusion-scan-0", move || {
-        // Nobody may be left who waits for it.
-        let _ = ended.send(run.run(&span));
+        let ended = Mutex::new(Some(ended));
+        run.run(&span, &|end| {
+            let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // Nobody may be left who waits for it.
+            let _ = ended.map(|ended| ended.send(end));
+        });
     });
     if let Err(error) = spawned {
         // The answer's sender is gone with the closure: whoever waits sees a scan that broke off.
@@ -164,35 +169,41 @@ struct ScanRun {
 }
 
 impl ScanRun {
-    fn run(self, span: &Span) -> ScanEnd {
+    /// `over` is told of the end; this comes back later if something hangs in the storage.
+    fn run(self, span: &Span, over: &dyn Fn(ScanEnd)) {
         let _entered = span.enter();
         let source = source_label(self.order.source);
         let running = self.shared.metrics.scan_running.with_label_values(&[source]);
         running.inc();
-        let end = self.run_framed();
-        running.dec();
-        // In this order: a figure that dips for a moment is better than one that counts twice.
-        self.show_end(&end);
-        let files = self.counters.read().file_stats;
-        self.shared.state.scanned_files.fetch_add(files, Ordering::Relaxed);
-        end
+        self.run_framed(&|end| {
+            running.dec();
+            // In this order: a figure that dips for a moment is better than one that counts twice.
+            self.show_end(&end);
+            let files = self.counters.read().file_stats;
+            self.shared.state.scanned_files.fetch_add(files, Ordering::Relaxed);
+            over(end);
+        });
     }
 
     /// The walk between its frames.
-    fn run_framed(&self) -> ScanEnd {
-        if let Err(check) = self.storage_is_there() {
-            return ScanEnd::NoStorage(check);
-        }
-        let root = match self.root_is() {
+    fn run_framed(&self, over: &dyn Fn(ScanEnd)) {
+        let root = match self.storage_is_there().and_then(|()| self.root_is()) {
             Ok(root) => root,
-            Err(away) => return ScanEnd::NoStorage(away),
+            Err(away) => return over(ScanEnd::NoStorage(away)),
         };
         self.show_start();
+        if self.order.is_whole() {
+            self.shared.begin_walk();
+        }
         let (path, now) = (self.order.path.as_ref(), self.shared.clock.monotonic());
         if self.writer().started(path, now, root, &self.cancel).is_err() {
-            return ScanEnd::CutOff;
+            return over(ScanEnd::CutOff);
         }
-        let mut report = self.walk();
+        self.walk(&|report| over(self.end(report)));
+    }
+
+    /// What a walk came to.
+    fn end(&self, mut report: ScanReport) -> ScanEnd {
         // What was read while the storage went away is not to be believed as complete. What was
         // listed before is: it goes out, and the next scan of this leadership goes on from there.
         if let Err(check) = self.storage_is_there() {
@@ -205,13 +216,17 @@ impl ScanRun {
         }
     }
 
-    fn walk(&self) -> ScanReport {
+    fn walk(&self, over: &dyn Fn(ScanReport)) {
         let options = ScanOptions {
             workers: self.shared.config.scan_workers,
             max_rows: self.max_rows,
             left_out: self.shared.spool.own_directories(),
         };
         let pace = self.shared.limits.begin(rank_of(self.order.source, self.order.is_whole()));
+        let then = |report| {
+            pace.end();
+            over(report);
+        };
         let scan = Scan {
             root: &self.shared.root,
             options: &options,
@@ -220,15 +235,16 @@ impl ScanRun {
             counters: &self.counters,
             pace: &pace,
             placer: self.placer.as_deref().map(|placer| placer as &dyn Placer),
+            then: Some(&then),
         };
         let sink = |found| self.put(found);
         if let Some(Remembered { memory, deep }) = &self.order.remembered {
             let (settled, tell) = (|at| self.settled(at), |silent| self.tell(&silent));
-            scan.whole(&sink, &Recall { memory, deep: *deep, settled: &settled, tell: &tell })
+            scan.whole(&sink, &Recall { memory, deep: *deep, settled: &settled, tell: &tell });
         } else if self.order.recursive {
-            scan.subtree(self.order.path.as_ref(), &sink)
+            scan.subtree(self.order.path.as_ref(), &sink);
         } else {
-            scan.directory(self.order.path.as_ref(), &sink)
+            scan.directory(self.order.path.as_ref(), &sink);
         }
     }
 
@@ -266,8 +282,8 @@ impl ScanRun {
         }
         // A relist that finds no directory says what is there instead (R4.5).
         if report.start == Start::NoDirectory {
-            let look = self.shared.root.look(self.order.path.as_ref(), &*self.shared.clock);
-            match look {
+            let now = self.shared.clock.monotonic();
+            match self.shared.root.look_in_time(&self.order.path, now) {
                 Ok(look) => writer.probe(self.order.path.as_ref(), &look, &self.cancel)?,
                 // Whoever asked must not take it for an answer.
                 Err(_) => report.counts.errors += 1,
@@ -291,7 +307,7 @@ impl ScanRun {
 
     /// Whether the root is the directory that we hold.
     fn storage_is_there(&self) -> Result<(), RootCheck> {
-        match self.shared.root.check() {
+        match self.shared.root.check_in_time() {
             RootCheck::Same => Ok(()),
             away => {
                 root_watch::found_away(&self.shared, away);

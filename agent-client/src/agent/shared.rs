@@ -140,9 +140,9 @@ impl State {
         std::mem::replace(&mut lock(&self.root).0, state) != state
     }
 
-    /// Reads what the root is known by now. May hang with the storage.
+    /// Reads what the root is known by now. May take as long as a call of the storage.
     pub(crate) fn identify(&self, root: &Root) -> Result<RootIdentity, Errno> {
-        let mut identity = root.identity()?;
+        let mut identity = root.identity_in_time()?;
         let mut known = lock(&self.root);
         // Patterns that came since it was read were taken out of what was known before.
         root.exclusion().leave_in(&mut identity);
@@ -182,6 +182,13 @@ impl Shared {
     /// What places watches; none while there is no watcher.
     pub(crate) fn placer(&self) -> Option<Arc<dyn Placer + Send + Sync>> {
         self.watch().map(|handle| Arc::new(handle) as Arc<dyn Placer + Send + Sync>)
+    }
+
+    /// A walk of the whole tree begins that places watches. May hang with the storage.
+    pub(crate) fn begin_walk(&self) {
+        if let Some(watch) = self.watch() {
+            watch.begin_walk();
+        }
     }
 
     /// Which watcher it is, of all that there were.

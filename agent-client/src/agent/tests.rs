@@ -3,6 +3,7 @@
 mod audits;
 mod broken;
 mod excluded;
+mod hung;
 mod limits;
 mod on_demand;
 mod root;

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use fusion_core::time::Monotonic;
 
-use super::shared::Shared;
+use tokio::task::JoinHandle;
+
+use super::shared::{ROOT_LIMIT, Shared};
 use crate::link::backoff::Backoff;
 use crate::watch::{WatchError, WatchOptions, Watcher};
 
@@ -30,18 +32,20 @@ pub(super) struct Watching {
     backoff: Backoff,
     /// The last moment of which everything is known.
     seen_through: Monotonic,
+    /// One that did not start in time: what it asks of the storage hangs.
+    hung: Option<JoinHandle<Result<Watcher, WatchError>>>,
 }
 
 impl Watching {
     /// Starts the first watcher, before anything can ask for it.
-    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+    pub(super) async fn start(shared: &Arc<Shared>) -> Self {
         let mut backoff = Backoff::default();
         backoff.healthy(shared.clock.monotonic());
         let seen_through = shared.clock.monotonic();
         let mut watching =
-            Self { shared: Arc::clone(shared), watcher: None, backoff, seen_through };
-        if let Err(error) = watching.begin(None) {
-            watching.tell(&error.to_string());
+            Self { shared: Arc::clone(shared), watcher: None, backoff, seen_through, hung: None };
+        if let Err(why) = watching.begin(None).await {
+            watching.tell(&why);
         }
         watching
     }
@@ -69,13 +73,17 @@ impl Watching {
                 let now = self.shared.clock.monotonic();
                 tokio::time::sleep(self.backoff.failed(now, &*self.shared.ids)).await;
             }
-            self.begin_anew();
+            self.begin_anew().await;
         }
     }
 
-    fn begin_anew(&mut self) {
-        if let Err(error) = self.begin(Some(self.seen_through)) {
-            self.tell(&error.to_string());
+    async fn begin_anew(&mut self) {
+        if let Some(hung) = self.hung.take() {
+            // One that hangs is not joined by a second. Too late, it is ended by being dropped.
+            drop(hung.await);
+        }
+        if let Err(why) = self.begin(Some(self.seen_through)).await {
+            self.tell(&why);
             return;
         }
         tracing::warn!("the watcher is begun anew: watches are placed anew");
@@ -83,7 +91,8 @@ impl Watching {
         self.backoff.healthy(self.shared.clock.monotonic());
     }
 
-    fn begin(&mut self, lost_since: Option<Monotonic>) -> Result<(), WatchError> {
+    /// Off the async threads, and with a time limit: the kernel asks the storage what it is.
+    async fn begin(&mut self, lost_since: Option<Monotonic>) -> Result<(), String> {
         let config = &self.shared.config;
         let options = WatchOptions {
             max_watches: config.max_watches,
@@ -97,7 +106,14 @@ impl Watching {
         let sink = self.shared.spool.sink();
         // From here on the one before can change nothing, and the new one has not begun.
         self.shared.state.healing.store(lost_since.is_some(), Ordering::Relaxed);
-        let watcher = Watcher::start(root, options, clock, sink)?;
+        let mut start =
+            tokio::task::spawn_blocking(move || Watcher::start(root, options, clock, sink));
+        let Ok(started) = tokio::time::timeout(ROOT_LIMIT, &mut start).await else {
+            self.hung = Some(start);
+            return Err("the storage does not answer".to_owned());
+        };
+        let watcher = started.map_err(|error| error.to_string())?;
+        let watcher = watcher.map_err(|error| error.to_string())?;
         self.shared.set_watch(Some(watcher.handle().clone()));
         self.watcher = Some(watcher);
         Ok(())

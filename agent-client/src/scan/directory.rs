@@ -3,10 +3,12 @@
 //! A [`DirectoryReader`] belongs to one thread and keeps its buffers from one directory to the
 //! next. Used by the workers of a scan and by `watch` for what appears by event. The order is open,
 //! place the watch, stat of the directory, names, their stats: so the listing says *each name was
-//! there, or was not, in this version of the directory or a later one*.
+//! there, or was not, in this version of the directory or a later one*. Every call of the storage is
+//! made under the [`Pulse`] of whoever reads, and in a directory in which one hangs by itself.
 
 mod looks;
 mod names;
+mod opening;
 
 use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
@@ -20,15 +22,14 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::look::is_absence;
 use super::root::{FileId, Reached, Root, stat_of};
 use super::{
-    Cancel, Found, LeftOut, ListedDir, Pace, Placer, ScanCounters, SoftError, Unreadable,
-    WhyLeftOut,
+    Cancel, Found, LeftOut, ListedDir, Pace, Placer, Pulse, ScanCounters, SoftError, WhyLeftOut,
 };
 use crate::clock::AgentClock;
-use looks::{Look, look};
+use looks::Look;
 use names::Row;
+use opening::{leave_out, open, refuse};
 
 /// What is read, and how.
 #[derive(Clone, Copy)]
@@ -38,6 +39,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) cancel: &'a Cancel,
     pub(crate) counters: &'a ScanCounters,
     pub(crate) pace: &'a dyn Pace,
+    /// Of the thread that reads.
+    pub(crate) pulse: &'a Pulse,
     pub(crate) placer: Option<&'a dyn Placer>,
     pub(crate) left_out: &'a [FileId],
     pub(crate) max_rows: NonZeroUsize,
@@ -109,6 +112,8 @@ pub(crate) enum Reading {
     LeftOut,
     /// Cancelled, or the sink broke off.
     Stopped,
+    /// A call hung for too long, and came back: somebody else has gone on.
+    Abandoned,
 }
 
 /// Buffers for reading one directory after the other.
@@ -162,12 +167,8 @@ impl DirectoryReader {
             return Reading::Gone;
         }
         let started_at = rules.clock.monotonic();
-        let open = match parent {
-            Some((parent, name)) => rules.root.open_child(parent, name),
-            None => rules.root.open_to_read(path.as_ref()),
-        };
-        let open = open.and_then(|fd| Ok((stat_of(&fd)?, fd)));
-        let ((id, mut dir_stat), fd) = match open {
+        let by_itself = rules.root.hung().touches(path.as_ref());
+        let ((id, mut dir_stat), fd) = match open(rules, path, parent, by_itself) {
             Ok(open) => open,
             Err(errno) => return refuse(rules, path, errno, started_at, emit),
         };
@@ -180,16 +181,18 @@ impl DirectoryReader {
             return leave_out(path.clone(), why, emit);
         }
         if let Some(placer) = rules.placer {
-            placer.place(path.as_ref(), fd.as_fd(), id, &dir_stat);
-            if !rules.names_only {
-                match stat_of(&fd) {
-                    Ok((_, after)) => dir_stat = after,
-                    Err(errno) => return refuse(rules, path, errno, started_at, emit),
-                }
+            let placed = rules.pulse.call(|| {
+                placer.place(path.as_ref(), fd.as_fd(), id, &dir_stat);
+                if rules.names_only { Ok(dir_stat) } else { Ok(stat_of(&fd)?.1) }
+            });
+            match placed {
+                Ok(after) => dir_stat = after,
+                Err(errno) => return refuse(rules, path, errno, started_at, emit),
             }
         }
-        let complete = match self.read_names(rules, &fd, path) {
+        let complete = match rules.pulse.call(|| self.read_names(rules, &fd, path)) {
             Ok(()) => true,
+            Err(_) if rules.pulse.is_abandoned() => return Reading::Abandoned,
             Err(_) if rules.cancel.is_set() => return Reading::Stopped,
             Err(errno) if self.rows.is_empty() => {
                 return refuse(rules, path, errno, started_at, emit);
@@ -199,16 +202,22 @@ impl DirectoryReader {
                 false
             }
         };
-        ScanCounters::add(&rules.counters.directories, 1);
         let span = rules.clock.monotonic().since(started_at);
         let opened = Calls { number: Calls::OPEN, span };
-        let listing = Listing { path, dir_stat, started_at, complete, opened };
+        let listing = Listing { path, dir_stat, started_at, complete, opened, by_itself };
         let flow = if rules.names_only {
             self.enter_directories(rules, &fd, &listing)
         } else {
             self.list(rules, &fd, &listing, emit)
         };
-        if flow.is_break() { Reading::Stopped } else { Reading::Read(id) }
+        match flow {
+            ControlFlow::Continue(()) => {
+                ScanCounters::add(&rules.counters.directories, 1);
+                Reading::Read(id)
+            }
+            ControlFlow::Break(()) if rules.pulse.is_abandoned() => Reading::Abandoned,
+            ControlFlow::Break(()) => Reading::Stopped,
+        }
     }
 
     fn clear(&mut self) {
@@ -240,7 +249,8 @@ impl DirectoryReader {
             let is_directory = match row.kind {
                 FileType::Directory => true,
                 FileType::Unknown => {
-                    let looked = look(fd, row.c_name(&self.names)).ok();
+                    let looked = self.look(rules, fd, listing, row).ok();
+                    stop_if(rules.pulse.is_abandoned())?;
                     looked.is_some_and(|(look, _)| look.stat.kind == Kind::Directory)
                 }
                 _ => false,
@@ -272,7 +282,7 @@ impl DirectoryReader {
             rules.wait(to - from)?;
             let failed_from = self.errors.len();
             let looked_from = rules.clock.monotonic();
-            let all_told = self.look_at(rules, fd, listing.path, from..to)?;
+            let all_told = self.look_at(rules, fd, listing, from..to)?;
             let finished_at = rules.clock.monotonic();
             calls.add(to - from, finished_at.since(looked_from));
             let names = self.rows[from..to].iter().map(|row| usize::from(row.length)).sum();
@@ -349,6 +359,8 @@ struct Listing<'a> {
     complete: bool,
     /// What it took to open it and to read its names.
     opened: Calls,
+    /// Each name is looked at by itself, because something hangs here.
+    by_itself: bool,
 }
 
 fn columns(rows: usize, name_bytes: usize) -> ChildColumns {
@@ -364,38 +376,6 @@ fn columns(rows: usize, name_bytes: usize) -> ChildColumns {
         uids: Vec::with_capacity(rows),
         gids: Vec::with_capacity(rows),
         nlinks: Vec::with_capacity(rows),
-    }
-}
-
-fn refuse(
-    rules: &Rules<'_>,
-    path: &TreePath,
-    errno: Errno,
-    looked_at: Monotonic,
-    emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
-) -> Reading {
-    if is_absence(errno) {
-        return Reading::Gone;
-    }
-    if errno == Errno::XDEV {
-        return leave_out(path.clone(), WhyLeftOut::MountPoint, emit);
-    }
-    ScanCounters::add(&rules.counters.errors, 1);
-    let errno = errno.raw_os_error();
-    match emit(Found::Unreadable(Unreadable { dir: path.clone(), errno, looked_at })) {
-        ControlFlow::Continue(()) => Reading::Unreadable,
-        ControlFlow::Break(()) => Reading::Stopped,
-    }
-}
-
-fn leave_out(
-    dir: TreePath,
-    why: WhyLeftOut,
-    emit: &mut dyn FnMut(Found) -> ControlFlow<()>,
-) -> Reading {
-    match emit(Found::LeftOut(LeftOut { dir, why })) {
-        ControlFlow::Continue(()) => Reading::LeftOut,
-        ControlFlow::Break(()) => Reading::Stopped,
     }
 }
 

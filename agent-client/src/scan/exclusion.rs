@@ -101,7 +101,7 @@ impl Root {
     /// One of them is no pattern; the ones before stay.
     pub fn exclude(&self, patterns: &[String]) -> Result<(), String> {
         let exclusion = Arc::new(Exclusion::new(patterns)?);
-        *self.exclusion.write().unwrap_or_else(PoisonError::into_inner) = exclusion;
+        *self.exclusion_now().write().unwrap_or_else(PoisonError::into_inner) = exclusion;
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Root {
     /// What is excluded now.
     #[must_use]
     pub fn exclusion(&self) -> Arc<Exclusion> {
-        Arc::clone(&self.exclusion.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.exclusion_now().read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether the storage behind a root is there, and whether it is the one that it was (R11).
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 
 pub use fusion_core::evidence::RootIdentity;
@@ -64,38 +64,50 @@ impl Root {
     /// # Errors
     /// The root cannot be read.
     pub fn identity(&self) -> Result<RootIdentity, Errno> {
+        let (mut identity, directory, names) = self.without_top()?;
+        identity.top = self.choose_top(names, |name| looked_at(&directory, name).ok());
+        Ok(identity)
+    }
+
+    /// The same without what stands at the top, and the names there to choose from.
+    pub(super) fn without_top(&self) -> Result<(RootIdentity, OwnedFd, Vec<TopName>), Errno> {
         let mask = stat::MASK | StatxFlags::BTIME;
         let looked = statx(self.as_fd(), "", stat::SELF, mask)?;
         let has_birth = looked.stx_mask & StatxFlags::BTIME.bits() != 0;
-        Ok(RootIdentity {
+        let identity = RootIdentity {
             fs_type: self.fs_type().unwrap_or_default(),
             inode: looked.stx_ino,
             born: has_birth.then(|| stat::nanos(looked.stx_btime).0),
-            top: self.top()?,
-        })
-    }
-
-    /// Name and inode of the top-level entries that have not changed for longest.
-    fn top(&self) -> Result<Vec<(Vec<u8>, u64)>, Errno> {
+            top: Vec::new(),
+        };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(self.as_fd(), ".", flags, Mode::empty())?;
         let mut names = top_names(&directory)?;
         names.sort_unstable();
         names.truncate(LOOKED_AT_MAX);
-        let mut top: Vec<(StorageTime, CString, u64)> = Vec::with_capacity(names.len());
+        Ok((identity, directory, names))
+    }
+
+    /// Name and inode of the top-level entries that have not changed for longest. What vanished
+    /// meanwhile, or cannot be looked at, is left to the others.
+    pub(super) fn choose_top(
+        &self,
+        names: Vec<TopName>,
+        look: impl Fn(&CStr) -> Option<(StorageTime, u64)>,
+    ) -> Vec<(Vec<u8>, u64)> {
         let exclusion = self.exclusion();
+        let mut top: Vec<(StorageTime, CString, u64)> = Vec::with_capacity(names.len());
         for (_, name) in names {
             if exclusion.takes_in(PathRef::ROOT, name.to_bytes()) {
                 continue;
             }
-            // What vanished meanwhile, or cannot be looked at, is left to the others.
-            if let Ok(looked) = statx(&directory, &name, stat::NAME, stat::MASK) {
-                top.push((stat::nanos(looked.stx_ctime).0, name, looked.stx_ino));
+            if let Some((ctime, inode)) = look(&name) {
+                top.push((ctime, name, inode));
             }
         }
         top.sort_unstable();
         top.truncate(TOP_MAX);
-        Ok(top.into_iter().map(|(_, name, inode)| (name.into_bytes(), inode)).collect())
+        top.into_iter().map(|(_, name, inode)| (name.into_bytes(), inode)).collect()
     }
 
     /// The kernel's name of the file system: the third field after `-` in mountinfo, for our mount.
@@ -112,8 +124,17 @@ impl Root {
     }
 }
 
-/// (inode, name) of all entries, as the directory gives them.
-fn top_names(directory: &OwnedFd) -> Result<Vec<(u64, CString)>, Errno> {
+/// An entry as its directory tells of it: inode and name.
+pub(super) type TopName = (u64, CString);
+
+/// The ctime and the inode of an entry.
+pub(super) fn looked_at(directory: &OwnedFd, name: &CStr) -> Result<(StorageTime, u64), Errno> {
+    let looked = statx(directory, name, stat::NAME, stat::MASK)?;
+    Ok((stat::nanos(looked.stx_ctime).0, looked.stx_ino))
+}
+
+/// All entries, as the directory gives them.
+fn top_names(directory: &OwnedFd) -> Result<Vec<TopName>, Errno> {
     let mut buffer: Vec<u8> = Vec::with_capacity(32 * 1024);
     let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     let mut names = Vec::new();

@@ -6,8 +6,8 @@
 //! starve anything, for whoever gives way goes on a little all the same.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fusion_core::time::Monotonic;
@@ -125,10 +125,11 @@ impl Limits {
         self.latency.mean()
     }
 
-    /// The pace of one scan; it counts as running until it is dropped.
+    /// The pace of one scan; it counts as running until it is ended or dropped.
     #[must_use]
     pub fn begin(&self, rank: Rank) -> Paced<'_> {
-        Paced { limits: self, rank, own_rate: None, _turn: self.precedence.begin(rank) }
+        let turn = Mutex::new(Some(self.precedence.begin(rank)));
+        Paced { limits: self, rank, own_rate: None, turn }
     }
 
     /// The pace of a walk that has a rate of its own and not the scans'.
@@ -144,13 +145,18 @@ pub struct Paced<'a> {
     limits: &'a Limits,
     rank: Rank,
     own_rate: Option<RateLimit>,
-    _turn: Turn,
+    turn: Mutex<Option<Turn>>,
 }
 
 /// How long whoever gives way waits before it asks again.
 const STEP: Duration = Duration::from_millis(1);
 
 impl Paced<'_> {
+    /// It does not count as running any more, though threads of it may hang in the storage.
+    pub fn end(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn rate(&self) -> Option<&RateLimit> {
         self.own_rate.as_ref().or(self.limits.rate.as_ref())
     }

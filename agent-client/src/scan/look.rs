@@ -37,7 +37,15 @@ impl Root {
     /// It cannot be told (EACCES, EIO, ESTALE, another mount …), or is not to be (EPERM: excluded):
     /// that yields no evidence.
     pub fn look(&self, path: PathRef<'_>, clock: &dyn AgentClock) -> Result<Look, LookError> {
-        let looked_at = clock.monotonic();
+        self.look_as_of(path, clock.monotonic())
+    }
+
+    /// The same, having begun then.
+    pub(super) fn look_as_of(
+        &self,
+        path: PathRef<'_>,
+        looked_at: Monotonic,
+    ) -> Result<Look, LookError> {
         if self.excludes(path) {
             return Err(LookError { errno: Errno::PERM });
         }

@@ -5,7 +5,7 @@
 //! over. Who finds nothing sleeps; who adds wakes one.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 use fusion_core::path::TreePath;
@@ -14,11 +14,14 @@ use super::memory::DirNumber;
 use super::root::FileId;
 
 /// A directory to read.
+#[derive(Clone)]
 pub(super) struct Job {
     pub(super) path: TreePath,
     pub(super) above: Option<Arc<Ancestor>>,
     /// Where it is in the memory, if it is there.
     pub(super) remembered: Option<DirNumber>,
+    /// Who read it before was given up: it hung in a call.
+    pub(super) is_again: bool,
 }
 
 /// A directory on the way to another: the loop guard, and nothing else.
@@ -56,8 +59,9 @@ impl Drop for Ancestor {
 
 /// The queue of one walk.
 pub(super) struct Queue {
-    start: Injector<Job>,
-    stealers: Vec<Stealer<Job>>,
+    /// What belongs to no worker.
+    free: Injector<Job>,
+    stealers: RwLock<Vec<Stealer<Job>>>,
     pending: AtomicUsize,
     idle: AtomicUsize,
     stopped: AtomicBool,
@@ -67,20 +71,32 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// A queue that holds the start, and the own end of it for each worker.
-    pub(super) fn new(workers: usize, start: Job) -> (Self, Vec<Worker<Job>>) {
-        let own: Vec<Worker<Job>> = (0..workers).map(|_| Worker::new_lifo()).collect();
+    /// A queue that holds the start.
+    pub(super) fn new(start: Job) -> Self {
         let queue = Self {
-            start: Injector::new(),
-            stealers: own.iter().map(Worker::stealer).collect(),
+            free: Injector::new(),
+            stealers: RwLock::default(),
             pending: AtomicUsize::new(1),
             idle: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             sleep: Mutex::new(()),
             bell: Condvar::new(),
         };
-        queue.start.push(start);
-        (queue, own)
+        queue.free.push(start);
+        queue
+    }
+
+    /// The own end of it for one more worker.
+    pub(super) fn join(&self) -> Worker<Job> {
+        let own = Worker::new_lifo();
+        self.stealers.write().unwrap_or_else(PoisonError::into_inner).push(own.stealer());
+        own
+    }
+
+    /// Gives back a directory that was given out.
+    pub(super) fn give_back(&self, job: Job) {
+        self.free.push(job);
+        self.wake_all();
     }
 
     /// Adds a directory found by the holder of `own`.
@@ -126,6 +142,11 @@ impl Queue {
         }
     }
 
+    /// Whether every directory was done.
+    pub(super) fn is_over(&self) -> bool {
+        self.pending.load(Ordering::SeqCst) == 0
+    }
+
     /// Ends the walk for all workers.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
@@ -138,10 +159,11 @@ impl Queue {
     }
 
     fn steal(&self, own: &Worker<Job>) -> Option<Job> {
+        let stealers = self.stealers.read().unwrap_or_else(PoisonError::into_inner);
         loop {
             let mut again = false;
-            for steal in std::iter::once(self.start.steal())
-                .chain(self.stealers.iter().map(|other| other.steal_batch_and_pop(own)))
+            for steal in std::iter::once(self.free.steal())
+                .chain(stealers.iter().map(|other| other.steal_batch_and_pop(own)))
             {
                 match steal {
                     Steal::Success(job) => return Some(job),

@@ -12,6 +12,7 @@
 use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
@@ -20,6 +21,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatxAttributes, openat, opena
 use rustix::io::Errno;
 
 use super::exclusion::Exclusion;
+use super::hung::Hung;
 use super::stat;
 
 /// What is one file on a host: names come and go, this stays.
@@ -42,12 +44,22 @@ impl FileId {
 }
 
 /// How a tree is entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RootOptions {
     /// Whether directories on which something else is mounted are entered.
     pub cross_mounts: bool,
     /// Whether to do without `openat2` even where it exists. For tests.
     pub without_openat2: bool,
+    /// How long a call of the storage is waited for.
+    pub call_limit: Duration,
+}
+
+impl Default for RootOptions {
+    /// Ten seconds: an NFS server that restarts, or a disk that spins up, is not taken for hung.
+    fn default() -> Self {
+        let call_limit = Duration::from_secs(10);
+        Self { cross_mounts: false, without_openat2: false, call_limit }
+    }
 }
 
 /// Why a directory cannot be a root.
@@ -60,15 +72,19 @@ pub struct RootError {
     pub errno: Errno,
 }
 
-/// An open root. Shared by scans and watchers; opens and looks, and never writes.
+/// An open root. Shared by scans and watchers; opens and looks, and never writes. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Root(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Root {
+struct Inner {
     path: PathBuf,
     fd: OwnedFd,
     id: FileId,
     options: RootOptions,
     has_openat2: bool,
-    pub(super) exclusion: RwLock<Arc<Exclusion>>,
+    exclusion: RwLock<Arc<Exclusion>>,
+    hung: Hung,
 }
 
 /// A directory that was opened to look at names in it.
@@ -104,36 +120,49 @@ impl Root {
         let id = stat::file_id(&looked);
         let probe = openat2(&fd, ".", REACH, Mode::empty(), ResolveFlags::BENEATH);
         let has_openat2 = !options.without_openat2 && probe.is_ok();
-        let exclusion = RwLock::default();
-        Ok(Self { path: path.to_owned(), fd, id, options, has_openat2, exclusion })
+        let (path, exclusion, hung) = (path.to_owned(), RwLock::default(), Hung::default());
+        Ok(Self(Arc::new(Inner { path, fd, id, options, has_openat2, exclusion, hung })))
     }
 
     /// The path that was given.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// What the root is.
     #[must_use]
     pub fn id(&self) -> FileId {
-        self.id
+        self.0.id
     }
 
     /// Whether directories on which something else is mounted are entered.
     #[must_use]
     pub fn crosses_mounts(&self) -> bool {
-        self.options.cross_mounts
+        self.0.options.cross_mounts
     }
 
     /// Whether it is the top of a mount, and not a directory within one.
     pub(crate) fn is_mount(&self) -> Result<bool, Errno> {
-        let looked = statx(&self.fd, "", stat::SELF, stat::MASK)?;
+        let looked = statx(&self.0.fd, "", stat::SELF, stat::MASK)?;
         Ok(looked.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
+    pub(super) fn exclusion_now(&self) -> &RwLock<Arc<Exclusion>> {
+        &self.0.exclusion
+    }
+
+    /// What of the tree hangs now.
+    pub(crate) fn hung(&self) -> &Hung {
+        &self.0.hung
+    }
+
+    pub(crate) fn call_limit(&self) -> Duration {
+        self.0.options.call_limit
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.fd.as_fd()
     }
 
     /// Opens a directory to read its names.
@@ -145,7 +174,7 @@ impl Root {
     /// may lead elsewhere by now.
     pub(crate) fn open_child(&self, parent: &Reached, name: &[u8]) -> Result<OwnedFd, Errno> {
         sparing_atime(|flags| {
-            if self.has_openat2 {
+            if self.0.has_openat2 {
                 return self.openat2(parent.fd.as_fd(), &to_c(name)?, flags);
             }
             let child = openat(&parent.fd, name, flags, Mode::empty())?;
@@ -167,17 +196,17 @@ impl Root {
     }
 
     fn open_beneath(&self, path: PathRef<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
-        if !self.has_openat2 {
+        if !self.0.has_openat2 {
             return self.walk_beneath(path, flags);
         }
         let relative = if path.is_root() { b"." } else { &path.as_bytes()[1..] };
-        self.openat2(self.fd.as_fd(), &to_c(relative)?, flags)
+        self.openat2(self.0.fd.as_fd(), &to_c(relative)?, flags)
     }
 
     fn openat2(&self, at: BorrowedFd<'_>, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        if !self.options.cross_mounts {
+        if !self.0.options.cross_mounts {
             resolve |= ResolveFlags::NO_XDEV;
         }
         // EAGAIN: a rename somewhere disturbed the kernel's check. It is rare and passes.
@@ -193,22 +222,22 @@ impl Root {
     /// The same without `openat2`: one descriptor after the other, none through a link.
     fn walk_beneath(&self, path: PathRef<'_>, flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut names = path.names().peekable();
-        let mut at = openat(&self.fd, ".", REACH, Mode::empty())?;
+        let mut at = openat(&self.0.fd, ".", REACH, Mode::empty())?;
         while let Some(name) = names.next() {
             let last = names.peek().is_none();
             at = openat(&at, name, if last { flags } else { REACH }, Mode::empty())?;
             self.refuse_other_device(&at)?;
         }
-        if path.is_root() { openat(&self.fd, ".", flags, Mode::empty()) } else { Ok(at) }
+        if path.is_root() { openat(&self.0.fd, ".", flags, Mode::empty()) } else { Ok(at) }
     }
 
     /// What NO_XDEV does, save that it cannot see a bind mount of the same file system.
     fn refuse_other_device(&self, fd: &OwnedFd) -> Result<(), Errno> {
-        if self.options.cross_mounts {
+        if self.0.options.cross_mounts {
             return Ok(());
         }
         let looked = statx(fd, "", stat::SELF, stat::MASK)?;
-        if stat::file_id(&looked).device == self.id.device { Ok(()) } else { Err(Errno::XDEV) }
+        if stat::file_id(&looked).device == self.0.id.device { Ok(()) } else { Err(Errno::XDEV) }
     }
 }
 

@@ -65,14 +65,20 @@ pub(super) const CALLS: usize = 2;
 /// that cannot be told: then it is read, which says what is wrong.
 pub(super) fn look(rules: &Rules<'_>, path: &TreePath, known: Version) -> Option<(FileId, Silent)> {
     let looked_at = rules.clock.monotonic();
-    let fd = rules.root.open_to_read(path.as_ref()).ok()?;
-    let (id, mut dir_stat) = stat_of(&fd).ok()?;
+    let open = || {
+        let fd = rules.root.open_to_read(path.as_ref())?;
+        Ok((stat_of(&fd)?, fd))
+    };
+    let ((id, mut dir_stat), fd) = rules.pulse.call(open).ok()?;
     if Version::of(id, &dir_stat) != known || rules.left_out.contains(&id) {
         return None;
     }
     if let Some(placer) = rules.placer {
-        placer.place(path.as_ref(), fd.as_fd(), id, &dir_stat);
-        dir_stat = stat_of(&fd).ok()?.1;
+        let placed = rules.pulse.call(|| {
+            placer.place(path.as_ref(), fd.as_fd(), id, &dir_stat);
+            Ok(stat_of(&fd)?.1)
+        });
+        dir_stat = placed.ok()?;
         if Version::of(id, &dir_stat) != known {
             return None;
         }

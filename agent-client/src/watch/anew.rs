@@ -7,34 +7,34 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
+use rustix::io::Errno;
 
 use super::reader::Message;
 use super::{Shared, WatchEvidence};
-use crate::scan::{Found, RateLimit, Scan, ScanCounters, ScanOptions};
+use crate::scan::{Found, RateLimit, Scan, ScanCounters, ScanOptions, ScanReport};
 use crate::spawn::spawn_thread;
 
 /// At most one walk, and whether another is needed after it.
 pub(super) struct Anew {
     messages: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
+    is_walking: bool,
     lost_since: Option<Monotonic>,
     is_lost_again: bool,
 }
 
 impl Anew {
     pub(super) fn new(messages: Sender<Message>) -> Self {
-        Self { messages, thread: None, lost_since: None, is_lost_again: false }
+        Self { messages, is_walking: false, lost_since: None, is_lost_again: false }
     }
 
     /// Events were lost: begins a walk, or another one after the one that runs.
     pub(super) fn lost(&mut self, shared: &Arc<Shared>, since: Monotonic) {
         self.lost_since.get_or_insert(since);
-        if self.thread.is_some() {
+        if self.is_walking {
             self.is_lost_again = true;
         } else {
             self.begin(shared);
@@ -43,7 +43,7 @@ impl Anew {
 
     /// A walk is done: what is to be told, if the loss is over.
     pub(super) fn placed(&mut self, shared: &Arc<Shared>) -> Option<WatchEvidence> {
-        self.join();
+        self.is_walking = false;
         if std::mem::take(&mut self.is_lost_again) {
             self.begin(shared);
             return None;
@@ -53,21 +53,15 @@ impl Anew {
         Some(WatchEvidence::Overflow { since, watching_since, is_over: true })
     }
 
-    /// Waits for the walk, which ends soon once it is cancelled.
-    pub(super) fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-
     fn begin(&mut self, shared: &Arc<Shared>) {
         let (shared, messages) = (Arc::clone(shared), self.messages.clone());
         let walk = move || {
-            let is_whole = place_all(&shared);
-            let _ = messages.send(if is_whole { Message::PlacedAnew } else { Message::End });
+            place_all(&shared, &|is_whole| {
+                let _ = messages.send(if is_whole { Message::PlacedAnew } else { Message::End });
+            });
         };
         match spawn_thread("fusion-watch-anew", walk) {
-            Ok(thread) => self.thread = Some(thread),
+            Ok(_) => self.is_walking = true,
             Err(error) => {
                 tracing::warn!(%error, "cannot place watches anew: no thread");
                 let _ = self.messages.send(Message::End);
@@ -76,13 +70,19 @@ impl Anew {
     }
 }
 
-/// Gives whether all was walked.
-fn place_all(shared: &Shared) -> bool {
+/// `over` is told whether all was walked; this comes back later if something hangs in the storage.
+fn place_all(shared: &Shared, over: &dyn Fn(bool)) {
     let round = shared.places.lock().begin_round();
     let options = ScanOptions {
         workers: std::num::NonZeroUsize::MIN,
         left_out: shared.options.left_out.clone(),
         ..ScanOptions::default()
+    };
+    let then = |report: ScanReport| {
+        if report.complete {
+            drop_unseen(shared, round);
+        }
+        over(report.complete);
     };
     let scan = Scan {
         root: &shared.root,
@@ -92,13 +92,9 @@ fn place_all(shared: &Shared) -> bool {
         counters: &ScanCounters::default(),
         pace: &RateLimit::new(shared.options.placement_rate),
         placer: Some(shared),
+        then: Some(&then),
     };
-    let nothing = |_: Found| ControlFlow::Continue(());
-    let is_whole = scan.place_watches(PathRef::ROOT, &nothing).complete;
-    if is_whole {
-        drop_unseen(shared, round);
-    }
-    is_whole
+    scan.place_watches(PathRef::ROOT, &|_: Found| ControlFlow::Continue(()));
 }
 
 /// Drops watches that the walk did not come by, unless their paths lead to what they watch.
@@ -109,8 +105,12 @@ fn drop_unseen(shared: &Shared, round: u32) {
             let held = shared.places.lock();
             (held.table.path(node), held.table.file_of(node))
         };
-        let reached = path.and_then(|path| shared.root.reach(path.as_ref()).ok());
-        if reached.is_none_or(|reached| Some(reached.id) != file) {
+        let reached = path.map(|path| {
+            let of = path.clone();
+            shared.root.in_time(&path, move |root| Ok(root.reach(of.as_ref())?.id))
+        });
+        // One that does not answer was not come by because it does not.
+        if reached != Some(Err(Errno::TIMEDOUT)) && reached.and_then(Result::ok) != file {
             super::counters::add(&shared.counters.dropped_watches, 1);
             shared.places.lock().drop_watch(node);
         }

@@ -17,6 +17,15 @@ pub(super) struct Counters {
     pub(super) failed_looks: AtomicU64,
 }
 
+/// How many directories are watched, as it was when the table was last let go of: who asks for it must
+/// not wait for the table, which is held during calls that may hang with the storage.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    pub(super) watched: AtomicU64,
+    pub(super) unwatched: AtomicU64,
+    pub(super) limit: AtomicU64,
+}
+
 pub(super) fn add(counter: &AtomicU64, number: usize) {
     counter.fetch_add(number as u64, Ordering::Relaxed);
 }

@@ -116,6 +116,7 @@ impl Interpreter {
             cancel: &shared.cancel,
             counters: &shared.counters.discovery,
             pace: &Unlimited,
+            pulse: &shared.pulse,
             placer: Some(&*shared),
             left_out: &shared.options.left_out,
             max_rows: shared.max_children(),
@@ -141,7 +142,7 @@ impl Interpreter {
                 self.go_below(&job, file);
             }
             Reading::Gone => self.look_again(job),
-            Reading::Unreadable | Reading::LeftOut | Reading::Stopped => {}
+            Reading::Unreadable | Reading::LeftOut | Reading::Stopped | Reading::Abandoned => {}
         }
     }
 

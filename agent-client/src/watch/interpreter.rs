@@ -72,7 +72,6 @@ impl Interpreter {
         while self.round() && !self.shared.cancel.is_set() && !self.outlet.is_broken() {}
         self.shared.cancel.set();
         self.shared.stop_reader.notify_one();
-        self.anew.join();
     }
 
     /// One round; gives false when there will be no other.

@@ -1,13 +1,16 @@
 //! The table of watched directories together with the kernel's watches: placing, moving, dropping.
 //!
 //! One lock holds both, so an event of a watch is never looked up before the watch is in the table:
-//! adding a watch and noting it is one step. Longest held for one system call that does not wait for
-//! the storage (the directory is open already), or for two looks where a directory turns up at a
-//! second place. Taken by the workers of a scan, by the interpreter, and for counts.
+//! adding a watch and noting it is one step. Longest held for the system call that adds it, or for two
+//! looks where a directory turns up at a second place: where the storage hangs, these may hang with it
+//! (FUSE and NFS ask their server whether a directory may be read). So the lock is for threads that look
+//! at the tree themselves, the workers of a scan and the interpreter; counts are had without it.
 //!
 //! A watch is placed on exactly the directory that is open.
 
 use std::collections::HashSet;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fusion_core::path::PathRef;
@@ -15,7 +18,9 @@ use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
+use super::WatchMethod;
 use super::budget::Budget;
+use super::counters::{Gauges, read};
 use super::kernel::Placing;
 use super::table::{Content, NodeId, Table, WatchNumber};
 use crate::scan::{FileId, Root, parent_of};
@@ -38,7 +43,26 @@ pub(super) enum Placed {
 
 /// The lock around it all.
 #[derive(Debug)]
-pub(super) struct Places(Mutex<Held>);
+pub(super) struct Places {
+    held: Mutex<Held>,
+    gauges: Gauges,
+    method: WatchMethod,
+}
+
+/// The lock, held. What there is to count is counted when it is let go of.
+pub(super) struct Locked<'a> {
+    held: MutexGuard<'a, Held>,
+    gauges: &'a Gauges,
+}
+
+/// How many directories are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PlaceCounts {
+    pub(super) method: WatchMethod,
+    pub(super) watched: u64,
+    pub(super) unwatched: u64,
+    pub(super) limit: u64,
+}
 
 /// Table and kernel, while the lock is held.
 #[derive(Debug)]
@@ -55,24 +79,58 @@ pub(super) struct Held {
 impl Places {
     pub(super) fn new(kernel: Placing, limit: usize) -> Self {
         let (table, budget, leaving) = (Table::new(), Budget::new(limit), HashSet::new());
+        let method = kernel.method();
         let held = Held { table, kernel, budget, leaving, round: 1 };
-        Self(Mutex::new(held))
+        let places = Self { held: Mutex::new(held), gauges: Gauges::default(), method };
+        drop(places.lock());
+        places
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the lock. May wait as long as the storage hangs: never to be called on an async thread.
+    pub(super) fn lock(&self) -> Locked<'_> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { held, gauges: &self.gauges }
+    }
+
+    /// How many directories are watched, as of a moment ago. Waits for nothing.
+    pub(super) fn counts(&self) -> PlaceCounts {
+        let Gauges { watched, unwatched, limit } = &self.gauges;
+        PlaceCounts {
+            method: self.method,
+            watched: read(watched),
+            unwatched: read(unwatched),
+            limit: read(limit),
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = Held;
+
+    fn deref(&self) -> &Held {
+        &self.held
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Held {
+        &mut self.held
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let show = |gauge: &AtomicU64, now: u64| gauge.store(now, Ordering::Relaxed);
+        show(&self.gauges.watched, self.held.watched() as u64);
+        show(&self.gauges.unwatched, self.held.budget.refused());
+        show(&self.gauges.limit, self.held.budget.limit() as u64);
     }
 }
 
 impl Held {
     /// Directories watched.
-    pub(super) fn watched(&self) -> usize {
+    fn watched(&self) -> usize {
         self.table.watched() - self.leaving.len()
-    }
-
-    /// How many may be, and how many are not.
-    pub(super) fn budget(&self) -> &Budget {
-        &self.budget
     }
 
     /// A walk over all directories begins; gives its number.

@@ -17,7 +17,7 @@ use super::places::Places;
 use super::reader::{self, Message};
 use super::{Shared, WatchCounts, WatchError, WatchOptions, WatchSink};
 use crate::clock::SharedClock;
-use crate::scan::{Cancel, FileId, Placer, Root};
+use crate::scan::{Cancel, FileId, Placer, Pulse, Root};
 use crate::spawn::spawn_thread;
 
 /// A running watcher. Dropping it ends its threads without waiting for them; [`Watcher::stop`] waits.
@@ -55,6 +55,7 @@ impl Watcher {
             gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
             cancel: Cancel::new(),
+            pulse: Pulse::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options,
@@ -142,19 +143,19 @@ impl Drop for Watcher {
 }
 
 impl WatchHandle {
-    /// What was counted.
+    /// What was counted. Waits for nothing, whatever the storage does.
     #[must_use]
     pub fn counts(&self) -> WatchCounts {
         let Shared { counters, gate, places, .. } = &*self.0;
-        let held = places.lock();
+        let held = places.counts();
         WatchCounts {
             events: read(&counters.events),
             file_stats: read(&counters.file_stats) + counters.discovery.read().file_stats,
             discovered: read(&counters.discovered),
-            watched: held.watched() as u64,
-            unwatched: held.budget().refused(),
-            limit: held.budget().limit() as u64,
-            method: held.kernel.method(),
+            watched: held.watched,
+            unwatched: held.unwatched,
+            limit: held.limit,
+            method: held.method,
             overflows: read(&counters.overflows),
             queued: gate.queued() as u64,
             dropped_watches: read(&counters.dropped_watches),
@@ -183,7 +184,21 @@ impl WatchHandle {
         self.0.stop_reader.notify_one();
     }
 
+    /// Holds the table of watches, as a call that hangs with the storage would, until the channel says
+    /// so or is closed. `hangs` is called once it does.
+    #[cfg(test)]
+    pub(crate) fn hang_for_test(
+        &self,
+        until: &std::sync::mpsc::Receiver<()>,
+        hangs: impl FnOnce(),
+    ) {
+        let _held = self.0.places.lock();
+        hangs();
+        let _ = until.recv();
+    }
+
     /// To be called before a walk that places watches on the whole tree: `unwatched` is counted anew.
+    /// May wait as long as the storage hangs.
     pub fn begin_walk(&self) {
         self.0.places.lock().begin_round();
     }

@@ -47,6 +47,7 @@ pub(crate) fn scan_with(
         counters: &counters,
         pace: &Unlimited,
         placer,
+        then: None,
     };
     let report = scan.subtree(PathRef::ROOT, &sink);
     (found.into_inner().unwrap(), report)

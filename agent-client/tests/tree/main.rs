@@ -8,8 +8,10 @@
 
 mod disk;
 mod harness;
+mod mounts;
 mod scan;
 mod scan_edges;
+mod scan_hung;
 mod scan_limits;
 mod watch;
 mod watch_bursts;

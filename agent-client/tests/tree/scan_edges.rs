@@ -75,6 +75,7 @@ fn scan<T>(
         counters: &counters,
         pace: &Unlimited,
         placer: None,
+        then: None,
     })
 }
 
@@ -190,6 +191,7 @@ fn a_walk_for_watches_asks_once_for_each_directory_and_looks_at_no_file() {
         counters: &counters,
         pace: &Unlimited,
         placer: Some(&asked),
+        then: None,
     };
     let report = walk.place_watches(PathRef::ROOT, &|item| panic!("{item:?}"));
     assert!(report.complete && report.counts.file_stats == 0);

@@ -57,6 +57,7 @@ fn scan(root: &Root, pace: &dyn Pace) -> (ScanReport, Duration) {
         counters: &counters,
         pace,
         placer: None,
+        then: None,
     };
     let report = scan.subtree(PathRef::ROOT, &|_: Found| ControlFlow::Continue(()));
     assert!(report.complete);

@@ -11,10 +11,11 @@ use fusion_store::Retention;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::raw::{RawConfig, RawListen, RawListener, RawLog, RawSession, RawView};
+use super::raw::{RawConfig, RawListen, RawListener, RawLog, RawSession, RawTls, RawView};
 use super::{
     Config, ConfigFaults, ListenerConfig, LogConfig, LogFormat, SessionConfig, ViewConfig,
 };
+use crate::tls::TlsConfig;
 use leaf::Checker;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -39,13 +40,15 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     check.unknown("", &raw.unknown);
     let listen: RawListen = section(check, "listen", raw.listen);
     check.unknown("listen", &listen.unknown);
+    let tls = tls(check, raw.tls);
     let view_defaults =
         view(check, "view_defaults", raw.view_defaults, &ViewConfig::default(), &default.session);
     let session = session(check, raw.session, &default.session);
     let views = views(check, raw.views, &view_defaults, &session);
     Config {
-        grpc: listener(check, "listen.grpc", listen.grpc, default.grpc),
-        http: listener(check, "listen.http", listen.http, default.http),
+        grpc: listener(check, "listen.grpc", listen.grpc, default.grpc, tls.is_some()),
+        http: listener(check, "listen.http", listen.http, default.http, false),
+        tls,
         data_dir: check.path("data_dir", raw.data_dir),
         server_id: check.id("server_id", raw.server_id),
         address_file: check.path("address_file", raw.address_file),
@@ -109,6 +112,7 @@ fn listener(
     key: &str,
     value: Option<Value>,
     default: ListenerConfig,
+    has_tls: bool,
 ) -> ListenerConfig {
     let raw = match value {
         None => return default,
@@ -119,16 +123,43 @@ fn listener(
     let allow_plaintext =
         check.truth(&format!("{key}.allow_plaintext"), raw.allow_plaintext, false);
     let address = check.address(key, raw.address, default.address);
-    if !address.ip().is_loopback() && !allow_plaintext {
+    if !address.ip().is_loopback() && !allow_plaintext && !has_tls {
+        let tls = if key == "listen.grpc" { "[tls] is not set" } else { "it has no TLS" };
         check.fault(
             key,
             &Value::String(address.to_string()),
             &format!(
-                "a loopback address, because this version has no TLS; to listen in plaintext where others can reach it, say that it is meant with {key}.allow_plaintext = true"
+                "a loopback address, because {tls}; to listen in plaintext where others can reach it, say that it is meant with {key}.allow_plaintext = true"
             ),
         );
     }
     ListenerConfig { address, allow_plaintext }
+}
+
+/// The files are read and tried: what is wrong with them is told before anything starts.
+fn tls(check: &mut Checker, value: Option<Value>) -> Option<TlsConfig> {
+    let given = value.clone()?;
+    let raw: RawTls = section(check, "tls", value);
+    check.unknown("tls", &raw.unknown);
+    let mut needed = |key: &str, value: Option<Value>| {
+        if value.is_none() && given.is_table() {
+            check.fault(
+                key,
+                &Value::String(String::new()),
+                "the path of a PEM file: it is missing",
+            );
+        }
+        check.path(key, value)
+    };
+    let certificate = needed("tls.certificate", raw.certificate);
+    let key = needed("tls.key", raw.key);
+    let client_ca = check.path("tls.client_ca", raw.client_ca);
+    let tls = TlsConfig { certificate: certificate?, key: key?, client_ca };
+    for fault in tls.check().err().into_iter().flatten() {
+        let file = Value::String(fault.file.display().to_string());
+        check.fault(fault.key, &file, &format!("a PEM file that fits: it {}", fault.problem));
+    }
+    Some(tls)
 }
 
 fn log(check: &mut Checker, value: Option<Value>, default: LogConfig) -> LogConfig {

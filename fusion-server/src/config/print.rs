@@ -6,6 +6,7 @@ use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
 use super::{Config, ListenerConfig, ViewConfig};
+use crate::tls::TlsConfig;
 
 pub(super) fn to_toml(config: &Config) -> String {
     let mut tree = Table::new();
@@ -31,6 +32,13 @@ pub(super) fn to_toml(config: &Config) -> String {
         "listen".to_owned(),
         table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
     );
+    if let Some(TlsConfig { certificate, key, client_ca }) = &config.tls {
+        let mut files = table([("certificate", path(certificate)), ("key", path(key))]);
+        if let (Value::Table(files), Some(ca)) = (&mut files, client_ca) {
+            files.insert("client_ca".to_owned(), path(ca));
+        }
+        tree.insert("tls".to_owned(), files);
+    }
     tree.insert(
         "log".to_owned(),
         table([

@@ -23,7 +23,7 @@ raw! {
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
         max_views, max_watchers, max_open_jobs, job_ttl, audit_ttl,
-        listen, log, session, view_defaults, views,
+        listen, tls, log, session, view_defaults, views,
     }
 }
 raw! {
@@ -33,6 +33,10 @@ raw! {
 raw! {
     /// `[listen.grpc]` in its long form.
     RawListener { address, allow_plaintext }
+}
+raw! {
+    /// `[tls]`.
+    RawTls { certificate, key, client_ca }
 }
 raw! {
     /// `[log]`.

@@ -45,6 +45,15 @@ impl AdminService for Handler {
         Ok(Response::new((&self.0.about.info()).into()))
     }
 
+    async fn set_log_filter(
+        &self,
+        request: Request<pb::SetLogFilterRequest>,
+    ) -> Result<Response<pb::SetLogFilterResponse>, Status> {
+        let pb::SetLogFilterRequest { filter } = request.into_inner();
+        let (previous_filter, filter) = self.0.about.set_log_filter(&filter)?;
+        Ok(Response::new(pb::SetLogFilterResponse { filter, previous_filter }))
+    }
+
     async fn reset_view(
         &self,
         request: Request<pb::ResetViewRequest>,

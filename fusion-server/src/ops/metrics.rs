@@ -115,6 +115,12 @@ metrics! {
         "Readings of the log for watchers that were further back than what is kept in memory.";
     watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
         "Watchers that were ended because they did not take what they were told.";
+    certificate_expiry: IntGaugeVec = "fusion_tls_certificate_expiry_timestamp_seconds" [] NONE,
+        "When the server's certificate expires, in seconds since 1970; absent without TLS.";
+    handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,
+        "TLS handshakes of clients: done, failed, timed_out, or displaced by newer ones.";
+    reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
+        "Files that changed while the server ran: taken, or refused because they are wrong.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

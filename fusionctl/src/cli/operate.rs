@@ -67,6 +67,14 @@ pub(crate) enum OperateCommand {
     Status,
     /// Find what is wrong, and say what to do. Exit status 1 if anything is.
     Doctor,
+    /// Show what the server logs, or change it until the server ends.
+    LogFilter {
+        /// A level, and levels of modules: `info,fusion_server=debug`.
+        filter: Option<String>,
+        /// Back to the configuration of the server.
+        #[arg(long, conflicts_with = "filter")]
+        reset: bool,
+    },
     /// Print the completions of a shell.
     Completions {
         /// The shell.

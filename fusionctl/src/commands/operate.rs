@@ -31,6 +31,10 @@ pub(super) async fn run(
         OperateCommand::Sessions { command, view } => {
             sessions::run(server, command, view.as_deref(), printer).await
         }
+        OperateCommand::LogFilter { filter, reset } => {
+            let filter = if reset { Some(String::new()) } else { filter };
+            status::log_filter(server, filter.as_deref(), printer).await
+        }
         OperateCommand::Status => status::run(server, printer).await,
         OperateCommand::Doctor => doctor::run(server, printer).await,
         OperateCommand::Completions { shell } => generate::completions(shell, printer),

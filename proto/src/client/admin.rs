@@ -51,6 +51,18 @@ impl AdminClient {
         Ok(self.0.reset_view(request).await?.into_inner().into())
     }
 
+    /// Changes what the server logs, or for an empty text back to its configuration; the filter in force
+    /// and the one before.
+    ///
+    /// # Errors
+    /// It is no filter, or no server.
+    pub async fn set_log_filter(&mut self, filter: &str) -> Result<(String, String), CallError> {
+        let request = pb::SetLogFilterRequest { filter: filter.to_owned() };
+        let pb::SetLogFilterResponse { filter, previous_filter } =
+            self.0.set_log_filter(request).await?.into_inner();
+        Ok((filter, previous_filter))
+    }
+
     /// Accepts the root that a view's agents find; the view's revision after that.
     ///
     /// # Errors

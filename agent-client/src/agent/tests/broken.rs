@@ -7,7 +7,7 @@ use fusion_core::id::SessionId;
 use super::*;
 use crate::link::{Action, Command, CommandState, LinkView, Reporter as _, Reports};
 
-fn upserted(script: &Script, name: &str) -> bool {
+pub(super) fn upserted(script: &Script, name: &str) -> bool {
     let mut rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
     rows.any(|row| matches!(&row.evidence, Some(Evidence::Upsert(u)) if u.path == name.as_bytes()))
 }
@@ -23,7 +23,7 @@ fn says(script: &Script, part: &str) -> bool {
     errors.any(|error| error.starts_with(part))
 }
 
-fn is_ready(script: &Script) -> bool {
+pub(super) fn is_ready(script: &Script) -> bool {
     let status = script.heartbeats.last().and_then(|beat| beat.status.as_ref());
     status.is_some_and(|status| status.realtime_ready && status.errors.is_empty())
 }
@@ -57,7 +57,7 @@ fn snapshots(script: &Script) -> usize {
     started(script).iter().filter(|one| one.source() == pb::ScanSource::Snapshot).count()
 }
 
-fn restart(part: pb::AgentPart) -> pb::Command {
+pub(super) fn restart(part: pb::AgentPart) -> pb::Command {
     pb::Command {
         action: Some(pb::command::Action::Restart(pb::RestartCommand { part: part.into() })),
         ..scan_command("/", pb::ScanSource::OnDemand)

@@ -9,7 +9,8 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{StatxAttributes, statx};
 use rustix::io::Errno;
 
-use super::{DirectoryReader, Rules, stop_if};
+use super::names::Row;
+use super::{DirectoryReader, Listing, Rules, stop_if};
 use crate::scan::look::is_absence;
 use crate::scan::{ScanCounters, stat};
 
@@ -29,7 +30,7 @@ impl DirectoryReader {
         &mut self,
         rules: &Rules<'_>,
         fd: &OwnedFd,
-        path: &TreePath,
+        listing: &Listing<'_>,
         rows: Range<usize>,
     ) -> ControlFlow<(), bool> {
         let count = rows.len();
@@ -48,16 +49,17 @@ impl DirectoryReader {
             stop_if(rules.cancel.is_set())?;
             let at = self.order[index] as usize;
             let row = self.rows[from + at];
-            match look(fd, row.c_name(&self.names)) {
+            match self.look(rules, fd, listing, row) {
                 Ok((found, times)) => {
                     self.looks[at] = Some(found);
                     saturated += times;
                 }
                 // Gone since the names were read: it is not in this version or a later one.
                 Err(errno) if is_absence(errno) => {}
+                Err(_) if rules.pulse.is_abandoned() => return ControlFlow::Break(()),
                 Err(errno) => {
                     all_told = false;
-                    let child = path.join(row.name(&self.names)).unwrap_or_else(|_| path.clone());
+                    let child = child_of(listing, row.name(&self.names));
                     self.soft_error(rules, child, errno);
                 }
             }
@@ -68,9 +70,31 @@ impl DirectoryReader {
         }
         ControlFlow::Continue(all_told)
     }
+
+    /// Looks at one name. One that hangs is given up: by itself, or with whoever reads.
+    pub(super) fn look(
+        &self,
+        rules: &Rules<'_>,
+        fd: &OwnedFd,
+        listing: &Listing<'_>,
+        row: Row,
+    ) -> Result<(Look, usize), Errno> {
+        let name = row.c_name(&self.names);
+        if !listing.by_itself {
+            return rules.pulse.call(|| look(fd, name));
+        }
+        let (fd, name) = (fd.try_clone().map_err(|_| Errno::MFILE)?, name.to_owned());
+        let child = child_of(listing, name.to_bytes());
+        rules.root.in_time(&child, move |_| look(&fd, &name))
+    }
 }
 
-pub(super) fn look(fd: &OwnedFd, name: &CStr) -> Result<(Look, usize), Errno> {
+/// The path of a name, or of its directory where it is longer than a path can be.
+fn child_of(listing: &Listing<'_>, name: &[u8]) -> TreePath {
+    listing.path.join(name).unwrap_or_else(|_| listing.path.clone())
+}
+
+fn look(fd: &OwnedFd, name: &CStr) -> Result<(Look, usize), Errno> {
     let looked = statx(fd, name, stat::NAME, stat::MASK)?;
     let (found, saturated) = stat::convert(&looked);
     let is_mount = looked.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);

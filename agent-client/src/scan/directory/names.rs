@@ -32,7 +32,11 @@ impl DirectoryReader {
         let exclusion = rules.root.exclusion();
         let mut entries = RawDir::new(fd, self.raw.spare_capacity_mut());
         let mut result = Ok(());
-        while let Some(entry) = entries.next() {
+        loop {
+            if entries.is_buffer_empty() && !rules.pulse.beat() {
+                return Err(Errno::CANCELED);
+            }
+            let Some(entry) = entries.next() else { break };
             let entry = match entry {
                 _ if rules.cancel.is_set() => return Err(Errno::CANCELED),
                 Ok(entry) => entry,

@@ -12,7 +12,7 @@ use rustix::fd::AsFd as _;
 
 use super::*;
 use crate::clock::HostClock;
-use crate::scan::{Cancel, Root, RootOptions, Scan, ScanCounters, ScanOptions};
+use crate::scan::{Cancel, Pulse, Root, RootOptions, Scan, ScanCounters, ScanOptions};
 use crate::watch::WatchOptions;
 use crate::watch::gate::Gate;
 use crate::watch::kernel::Placing;
@@ -46,6 +46,7 @@ impl Stepped {
             gate: Gate::new(kernel(), crate::clock::AgentClock::monotonic(&*clock)),
             counters: super::super::counters::Counters::default(),
             cancel: Cancel::new(),
+            pulse: Pulse::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options: WatchOptions::default(),
@@ -87,6 +88,7 @@ impl Stepped {
             counters: &ScanCounters::default(),
             pace: &Unlimited,
             placer: Some(&*shared),
+            then: None,
         };
         let nothing = |_: Found| ControlFlow::Continue(());
         assert!(scan.place_watches(PathRef::ROOT, &nothing).complete);

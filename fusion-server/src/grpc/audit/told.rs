@@ -71,6 +71,10 @@ impl Told {
                 let existed = message::<pb::DeleteIdempotencyKeyResponse>(answer)?.existed;
                 self.change("answer", if existed { "kept" } else { "" }, "");
             }
+            "SetLogFilter" => {
+                let pb::SetLogFilterResponse { filter, previous_filter } = message(answer)?;
+                self.change("log.filter", previous_filter, filter);
+            }
             _ => {}
         }
         Some(())
@@ -152,6 +156,10 @@ fn target(method: &str, principal: &Principal, request: &[u8]) -> Option<AuditTa
         "DeleteIdempotencyKey" => {
             let pb::DeleteIdempotencyKeyRequest { method, key } = message(request)?;
             AuditTarget { id: digest_of(principal, &method, &key), ..none }
+        }
+        "SetLogFilter" => {
+            message::<pb::SetLogFilterRequest>(request)?;
+            AuditTarget { id: "log.filter".to_owned(), ..none }
         }
         _ => none,
     })
