@@ -40,6 +40,7 @@ pub(super) const CHANGING: &[&str] = &[
     "fusion.v1.AdminService/AcceptRoot",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/SetLogFilter",
+    "fusion.v1.AdminService/SetLogFilter",
 ];
 
 /// Longest key in bytes.
@@ -98,7 +99,8 @@ where
             Ok(None) => return Box::pin(self.inner.call(request)),
             Ok(Some(given)) => given,
             Err(refusal) => {
-                Asked::of(method, &request).refused(&self.layer.audit, &[], &refusal);
+                let audit = &self.layer.audit;
+                Asked::of(audit, method, &request).refused(audit, &[], &refusal);
                 return Box::pin(async { Ok(refused(refusal)) });
             }
         };
@@ -125,7 +127,7 @@ impl IdempotencyLayer {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let asked = Asked::of(method, &request);
+        let asked = Asked::of(&self.audit, method, &request);
         let (head, body) = request.into_parts();
         let body = whole_request(body).await.inspect_err(|refusal| {
             asked.clone().refused(&self.audit, &[], refusal);
