@@ -5,6 +5,8 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod guards;
+mod sweep;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::guards::Guards;
 use crate::clock::RuntimeClock;
 use crate::config::Config;
 use crate::grpc::health::Health;
@@ -26,8 +29,8 @@ use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
-use crate::reload::follow;
 use crate::service::admin::About;
+use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
@@ -38,12 +41,7 @@ use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
-use crate::tls::Tls;
 
-/// Between two sweeps of the store.
-const SWEEP: Duration = Duration::from_secs(60);
-/// Values swept at once at most.
-const SWEPT: usize = 10_000;
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -128,8 +126,7 @@ pub struct Server {
     http_address: SocketAddr,
     config: Arc<Config>,
     services: Services,
-    /// Absent: gRPC is served in plaintext.
-    tls: Option<Tls>,
+    guards: Guards,
     health: Health,
     /// Views whose task panicked.
     failures: mpsc::UnboundedReceiver<ViewFailed>,
@@ -150,7 +147,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
     let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
-    let tls = tls(&config, &services)?;
+    let guards = Guards::begin(&config, &services)?;
     Ok(Server {
         grpc,
         http,
@@ -158,7 +155,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         http_address,
         config,
         services,
-        tls,
+        guards,
         health: Health::default(),
         failures,
         end_views,
@@ -218,6 +215,15 @@ fn services(
         metrics: metrics.clone(),
         ttl: config.idempotency_ttl,
     });
+    let audit = Audit::new(AuditDeps {
+        state: Arc::clone(&stores.state),
+        saver: saver.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        server: stores.server().unwrap_or_else(|| ids.draw()),
+        ttl: config.audit_ttl,
+    });
     let about = About::new(
         Arc::clone(config),
         views.clone(),
@@ -258,6 +264,7 @@ fn services(
         ingest,
         views,
         idempotency,
+        audit,
         jobs,
         refreshes,
         about,
@@ -268,18 +275,6 @@ fn services(
         busy,
         draining,
     })
-}
-
-/// What TLS goes by, if it is configured; its files are followed from now on.
-fn tls(config: &Config, services: &Services) -> Result<Option<Tls>, ServerError> {
-    let Some(files) = config.tls.clone() else { return Ok(None) };
-    let opened = Tls::open(files, services.metrics.clone());
-    let (tls, seen) = opened.map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        ServerError::Start(format!("TLS: {}", faults.join("; ")))
-    })?;
-    services.tasks.spawn("TLS files", follow(tls.clone(), services.metrics.clone(), seen));
-    Ok(Some(tls))
 }
 
 fn not_started(error: impl std::fmt::Display) -> ServerError {
@@ -318,7 +313,7 @@ impl Server {
             http_address,
             config,
             services,
-            tls,
+            guards,
             health,
             failures,
             end_views,
@@ -331,7 +326,7 @@ impl Server {
         }
 
         begin_tasks(&services, &health, failures);
-        tasks.spawn("state sweep", sweep(stores, clock));
+        tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed {
             metrics,
             sessions: sessions.clone(),
@@ -343,7 +338,7 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve((grpc, tls), services, health.clone(), stop.clone());
+        let grpc = grpc::serve(grpc, guards, services, health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
@@ -395,18 +390,6 @@ fn begin_tasks(
             sessions.restart_view(failed).await;
         }
     });
-}
-
-/// Takes what has expired out of the store, for as long as the server lives.
-async fn sweep(stores: Stores, clock: Arc<dyn Clock>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let (state, now) = (Arc::clone(&stores.state), clock.now());
-        let swept = tokio::task::spawn_blocking(move || state.expire(now, SWEPT)).await;
-        if let Ok(Err(error)) = swept {
-            tracing::warn!(%error, "what has expired cannot be removed; it is tried again");
-        }
-    }
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

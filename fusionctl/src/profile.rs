@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::TreePath;
 use fusion_proto::client::ClientTls;
 use serde::Deserialize;
@@ -60,6 +60,8 @@ pub(crate) struct Profile {
     pub(crate) tls: ClientTls,
     /// The view where none is named.
     pub(crate) view: Option<ViewName>,
+    /// The chain of cause and effect that all calls belong to.
+    pub(crate) correlation: Option<CorrelationId>,
     mounts: Vec<Mount>,
 }
 
@@ -118,6 +120,7 @@ impl Profile {
             server: server.or(default).unwrap_or_else(|| SERVER.to_owned()),
             tls,
             view: view.map(|view| view_name("view", &view)).transpose()?,
+            correlation: None,
             mounts: read,
         })
     }

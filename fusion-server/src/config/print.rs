@@ -23,6 +23,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("shutdown_grace".to_owned(), span(config.shutdown_grace));
     tree.insert("idempotency_ttl".to_owned(), span(config.idempotency_ttl));
     tree.insert("job_ttl".to_owned(), span(config.job_ttl));
+    tree.insert("audit_ttl".to_owned(), span(config.audit_ttl));
     tree.insert("max_open_jobs".to_owned(), count(config.max_open_jobs));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
@@ -38,6 +39,11 @@ pub(super) fn to_toml(config: &Config) -> String {
         }
         tree.insert("tls".to_owned(), files);
     }
+    let mut auth = table([("allow_anonymous", config.allow_anonymous.into())]);
+    if let (Value::Table(auth), Some(file)) = (&mut auth, &config.token_file) {
+        auth.insert("token_file".to_owned(), path(file));
+    }
+    tree.insert("auth".to_owned(), auth);
     tree.insert(
         "log".to_owned(),
         table([

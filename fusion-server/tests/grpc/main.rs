@@ -8,8 +8,10 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod access;
 mod admin;
 mod agent;
+mod audit;
 mod breakage;
 mod certificates;
 mod changes;

@@ -5,6 +5,7 @@ use tonic::transport::Channel;
 
 use super::{CallError, CallHook, HookedChannel};
 use crate::convert::admin::{ServerInfo, ViewReset};
+use crate::convert::audit::{AuditRecord, ListAuditRecords, audit_record_from_pb};
 use crate::convert::session::{EvictSession, SessionInfo};
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::{limits, pb};
@@ -70,5 +71,21 @@ impl AdminClient {
         let request = pb::AcceptRootRequest { view: view.to_string() };
         let pb::AcceptRootResponse { revision } = self.0.accept_root(request).await?.into_inner();
         Ok(revision)
+    }
+
+    /// A page of audit records, the newest first, and the token of the next; empty if this is the last.
+    /// A page may be empty and yet not the last.
+    ///
+    /// # Errors
+    /// A token of another list, STORE_UNAVAILABLE, or no server.
+    pub async fn audit_records(
+        &mut self,
+        asked: &ListAuditRecords,
+    ) -> Result<(Vec<AuditRecord>, String), CallError> {
+        let request = pb::ListAuditRecordsRequest::from(asked);
+        let pb::ListAuditRecordsResponse { records, next_page_token } =
+            self.0.list_audit_records(request).await?.into_inner();
+        let records = records.into_iter().map(audit_record_from_pb).collect::<Result<_, _>>()?;
+        Ok((records, next_page_token))
     }
 }
