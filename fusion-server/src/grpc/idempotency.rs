@@ -40,7 +40,6 @@ pub(super) const CHANGING: &[&str] = &[
     "fusion.v1.AdminService/AcceptRoot",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/SetLogFilter",
-    "fusion.v1.AdminService/SetLogFilter",
 ];
 
 /// Longest key in bytes.
