@@ -5,6 +5,7 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod guards;
 mod sweep;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::guards::Guards;
 use crate::clock::RuntimeClock;
 use crate::config::Config;
 use crate::grpc::health::Health;
@@ -27,7 +29,6 @@ use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
-use crate::reload::follow;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
@@ -40,7 +41,6 @@ use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
-use crate::tls::Tls;
 
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
@@ -126,8 +126,7 @@ pub struct Server {
     http_address: SocketAddr,
     config: Arc<Config>,
     services: Services,
-    /// Absent: gRPC is served in plaintext.
-    tls: Option<Tls>,
+    guards: Guards,
     health: Health,
     /// Views whose task panicked.
     failures: mpsc::UnboundedReceiver<ViewFailed>,
@@ -148,7 +147,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
     let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
-    let tls = tls(&config, &services)?;
+    let guards = Guards::begin(&config, &services)?;
     Ok(Server {
         grpc,
         http,
@@ -156,7 +155,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         http_address,
         config,
         services,
-        tls,
+        guards,
         health: Health::default(),
         failures,
         end_views,
@@ -278,18 +277,6 @@ fn services(
     })
 }
 
-/// What TLS goes by, if it is configured; its files are followed from now on.
-fn tls(config: &Config, services: &Services) -> Result<Option<Tls>, ServerError> {
-    let Some(files) = config.tls.clone() else { return Ok(None) };
-    let opened = Tls::open(files, services.metrics.clone());
-    let (tls, seen) = opened.map_err(|faults| {
-        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-        ServerError::Start(format!("TLS: {}", faults.join("; ")))
-    })?;
-    services.tasks.spawn("TLS files", follow(tls.clone(), services.metrics.clone(), seen));
-    Ok(Some(tls))
-}
-
 fn not_started(error: impl std::fmt::Display) -> ServerError {
     ServerError::Start(error.to_string())
 }
@@ -326,7 +313,7 @@ impl Server {
             http_address,
             config,
             services,
-            tls,
+            guards,
             health,
             failures,
             end_views,
@@ -351,7 +338,7 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve((grpc, tls), services, health.clone(), stop.clone());
+        let grpc = grpc::serve(grpc, guards, services, health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 

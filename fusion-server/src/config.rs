@@ -35,6 +35,10 @@ pub struct Config {
     pub http: ListenerConfig,
     /// TLS of the listener for gRPC; absent: plaintext.
     pub tls: Option<TlsConfig>,
+    /// The file of tokens; absent: no token is asked for, and whoever connects may do everything.
+    pub token_file: Option<PathBuf>,
+    /// That whoever connects from elsewhere may do everything is meant.
+    pub allow_anonymous: bool,
     /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
     /// The id that the data directory must have; any, if it is not set.
@@ -163,6 +167,8 @@ impl Default for Config {
             grpc: listener(7700),
             http: listener(7701),
             tls: None,
+            token_file: None,
+            allow_anonymous: false,
             data_dir: None,
             server_id: None,
             address_file: None,

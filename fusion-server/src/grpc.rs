@@ -6,6 +6,7 @@
 mod accept;
 mod admin;
 mod audit;
+mod authenticate;
 mod body;
 mod events;
 pub(crate) mod health;
@@ -15,10 +16,10 @@ mod layer;
 mod sessions;
 mod views;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use fusion_core::id::{CorrelationId, SessionId, ViewName};
-use fusion_core::session::Principal;
 use fusion_core::time::Clock;
 use fusion_proto::convert::Unsendable;
 use fusion_proto::pb::admin_service_server::AdminServiceServer;
@@ -34,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::access::Scope;
+use crate::app::Guards;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
@@ -47,7 +50,6 @@ use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
 use crate::spawn::Tasks;
 use crate::task::view::Operator;
-use crate::tls::Tls;
 
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -74,6 +76,16 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// The same with those views only that a caller may see: to it there are no others.
+    fn of<T>(&self, request: &tonic::Request<T>) -> Cow<'_, Self> {
+        match authenticate::caller(request).views {
+            Scope::All => Cow::Borrowed(self),
+            scope @ Scope::Only(_) => {
+                Cow::Owned(Self { views: self.views.within(scope), ..self.clone() })
+            }
+        }
+    }
+
     /// What cannot be told on the wire is a bug.
     fn sendable<T>(&self, told: Result<T, Unsendable>) -> Result<T, Refusal> {
         told.map_err(|error| internal(&*self.ids, &error))
@@ -94,8 +106,8 @@ fn about(view: Option<&ViewName>, session: Option<SessionId>) {
 /// Who asks for an operation, and under which correlation id: the one of the call.
 fn operator<T>(request: &tonic::Request<T>) -> Operator {
     let correlation = request.extensions().get::<CorrelationId>().cloned();
-    // This version asks for no credentials.
-    Operator { principal: Principal::anonymous().as_str().to_owned(), correlation }
+    let principal = authenticate::caller(request).principal.as_str().to_owned();
+    Operator { principal, correlation }
 }
 
 /// How a long answer ends when the server goes down.
@@ -108,7 +120,8 @@ pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
 pub(crate) async fn serve(
-    (listener, tls): (TcpListener, Option<Tls>),
+    listener: TcpListener,
+    guards: Guards,
     services: Services,
     health: health::Health,
     stop: CancellationToken,
@@ -133,12 +146,14 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let Guards { tls, keyring } = guards;
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
+        .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(idempotency::IdempotencyLayer::new(&services))
         .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)

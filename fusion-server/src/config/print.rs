@@ -39,6 +39,11 @@ pub(super) fn to_toml(config: &Config) -> String {
         }
         tree.insert("tls".to_owned(), files);
     }
+    let mut auth = table([("allow_anonymous", config.allow_anonymous.into())]);
+    if let (Value::Table(auth), Some(file)) = (&mut auth, &config.token_file) {
+        auth.insert("token_file".to_owned(), path(file));
+    }
+    tree.insert("auth".to_owned(), auth);
     tree.insert(
         "log".to_owned(),
         table([

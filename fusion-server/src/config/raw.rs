@@ -23,7 +23,7 @@ raw! {
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
         max_views, max_watchers, max_open_jobs, job_ttl, audit_ttl,
-        listen, tls, log, session, view_defaults, views,
+        listen, tls, auth, log, session, view_defaults, views,
     }
 }
 raw! {
@@ -37,6 +37,10 @@ raw! {
 raw! {
     /// `[tls]`.
     RawTls { certificate, key, client_ca }
+}
+raw! {
+    /// `[auth]`.
+    RawAuth { token_file, allow_anonymous }
 }
 raw! {
     /// `[log]`.

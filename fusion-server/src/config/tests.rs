@@ -80,7 +80,7 @@ fn the_files_of_tls_are_read_and_what_is_wrong_with_each_is_told() {
     let empty = write("empty", "");
     let section = |certificate: &str, key: &str, ca: &str| {
         format!(
-            "listen.grpc = \"0.0.0.0:7700\"\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n{ca}"
+            "listen.grpc = \"0.0.0.0:7700\"\nauth.allow_anonymous = true\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n{ca}"
         )
     };
     let ca = format!("client_ca = \"{certificate}\"");
@@ -109,6 +109,17 @@ fn the_files_of_tls_are_read_and_what_is_wrong_with_each_is_told() {
     let http =
         format!("{}\n[listen.http]\naddress = \"0.0.0.0:1\"", section(&certificate, &own, ""));
     let http = http.replace("listen.grpc = \"0.0.0.0:7700\"\n", "");
+    let closed =
+        |ca: &str| section(&certificate, &own, ca).replace("auth.allow_anonymous = true\n", "");
+    assert_eq!(keys(&closed("")), ["auth.token_file"], "whoever connects could do everything");
+    load(&closed(&ca), &[], &[]).unwrap();
+    let file = write("tokens", "[[token]]\nid = 1");
+    let auth = format!("auth.token_file = \"{file}\"\nauth.tokenfile = \"x\"");
+    assert_eq!(keys(&auth), ["auth.tokenfile", "auth.token_file"]);
+    assert_eq!(keys("auth.token_file = \"/none/x\""), ["auth.token_file"]);
+    let file = write("tokens", "");
+    let auth = load(&format!("auth.token_file = \"{file}\""), &[], &[]).unwrap();
+    assert_eq!(load(&auth.to_toml(), &[], &[]), Ok(auth));
     assert_eq!(keys(&http), ["listen.http"], "it is for gRPC only");
 }
 
@@ -211,6 +222,7 @@ fn the_shipped_example_is_in_order_and_shows_every_setting() {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(dir.path().join("server.pem"), pair.cert.pem()).unwrap();
     std::fs::write(dir.path().join("clients.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("tokens.toml"), "").unwrap();
     std::fs::write(dir.path().join("server-key.pem"), pair.signing_key.serialize_pem()).unwrap();
     let here = uncommented.join("\n").replace("/etc/fusion", &dir.path().display().to_string());
     let all = load(&here, &[], &[]).unwrap();

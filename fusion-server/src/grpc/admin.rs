@@ -7,6 +7,7 @@ use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
+use super::authenticate::caller;
 use super::{Services, about, idempotency, operator};
 use crate::service::idempotency::CallIdentity;
 use crate::task::view::Operation;
@@ -32,8 +33,9 @@ impl AdminService for Handler {
         &self,
         request: Request<pb::DeleteIdempotencyKeyRequest>,
     ) -> Result<Response<pb::DeleteIdempotencyKeyResponse>, Status> {
+        let principal = caller(&request).principal;
         let pb::DeleteIdempotencyKeyRequest { method, key } = request.into_inner();
-        let existed = idempotency::delete(&self.0.idempotency, &method, &key).await?;
+        let existed = idempotency::delete(&self.0.idempotency, &principal, &method, &key).await?;
         Ok(Response::new(pb::DeleteIdempotencyKeyResponse { existed }))
     }
 

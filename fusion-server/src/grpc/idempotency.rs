@@ -40,7 +40,6 @@ pub(super) const CHANGING: &[&str] = &[
     "fusion.v1.AdminService/AcceptRoot",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
     "fusion.v1.AdminService/SetLogFilter",
-    "fusion.v1.AdminService/SetLogFilter",
 ];
 
 /// Longest key in bytes.
@@ -242,13 +241,18 @@ pub(super) fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal
     check_key(IDEMPOTENCY_KEY, value.as_bytes()).map(GivenKey::Chosen).map(Some)
 }
 
-/// Forgets the key of a call; whether there was one.
-pub(super) async fn delete(calls: &Idempotency, method: &str, key: &str) -> Result<bool, Refusal> {
+/// Forgets the key of a call of this principal; whether there was one.
+pub(super) async fn delete(
+    calls: &Idempotency,
+    principal: &Principal,
+    method: &str,
+    key: &str,
+) -> Result<bool, Refusal> {
     let Some(method) = CHANGING.iter().copied().find(|changing| *changing == method) else {
         return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
     };
     let key = check_key("key", key.as_bytes())?;
-    calls.delete(&Principal::anonymous(), method, key).await
+    calls.delete(principal, method, key).await
 }
 
 /// A key as the contract allows it.

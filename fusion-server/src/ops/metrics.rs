@@ -121,6 +121,8 @@ metrics! {
         "TLS handshakes of clients: done, failed, timed_out, or displaced by newer ones.";
     reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
         "Files that changed while the server ran: taken, or refused because they are wrong.";
+    denied: IntCounterVec = "fusion_denied_calls_total" ["reason"] NONE,
+        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

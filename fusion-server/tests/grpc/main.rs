@@ -8,6 +8,7 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod access;
 mod admin;
 mod agent;
 mod audit;
