@@ -7,6 +7,7 @@ mod generate;
 mod jobs;
 mod lists;
 mod live;
+mod once;
 mod operate;
 mod picture;
 mod reads;
@@ -22,7 +23,7 @@ pub(crate) use reads::Share;
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::{PathRef, TreePath, notation};
 use fusion_proto::client::{CallError, CallHook, Client};
-use fusion_proto::limits::CORRELATION_ID_KEY;
+use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 use uuid::Uuid;
@@ -99,6 +100,9 @@ fn connect_all(server: &Profile) -> Result<Client, Failure> {
     let hook = CallHook::new(move |metadata| {
         if let Some(chain) = &chain {
             metadata.set(CORRELATION_ID_KEY, chain.as_str());
+        }
+        if let Some(key) = once::key() {
+            metadata.set(IDEMPOTENCY_KEY, &key);
         }
     });
     fusion_proto::client::connect_with(server, tls, hook)

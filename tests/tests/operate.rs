@@ -4,14 +4,15 @@
 //! The mount is bindfs: what is done beside it, no event of it tells, and the next audit is an hour away.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use fusion_core::path::TreePath;
 use fusion_proto::convert::view::ReadClass;
-use fusion_tests::compare;
 use fusion_tests::pair::{ARRIVE, READY, World};
+use fusion_tests::{binaries, compare};
 use serde_json::Value;
 
 const SETTINGS: &str = r#"
@@ -88,10 +89,12 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
     // A file, by the leader.
     fs::write(world.root().join("in/new"), "12345").unwrap();
     assert!(!known(&world, "/in/new"), "no event tells of it");
-    let found = json(&world, &["refresh", "/in/new"]).remove(0);
+    let refresh = ["refresh", "/in/new", "--correlation-id", "ticket:4711"];
+    let found = json(&world, &refresh).remove(0);
     assert_eq!((&found["agent_id"], &found["complete"]), (&"leader".into(), &true.into()));
     assert_eq!((&found["entry"]["size"], &found["entry"]["blind"]), (&5.into(), &true.into()));
     assert!(known(&world, "/in/new"));
+    its_chain(&world);
 
     // Directories that nobody knows, by a follower that is named.
     fs::create_dir_all(world.root().join("a/b/c")).unwrap();
@@ -125,6 +128,51 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
     let nobody = world.fusionctl(&["refresh", "/in", "--agent", "nobody"]);
     assert_eq!(nobody.status.code(), Some(1));
     assert!(text(&nobody).contains("nobody") && text(&nobody).contains("fusionctl sessions"));
+}
+
+/// Who asked, who looked and what changed are found by the id, and by the path.
+fn its_chain(world: &World) {
+    let trace = json(world, &["trace", "ticket:4711"]);
+    // The directory changed with it.
+    let [asked, .., changed] = trace.as_slice() else { panic!("{trace:?}") };
+    assert_eq!((&asked["link"], &changed["link"]), (&"asked".into(), &"changed".into()));
+    assert_eq!((&asked["principal"], &asked["code"]), (&"anonymous".into(), &"OK".into()));
+    assert_eq!(asked["method"], "fusion.v1.ViewService/RefreshPath");
+    assert_eq!(
+        (&changed["event_type"], &changed["path"]),
+        (&"ENTRY_CREATED".into(), &"/in/new".into())
+    );
+    assert_eq!((&changed["agent_id"], &changed["blind"]), (&"leader".into(), &true.into()));
+    assert_ne!(changed["causation_id"], Value::Null, "the command");
+    assert_eq!(json(world, &["explain", "/in/new"]), [asked.clone(), changed.clone()]);
+    let nothing = world.fusionctl(&["trace", "ticket:4712"]);
+    assert_eq!(nothing.status.code(), Some(1), "{}", text(&nothing));
+}
+
+#[tokio::test]
+async fn what_was_asked_for_while_the_server_was_away_is_done_once() {
+    let mut world = World::start_configured(SETTINGS);
+    let _agent = world.start_ready_agent("one").await;
+    world.kill_server();
+    let mut asking = Command::new(binaries::path("fusionctl"))
+        .args(["--server", &world.url(), "--correlation-id", "c:1"])
+        .args(["audit", "--view", world.view().as_str(), "--detach"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(asking.stderr.take().unwrap()).lines();
+    let again = told.find(|line| line.as_ref().unwrap().contains("under the same key"));
+    assert!(again.is_some(), "it says that it tries again");
+    world.start_server();
+    // Whatever else it says: it must not wait for who reads that.
+    let rest: Vec<String> = told.map(Result::unwrap).collect();
+    assert!(asking.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(json(&world, &["jobs", "list"]).len(), 1);
+    let records = json(&world, &["records", "--chain", "c:1"]);
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!(record["method"], "fusion.v1.JobService/CreateJob");
+    assert_eq!(record["key_digest"].as_str().map(str::len), Some(16));
 }
 
 #[tokio::test]

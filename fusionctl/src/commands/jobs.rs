@@ -11,6 +11,7 @@ use fusion_proto::convert::view::Page;
 use fusion_proto::views::live::may_go_on;
 use uuid::Uuid;
 
+use super::once::once;
 use super::{Target, connect_all, explain};
 use crate::cli::{How, JobKind, JobStateArg, JobsCommand, ViewArg};
 use crate::exit::Failure;
@@ -32,11 +33,13 @@ pub(super) async fn run(
         JobsCommand::Watch { id } => return jobs.follow(parse_id(&id)?, printer).await,
         JobsCommand::Cancel { id, if_version } => {
             let asked = CancelJob { job: parse_id(&id)?, expected_version: if_version };
-            let job = jobs.client.jobs.cancel(&asked).await.map_err(jobs.failed())?;
+            let job = once(async || jobs.client.jobs.cancel(&asked).await).await;
+            let job = job.map_err(jobs.failed())?;
             printer.job(&job)?;
         }
         JobsCommand::Retry { id, how } => {
-            let made = jobs.client.jobs.retry(parse_id(&id)?, Uuid::new_v4()).await;
+            let (id, key) = (parse_id(&id)?, Uuid::new_v4());
+            let made = once(async || jobs.client.jobs.retry(id, key).await).await;
             let job = made.map_err(jobs.failed())?;
             return jobs.made(&job, how, printer).await;
         }
@@ -123,7 +126,8 @@ impl Jobs<'_> {
     ) -> Result<(), Failure> {
         let plan = Plan::new(vec![step]).map_err(|error| Failure::usage(error.to_string()))?;
         let asked = CreateJob { plan, priority };
-        let made = self.client.jobs.create(&asked, Uuid::new_v4()).await;
+        let key = Uuid::new_v4();
+        let made = once(async || self.client.jobs.create(&asked, key).await).await;
         let job = made.map_err(self.failed())?;
         self.made(&job, how, printer).await
     }

@@ -9,6 +9,7 @@ use fusion_proto::views::RefreshPath;
 use indicatif::ProgressBar;
 
 use super::Target;
+use super::once::once;
 use crate::exit::Failure;
 use crate::output::Printer;
 
@@ -27,7 +28,7 @@ pub(super) async fn run(
     let (view, path) = (target.view.clone(), target.path.clone());
     let asked = RefreshPath { view, path, recursive, agent };
     let refreshed = {
-        let scan = target.client.refresh(&asked);
+        let scan = once(async || target.client.refresh(&asked).await);
         tokio::pin!(scan);
         tokio::select! {
             done = &mut scan => done,

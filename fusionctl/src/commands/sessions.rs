@@ -5,6 +5,7 @@ use fusion_proto::client::{CallError, Client};
 use fusion_proto::convert::session::{EvictSession, ListSessions, SessionInfo};
 use fusion_proto::convert::view::Page;
 
+use super::once::once;
 use super::{connect_all, explain, view_name};
 use crate::cli::SessionsCommand;
 use crate::exit::Failure;
@@ -30,7 +31,7 @@ pub(super) async fn run(
             let session = SessionId::parse(&id)
                 .map_err(|error| Failure::usage(format!("session `{id}`: {error}")))?;
             let asked = EvictSession { session, allow_missing: false };
-            let evicted = client.admin.evict(&asked).await.map_err(failed)?;
+            let evicted = once(async || client.admin.evict(&asked).await).await.map_err(failed)?;
             evicted.iter().try_for_each(|session| printer.session(session))?;
         }
     }

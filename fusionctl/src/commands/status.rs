@@ -1,5 +1,6 @@
 //! `status`: the server, its views and their agents at a glance; and what it logs.
 
+use super::once::once;
 use super::picture::Picture;
 use super::{connect_all, explain};
 use crate::exit::Failure;
@@ -22,7 +23,10 @@ pub(super) async fn log_filter(
     let mut client = connect_all(server)?;
     let failed = |error| explain(&error, &server.server);
     let now = match filter {
-        Some(filter) => client.admin.set_log_filter(filter).await.map_err(failed)?.0,
+        Some(filter) => {
+            let set = once(async || client.admin.set_log_filter(filter).await).await;
+            set.map_err(failed)?.0
+        }
         None => client.admin.server_info().await.map_err(failed)?.log_filter,
     };
     printer.log_filter(&now)?;

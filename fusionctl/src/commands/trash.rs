@@ -2,6 +2,7 @@
 
 use fusion_core::change::TrashId;
 
+use super::once::once;
 use super::{Target, connect, named_view, the_view, warn_unless_ready};
 use crate::cli::{TrashCommand, ViewArg};
 use crate::exit::Failure;
@@ -51,8 +52,10 @@ async fn each(
     let mut client = connect(server)?;
     let view = the_view(&mut client, server, named_view(view)?).await?;
     for id in ids.iter().map(|id| TrashId(*id)) {
-        let done =
-            if restore { client.restore(&view, id).await } else { client.purge(&view, id).await };
+        let done = once(async || {
+            if restore { client.restore(&view, id).await } else { client.purge(&view, id).await }
+        });
+        let done = done.await;
         match done {
             Ok(record) => {
                 printer.trash(&record, Some(if restore { "restored" } else { "purged" }))?;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::once::once;
 use super::{connect_all, explain, view_name};
 use crate::cli::ViewsCommand;
 use crate::exit::Failure;
@@ -25,7 +26,8 @@ pub(super) async fn run(
         }
         Some(ViewsCommand::Reset { name, yes: true }) => {
             let view = view_name("view", &name)?;
-            let reset = client.admin.reset_view(&view).await.map_err(failed)?;
+            let reset = once(async || client.admin.reset_view(&view).await).await;
+            let reset = reset.map_err(failed)?;
             if printer.is_json() {
                 printer.document(&json!({
                     "view": view.as_str(),
@@ -40,7 +42,8 @@ pub(super) async fn run(
         }
         Some(ViewsCommand::AcceptRoot { name }) => {
             let view = view_name("view", &name)?;
-            let revision = client.admin.accept_root(&view).await.map_err(failed)?;
+            let revision = once(async || client.admin.accept_root(&view).await).await;
+            let revision = revision.map_err(failed)?;
             if printer.is_json() {
                 printer.document(&json!({ "view": view.as_str(), "revision": revision }))?;
             } else {

@@ -64,8 +64,9 @@ impl Waiting {
     }
 }
 
-/// Whether a watch or a wait that broke off may be begun again, and after which time: the server is
-/// away, goes down or begins the view anew, or the watcher was too slow.
+/// Whether a watch or a wait that broke off may be begun again, or a call that is done once however often
+/// it is made be repeated, and after which time: the server is away, goes down or begins the view anew, its
+/// store is away, or the watcher was too slow.
 #[must_use]
 pub fn may_go_on(error: &CallError) -> Option<Duration> {
     const PAUSE: Duration = Duration::from_secs(1);
