@@ -16,7 +16,7 @@
 //!
 //! *What it cannot see*: changes of a file through a hard link that it does not know of, writes
 //! through `mmap`, whatever other hosts do. Audits find these.
-//! *Not done here yet* (the next slice): time limits on calls that hang in the storage.
+//! *A look that hangs* in the storage is seen by who owns the watcher, and begins another (`looking`).
 
 mod anew;
 mod budget;
@@ -25,6 +25,7 @@ mod discover;
 mod gate;
 mod interpreter;
 mod kernel;
+mod looking;
 mod moves;
 mod outlet;
 mod pending;
@@ -39,7 +40,7 @@ mod whole;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fusion_core::path::TreePath;
@@ -49,6 +50,7 @@ use fusion_core::time::Monotonic;
 use crate::clock::SharedClock;
 use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Pulse, Root, Unreadable};
 
+pub use looking::Stalls;
 pub use watcher::{WatchHandle, Watcher};
 
 /// A piece of realtime evidence (4-consistency §1), owned. Times are of the agent's clock.
@@ -236,6 +238,8 @@ struct Shared {
     cancel: Cancel,
     /// Of the interpreting thread.
     pulse: Pulse,
+    place: Mutex<looking::Place>,
+    turn: discover::DiscoveryTurn,
     stop_reader: Arc<tokio::sync::Notify>,
 }
 

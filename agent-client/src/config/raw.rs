@@ -55,6 +55,7 @@ pub struct Raw {
     pub scan_workers: Option<Value>,
     pub scan_rate: Option<Value>,
     pub scan_yield_above: Option<Value>,
+    pub call_limit: Option<Value>,
     pub placement_rate: Option<Value>,
     pub session_timeout: Option<Value>,
     pub log: Option<Value>,
@@ -105,7 +106,7 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 15] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 16] {
         [
             ("server", &mut self.server),
             ("view", &mut self.view),
@@ -119,6 +120,7 @@ impl Raw {
             ("scan_workers", &mut self.scan_workers),
             ("scan_rate", &mut self.scan_rate),
             ("scan_yield_above", &mut self.scan_yield_above),
+            ("call_limit", &mut self.call_limit),
             ("placement_rate", &mut self.placement_rate),
             ("session_timeout", &mut self.session_timeout),
             ("log", &mut self.log),

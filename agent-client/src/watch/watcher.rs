@@ -1,6 +1,6 @@
 //! Starting and ending a watcher, and what others may ask of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -10,6 +10,7 @@ use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
 
 use super::counters::{Counters, read};
+use super::discover::DiscoveryTurn;
 use super::gate::Gate;
 use super::interpreter::Interpreter;
 use super::kernel;
@@ -29,7 +30,7 @@ pub struct Watcher {
 
 /// What the rest of the agent asks of a watcher; cheap to clone, and harmless after its end.
 #[derive(Clone)]
-pub struct WatchHandle(Arc<Shared>);
+pub struct WatchHandle(pub(super) Arc<Shared>);
 
 impl Watcher {
     /// Starts the threads. Nothing is watched yet: watches are placed by a scan that has
@@ -56,6 +57,8 @@ impl Watcher {
             counters: Counters::default(),
             cancel: Cancel::new(),
             pulse: Pulse::default(),
+            place: Mutex::default(),
+            turn: DiscoveryTurn::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options,

@@ -47,6 +47,8 @@ impl Stepped {
             counters: super::super::counters::Counters::default(),
             cancel: Cancel::new(),
             pulse: Pulse::default(),
+            place: Mutex::default(),
+            turn: DiscoveryTurn::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options: WatchOptions::default(),
@@ -196,7 +198,8 @@ fn what_is_listed_is_a_child_of_what_stood_above_it() {
     assert!(!precedence.is_behind(Rank::Asked));
     // Queued when `p` was the other one.
     let job = tree.job("p", "c", true);
-    tree.interpreter.discovery.begin(job, tree.interpreter.through);
+    let since = tree.interpreter.through;
+    tree.interpreter.begin_discovery(job, since);
     assert!(precedence.is_behind(Rank::Asked), "scans give way to it");
     tree.interpreter.discover(Duration::from_secs(1));
     assert!(!precedence.is_behind(Rank::Snapshot));
