@@ -201,7 +201,7 @@ pub struct WatchCounts {
     /// Gauge: directories watched.
     pub watched: u64,
     /// Gauge: directories that were refused a watch, or gave theirs to a hotter one, since the last
-    /// placing walk began. Audits see to them.
+    /// placing walk began; while that goes on, not fewer than before it. Audits see to them.
     pub unwatched: u64,
     /// Gauge: most directories that may be watched, as set or as learned from the kernel; `u64::MAX`
     /// if there is no most.
@@ -232,6 +232,8 @@ struct Shared {
     root: Arc<Root>,
     options: WatchOptions,
     clock: SharedClock,
+    /// By how many nanoseconds the wall clock was ahead of the other when this began.
+    wall_ahead: i64,
     places: places::Places,
     gate: gate::Gate,
     counters: counters::Counters,

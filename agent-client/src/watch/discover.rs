@@ -242,11 +242,12 @@ impl Placer for Shared {
 }
 
 impl Shared {
-    /// When a directory last changed: its mtime, by its age, on the clock that never goes back.
+    /// When a directory last changed: its mtime on the clock that never goes back. By one and the same
+    /// difference of the clocks for all, so that of directories as hot as each other none makes room
+    /// for another because the clocks were read a little later.
     fn used_at(&self, stat: &Stat) -> Monotonic {
-        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
-        let age = wall.as_nanos().saturating_sub(stat.mtime.as_nanos()).max(0);
-        Monotonic::from_nanos(now.as_nanos().saturating_sub(age))
+        let changed_at = stat.mtime.as_nanos().saturating_sub(self.wall_ahead);
+        Monotonic::from_nanos(changed_at.min(self.clock.monotonic().as_nanos()))
     }
 
     /// Whether a directory is one of those above a path: only a bind mount makes that so. Asks the

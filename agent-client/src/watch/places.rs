@@ -155,6 +155,11 @@ impl Held {
         self.round
     }
 
+    /// The walk came by all of them.
+    pub(super) fn end_round(&mut self) {
+        self.budget.end_walk();
+    }
+
     /// Watches an open directory that stands at `path`, if there is room or a colder one makes some.
     /// `used_at`: when it last changed, as far as is known.
     pub(super) fn place(

@@ -51,7 +51,9 @@ impl Watcher {
             false => u64::MAX,
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let wall_ahead = clock.wall().as_nanos().saturating_sub(clock.monotonic().as_nanos());
         let shared = Arc::new(Shared {
+            wall_ahead,
             places: Places::new(placing, limit),
             gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
@@ -204,6 +206,11 @@ impl WatchHandle {
     /// May wait as long as the storage hangs.
     pub fn begin_walk(&self) {
         self.0.places.lock().begin_round();
+    }
+
+    /// To be called when it came by all directories. May wait as long.
+    pub fn end_walk(&self) {
+        self.0.places.lock().end_round();
     }
 }
 

@@ -39,6 +39,7 @@ impl Stepped {
         let kernel = || rustix::io::dup(&inotify).unwrap();
         let clock = Arc::new(HostClock);
         let shared = Arc::new(Shared {
+            wall_ahead: 0,
             places: Places::new(
                 Placing::Inotify { watches: inotify.watches(), instance: kernel() },
                 usize::MAX,
