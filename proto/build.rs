@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use prost::Message as _;
 
 /// The contract. Everything that is generated comes from these.
-const SERVICES: [&str; 10] = [
+const SERVICES: [&str; 11] = [
     "fusion/v1/types.proto",
     "fusion/v1/session_service.proto",
     "fusion/v1/event_service.proto",
@@ -17,6 +17,7 @@ const SERVICES: [&str; 10] = [
     "fusion/v1/view_live.proto",
     "fusion/v1/view_service.proto",
     "fusion/v1/job_service.proto",
+    "fusion/v1/audit_records.proto",
     "fusion/v1/admin_service.proto",
 ];
 

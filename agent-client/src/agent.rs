@@ -176,6 +176,7 @@ async fn build_with(
         SharedSpool::new(opened, own, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&ids));
     let link = LinkConfig {
         server: config.server.clone(),
+        tls: config.tls.clone(),
         view: config.view.clone(),
         agent,
         instance,

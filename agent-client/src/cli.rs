@@ -13,9 +13,18 @@ pub struct Cli {
     /// Reads settings from a TOML file; the environment (FUSION_AGENT__…) and flags go over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the server is: http://HOST:PORT.
+    /// Where the server is: http://HOST:PORT or https://HOST:PORT.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Certificates (PEM) of who may sign the server's; needed with https.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<String>,
+    /// The agent's own certificate (PEM), if the server wants one.
+    #[arg(long, value_name = "FILE")]
+    client_certificate: Option<String>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE")]
+    client_key: Option<String>,
     /// The view to serve: a-z, 0-9 and `-`.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
@@ -62,6 +71,9 @@ impl Cli {
         let value = |flag: &Option<String>| flag.as_deref().map(Value::from);
         Raw {
             server: value(&self.server),
+            ca: value(&self.ca),
+            client_certificate: value(&self.client_certificate),
+            client_key: value(&self.client_key),
             view: value(&self.view),
             root: value(&self.root),
             agent_id: value(&self.agent_id),

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fusion_core::id::{AgentId, ViewName};
+use fusion_proto::client::ClientTls;
 
 pub use raw::{Environment, Raw, Value};
 
@@ -32,6 +33,8 @@ pub const DEFAULT_PLACEMENT_RATE: u32 = 2_000;
 pub struct AgentConfig {
     /// Where the server is.
     pub server: ServerUrl,
+    /// The files that `https://` needs.
+    pub tls: ClientTls,
     /// The view to serve.
     pub view: ViewName,
     /// The directory that is the root of the view.
@@ -71,6 +74,7 @@ impl AgentConfig {
     pub fn new(server: ServerUrl, view: ViewName, root: PathBuf, spool: PathBuf) -> Self {
         Self {
             server,
+            tls: ClientTls::default(),
             view,
             root,
             agent_id: None,
@@ -103,6 +107,10 @@ impl AgentConfig {
             }
         };
         set("server", Some(text(&self.server)));
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| text(&path.display()));
+        set("ca", path(&self.tls.ca));
+        set("client_certificate", path(&self.tls.certificate));
+        set("client_key", path(&self.tls.key));
         set("view", Some(text(&self.view)));
         set("root", Some(text(&self.root.display())));
         set("agent_id", self.agent_id.as_ref().map(|id| text(id)));
@@ -124,20 +132,21 @@ impl AgentConfig {
     }
 }
 
-/// The URL of a server: `http://HOST:PORT`.
+/// The URL of a server: `http://HOST:PORT` or `https://HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrl(String);
 
 impl ServerUrl {
-    /// Takes `http://HOST:PORT`, with nothing behind it.
+    /// Takes `http://HOST:PORT` or `https://HOST:PORT`, with nothing behind it.
     ///
     /// # Errors
     /// What is wrong with it, in words for people.
     pub fn new(text: &str) -> Result<Self, String> {
-        let authority = match text.split_once("://") {
-            Some(("http", authority)) => authority.strip_suffix('/').unwrap_or(authority),
-            Some(("https", _)) => return Err("TLS is not supported yet: http://HOST:PORT".into()),
-            _ => return Err("must be http://HOST:PORT".into()),
+        let (scheme, authority) = match text.split_once("://") {
+            Some((scheme @ ("http" | "https"), authority)) => {
+                (scheme, authority.strip_suffix('/').unwrap_or(authority))
+            }
+            _ => return Err("must be http://HOST:PORT or https://HOST:PORT".into()),
         };
         let (host, port) = authority.rsplit_once(':').ok_or("the port is missing")?;
         let host_is_good = !host.is_empty()
@@ -146,9 +155,15 @@ impl ServerUrl {
             return Err("the host is missing or malformed: http://HOST:PORT".into());
         }
         match port.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(Self(format!("http://{host}:{port}"))),
+            Ok(port) if port > 0 => Ok(Self(format!("{scheme}://{host}:{port}"))),
             _ => Err("the port must be a number from 1 to 65535".into()),
         }
+    }
+
+    /// Whether it is one of TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https:")
     }
 
     /// The URL.
@@ -253,11 +268,13 @@ fn check_options(
     let call_limit = checks.optional("call_limit", raw.call_limit.as_ref(), timeout);
     let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
     let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
+    let tls = check_tls(raw, checks);
     let log = checks.optional("log", raw.log.as_ref(), log_filter);
     let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
     let rate = rate.and_then(|number| u32::try_from(number).ok());
     let scan_rate = scan_rate.and_then(|number| NonZeroU32::new(u32::try_from(number).ok()?));
     move |defaults| AgentConfig {
+        tls,
         agent_id,
         spool_bytes: bytes.unwrap_or(defaults.spool_bytes),
         http_listen,
@@ -272,6 +289,32 @@ fn check_options(
         log: log.unwrap_or(defaults.log),
         ..defaults
     }
+}
+
+/// Checks the files of TLS by reading them; whether there are too few or too many for the server.
+fn check_tls(raw: &Raw, checks: &mut Checks<'_>) -> ClientTls {
+    let tls = ClientTls {
+        ca: checks.optional("ca", raw.ca.as_ref(), non_empty_path),
+        certificate: checks.optional(
+            "client_certificate",
+            raw.client_certificate.as_ref(),
+            non_empty_path,
+        ),
+        key: checks.optional("client_key", raw.client_key.as_ref(), non_empty_path),
+    };
+    let server = raw.server.as_ref().and_then(|url| ServerUrl::new(&url.to_string()).ok());
+    let is_tls = server.is_some_and(|url| url.is_tls());
+    if is_tls {
+        if let Err(fault) = tls.load() {
+            checks.missing("ca, client_certificate, client_key", &fault.to_string());
+        }
+    } else if tls != ClientTls::default() {
+        checks.missing(
+            "ca, client_certificate, client_key",
+            "are for https://HOST:PORT; the server is given without TLS",
+        );
+    }
+    tls
 }
 
 /// Collects faults while values are checked.

@@ -29,6 +29,7 @@ use fusion_core::evidence::RootIdentity;
 use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, SessionId, ViewName};
 use fusion_core::session::Role;
 use fusion_core::time::Monotonic;
+use fusion_proto::client::ClientTls;
 use futures_util::future::BoxFuture;
 
 pub use batch::{BatchWriter, Delivery, ScanSink, SinkClosed};
@@ -56,6 +57,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 pub struct LinkConfig {
     /// Where the server is.
     pub server: ServerUrl,
+    /// The files that `https://` needs.
+    pub tls: ClientTls,
     /// The view.
     pub view: ViewName,
     /// The agent's name.

@@ -5,6 +5,8 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod guards;
+mod sweep;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -18,14 +20,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::guards::Guards;
 use crate::clock::RuntimeClock;
 use crate::config::Config;
 use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
+use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
 use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
@@ -37,10 +42,6 @@ use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::ViewFailed;
 
-/// Between two sweeps of the store.
-const SWEEP: Duration = Duration::from_secs(60);
-/// Values swept at once at most.
-const SWEPT: usize = 10_000;
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
 
@@ -56,6 +57,8 @@ pub struct Deps {
     pub ids: Arc<dyn Ids>,
     /// What survives.
     pub stores: Stores,
+    /// What is logged.
+    pub log: LogFilter,
 }
 
 /// Why a server did not start, or did not end well.
@@ -106,6 +109,7 @@ impl Deps {
                 Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
                 None => Stores::memory(),
             },
+            log: LogFilter::detached(&config.log.filter),
         })
     }
 }
@@ -122,6 +126,7 @@ pub struct Server {
     http_address: SocketAddr,
     config: Arc<Config>,
     services: Services,
+    guards: Guards,
     health: Health,
     /// Views whose task panicked.
     failures: mpsc::UnboundedReceiver<ViewFailed>,
@@ -137,11 +142,12 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores } = deps;
+    let Deps { grpc, http, clock, ids, stores, log } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
-    let services = services(&config, &stores, (clock, ids), end_views.clone(), failed)?;
+    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
+    let guards = Guards::begin(&config, &services)?;
     Ok(Server {
         grpc,
         http,
@@ -149,6 +155,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         http_address,
         config,
         services,
+        guards,
         health: Health::default(),
         failures,
         end_views,
@@ -161,7 +168,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
-    (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>),
+    (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
     end_views: CancellationToken,
     failed: mpsc::UnboundedSender<ViewFailed>,
 ) -> Result<Services, ServerError> {
@@ -208,11 +215,21 @@ fn services(
         metrics: metrics.clone(),
         ttl: config.idempotency_ttl,
     });
+    let audit = Audit::new(AuditDeps {
+        state: Arc::clone(&stores.state),
+        saver: saver.clone(),
+        clock: Arc::clone(&clock),
+        ids: Arc::clone(&ids),
+        metrics: metrics.clone(),
+        server: stores.server().unwrap_or_else(|| ids.draw()),
+        ttl: config.audit_ttl,
+    });
     let about = About::new(
         Arc::clone(config),
         views.clone(),
         sessions.clone(),
         stores.clone(),
+        log,
         Arc::clone(&clock),
         ids.draw(),
     );
@@ -247,6 +264,7 @@ fn services(
         ingest,
         views,
         idempotency,
+        audit,
         jobs,
         refreshes,
         about,
@@ -295,6 +313,7 @@ impl Server {
             http_address,
             config,
             services,
+            guards,
             health,
             failures,
             end_views,
@@ -307,7 +326,7 @@ impl Server {
         }
 
         begin_tasks(&services, &health, failures);
-        tasks.spawn("state sweep", sweep(stores, clock));
+        tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed {
             metrics,
             sessions: sessions.clone(),
@@ -319,7 +338,7 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(grpc, services, health.clone(), stop.clone());
+        let grpc = grpc::serve(grpc, guards, services, health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
@@ -371,18 +390,6 @@ fn begin_tasks(
             sessions.restart_view(failed).await;
         }
     });
-}
-
-/// Takes what has expired out of the store, for as long as the server lives.
-async fn sweep(stores: Stores, clock: Arc<dyn Clock>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let (state, now) = (Arc::clone(&stores.state), clock.now());
-        let swept = tokio::task::spawn_blocking(move || state.expire(now, SWEPT)).await;
-        if let Ok(Err(error)) = swept {
-            tracing::warn!(%error, "what has expired cannot be removed; it is tried again");
-        }
-    }
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

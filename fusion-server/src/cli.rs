@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use fusion_server::app::{self, Deps};
 use fusion_server::config::{Config, ENV_PREFIX, Sources};
+use fusion_server::ops::log_filter::LogFilter;
 use fusion_server::ops::telemetry::Telemetry;
 
 /// Refused, or a listener broke.
@@ -110,7 +111,7 @@ async fn serve(config: Config) -> ExitCode {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(FAILED, &error),
     };
-    let served = serve_until_told(config).await;
+    let served = serve_until_told(config, telemetry.filter()).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,9 +119,9 @@ async fn serve(config: Config) -> ExitCode {
     }
 }
 
-async fn serve_until_told(config: Config) -> anyhow::Result<()> {
+async fn serve_until_told(config: Config, log: LogFilter) -> anyhow::Result<()> {
     let told = crate::signals::told_to_end()?;
-    let deps = Deps::bind(&config).await?;
+    let deps = Deps { log, ..Deps::bind(&config).await? };
     let server = app::build(config, deps)?;
     let (grpc, http) = (server.grpc_address(), server.http_address());
     print(&format!("grpc={grpc}\nhttp={http}\n"));

@@ -22,6 +22,8 @@ use fusion_proto::convert::session::Withheld;
 use fusion_store::Retention;
 use uuid::Uuid;
 
+use crate::tls::TlsConfig;
+
 pub use overlay::{ENV_PREFIX, Sources};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
@@ -31,6 +33,12 @@ pub struct Config {
     pub grpc: ListenerConfig,
     /// The listener for `/metrics`, `/livez` and `/readyz`.
     pub http: ListenerConfig,
+    /// TLS of the listener for gRPC; absent: plaintext.
+    pub tls: Option<TlsConfig>,
+    /// The file of tokens; absent: no token is asked for, and whoever connects may do everything.
+    pub token_file: Option<PathBuf>,
+    /// That whoever connects from elsewhere may do everything is meant.
+    pub allow_anonymous: bool,
     /// Where state is kept. The binary always has one; `None`, for tests, keeps it in memory.
     pub data_dir: Option<PathBuf>,
     /// The id that the data directory must have; any, if it is not set.
@@ -43,6 +51,8 @@ pub struct Config {
     pub idempotency_ttl: Duration,
     /// How long a job that is over is kept.
     pub job_ttl: Duration,
+    /// How long an audit record is kept.
+    pub audit_ttl: Duration,
     /// Most jobs that are not over.
     pub max_open_jobs: usize,
     /// Logging.
@@ -156,12 +166,16 @@ impl Default for Config {
         Self {
             grpc: listener(7700),
             http: listener(7701),
+            tls: None,
+            token_file: None,
+            allow_anonymous: false,
             data_dir: None,
             server_id: None,
             address_file: None,
             shutdown_grace: Duration::from_secs(30),
             idempotency_ttl: Duration::from_hours(24),
             job_ttl: Duration::from_hours(7 * 24),
+            audit_ttl: Duration::from_hours(90 * 24),
             max_open_jobs: 10_000,
             log: LogConfig { filter: "info".to_owned(), format: LogFormat::Auto },
             session: SessionConfig {

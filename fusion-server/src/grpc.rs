@@ -3,7 +3,10 @@
 //! Handlers convert in, call a use case, convert out; every status comes from the status table.
 //! Limits are set here, once for all services. Must never: decide anything.
 
+mod accept;
 mod admin;
+mod audit;
+mod authenticate;
 mod body;
 mod events;
 pub(crate) mod health;
@@ -13,10 +16,10 @@ mod layer;
 mod sessions;
 mod views;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use fusion_core::id::{CorrelationId, SessionId, ViewName};
-use fusion_core::session::Principal;
 use fusion_core::time::Clock;
 use fusion_proto::convert::Unsendable;
 use fusion_proto::pb::admin_service_server::AdminServiceServer;
@@ -32,9 +35,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use crate::access::Scope;
+use crate::app::Guards;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
+use crate::service::audit::Audit;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
@@ -55,6 +61,7 @@ pub(crate) struct Services {
     pub(crate) ingest: Ingest,
     pub(crate) views: Views,
     pub(crate) idempotency: Idempotency,
+    pub(crate) audit: Audit,
     pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
@@ -69,6 +76,16 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// The same with those views only that a caller may see: to it there are no others.
+    fn of<T>(&self, request: &tonic::Request<T>) -> Cow<'_, Self> {
+        match authenticate::caller(request).views {
+            Scope::All => Cow::Borrowed(self),
+            scope @ Scope::Only(_) => {
+                Cow::Owned(Self { views: self.views.within(scope), ..self.clone() })
+            }
+        }
+    }
+
     /// What cannot be told on the wire is a bug.
     fn sendable<T>(&self, told: Result<T, Unsendable>) -> Result<T, Refusal> {
         told.map_err(|error| internal(&*self.ids, &error))
@@ -89,8 +106,8 @@ fn about(view: Option<&ViewName>, session: Option<SessionId>) {
 /// Who asks for an operation, and under which correlation id: the one of the call.
 fn operator<T>(request: &tonic::Request<T>) -> Operator {
     let correlation = request.extensions().get::<CorrelationId>().cloned();
-    // This version asks for no credentials.
-    Operator { principal: Principal::anonymous().as_str().to_owned(), correlation }
+    let principal = authenticate::caller(request).principal.as_str().to_owned();
+    Operator { principal, correlation }
 }
 
 /// How a long answer ends when the server goes down.
@@ -101,9 +118,10 @@ fn draining() -> Refusal {
 /// Why the edge broke.
 pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until `stop` is cancelled and every connection has ended. The caller bounds the wait.
+/// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
 pub(crate) async fn serve(
     listener: TcpListener,
+    guards: Guards,
     services: Services,
     health: health::Health,
     stop: CancellationToken,
@@ -128,13 +146,16 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let Guards { tls, keyring } = guards;
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
+        .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(idempotency::IdempotencyLayer::new(&services))
+        .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)
         .add_service(events)
         .add_service(views)
@@ -144,7 +165,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            accept::connections(TcpIncoming::from(listener).with_nodelay(Some(true)), tls),
             stop.cancelled_owned(),
         )
         .await?;

@@ -4,6 +4,7 @@
 //! runs beside them. The binary, `fusionctl dev` and the tests all go through [`app::build`].
 //! Must never: read the command line or signals (that is the binary), or name an engine's client.
 
+pub mod access;
 pub mod app;
 pub mod clock;
 pub mod config;
@@ -11,8 +12,11 @@ pub mod ids;
 pub mod offline;
 pub mod ops;
 pub mod stores;
+pub mod tls;
 
 mod grpc;
+mod reload;
 mod service;
 mod spawn;
 mod task;
+mod tokens;

@@ -1,6 +1,7 @@
 //! Use cases. They know no wire and no tonic; what they refuse is a row of the status table.
 
 pub(crate) mod admin;
+pub(crate) mod audit;
 pub(crate) mod best;
 pub(crate) mod breakdown;
 pub(crate) mod changes;

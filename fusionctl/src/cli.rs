@@ -5,14 +5,17 @@ mod live;
 mod operate;
 mod quantity;
 pub(crate) mod reads;
+mod records;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use fusion_core::id::CorrelationId;
 
 pub(crate) use jobs::{How, JobsCommand, Kind as JobKind, State as JobStateArg};
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
+pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
@@ -21,6 +24,8 @@ pub(crate) struct Args {
     /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
     #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// The profile; without one `fusion/profile.toml` in `$XDG_CONFIG_HOME` or `~/.config`.
     #[arg(
         long,
@@ -33,9 +38,39 @@ pub(crate) struct Args {
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+    /// The chain of cause and effect that what is done belongs to, to be found again by `trace` and
+    /// `records`: 1 to 128 of A-Z, a-z, 0-9, `.`, `_`, `:` and `-`. Not given: one is drawn.
+    #[arg(long, global = true, value_name = "ID", value_parser = CorrelationId::new)]
+    pub(crate) correlation_id: Option<CorrelationId>,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// What `https://` needs; each goes before what the profile says of its own server.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct AccessArgs {
+    /// Certificates (PEM) of who may sign the server's; needed with `https://`.
+    #[arg(long, global = true, value_name = "FILE", env = "FUSION_CA", hide_env_values = true)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Your own certificate (PEM), if the server wants one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FUSION_CLIENT_CERTIFICATE",
+        hide_env_values = true
+    )]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FUSION_CLIENT_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -49,11 +84,13 @@ Examples:
   fusionctl compare /incoming               the same path on every view of the server
   fusionctl watch /incoming                 what happens below it, as it happens
   fusionctl wait /incoming/run42 --quiet 30s && process
+  fusionctl explain /incoming/run42         what changed it lately, and who asked for that
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
 
-The profile is a TOML file: server = URL, view = NAME (where --view is left out), and
+The profile is a TOML file: server = URL, ca, client_certificate and client_key = FILE,
+view = NAME (where --view is left out), and
 mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 
 Exit status: 0 done, 1 refused, not found, unreachable or incomplete, 2 wrong usage.";

@@ -1,5 +1,6 @@
 //! What each command does; one file per command.
 
+mod chain;
 mod dev;
 mod doctor;
 mod generate;
@@ -9,6 +10,7 @@ mod live;
 mod operate;
 mod picture;
 mod reads;
+mod records;
 mod refresh;
 mod sessions;
 mod status;
@@ -17,11 +19,13 @@ mod views;
 
 pub(crate) use reads::Share;
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::{PathRef, TreePath, notation};
 use fusion_proto::client::{CallError, CallHook, Client};
+use fusion_proto::limits::CORRELATION_ID_KEY;
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
+use uuid::Uuid;
 
 use crate::cli::{Args, Command, ViewArg};
 use crate::exit::{Failure, note};
@@ -37,7 +41,9 @@ pub(crate) use picture::Picture;
 /// It could not be done; what was printed before may be incomplete.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut printer = Printer::new(args.output);
-    let server = Profile::load(args.server, args.profile.as_deref())?;
+    let mut server = Profile::load(args.server, args.access, args.profile.as_deref())?;
+    let drawn = || CorrelationId::new(&Uuid::new_v4().to_string()).ok();
+    server.correlation = args.correlation_id.or_else(drawn);
     match args.command {
         Command::Dev { dir, view, data_dir } => {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
@@ -55,6 +61,8 @@ struct Target {
     server: String,
     view: ViewName,
     path: TreePath,
+    /// The chain of cause and effect that its calls belong to.
+    chain: Option<CorrelationId>,
 }
 
 impl Target {
@@ -70,7 +78,8 @@ impl Target {
                 (the_view(&mut client, server, named).await?, path)
             }
         };
-        Ok(Self { client, server: server.server.clone(), view, path })
+        let chain = server.correlation.clone();
+        Ok(Self { client, server: server.server.clone(), view, path, chain })
     }
 
     /// What a failed call means to whoever typed the command.
@@ -85,8 +94,14 @@ fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
 
 /// All clients of the server.
 fn connect_all(server: &Profile) -> Result<Client, Failure> {
-    let server = &server.server;
-    fusion_proto::client::connect(server, CallHook::none())
+    let Profile { server, tls, correlation, .. } = server;
+    let chain = correlation.clone();
+    let hook = CallHook::new(move |metadata| {
+        if let Some(chain) = &chain {
+            metadata.set(CORRELATION_ID_KEY, chain.as_str());
+        }
+    });
+    fusion_proto::client::connect_with(server, tls, hook)
         .map_err(|error| Failure::usage(format!("--server {server}: {error}")))
 }
 
@@ -140,6 +155,9 @@ fn parse_path(text: &str) -> Result<TreePath, Failure> {
 
 /// What a failed call means, and what to do next.
 fn explain(error: &CallError, server: &str) -> Failure {
+    if error.is_insecure() {
+        return Failure::refused(format!("no secure connection to {server}: {error}"));
+    }
     if error.is_unreachable() {
         return Failure::refused(format!(
             "no server answers at {server}: {error}\n\

@@ -5,10 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::TreePath;
+use fusion_proto::client::ClientTls;
 use serde::Deserialize;
 
+use crate::cli::AccessArgs;
 use crate::exit::Failure;
 
 /// Where the server is if nobody says so.
@@ -19,6 +21,9 @@ const SERVER: &str = "http://127.0.0.1:7700";
 #[serde(deny_unknown_fields)]
 struct File {
     server: Option<String>,
+    ca: Option<PathBuf>,
+    client_certificate: Option<PathBuf>,
+    client_key: Option<PathBuf>,
     view: Option<String>,
     #[serde(default)]
     mounts: Vec<RawMount>,
@@ -51,8 +56,12 @@ struct Mount {
 pub(crate) struct Profile {
     /// The server's URL.
     pub(crate) server: String,
+    /// The files that `https://` needs.
+    pub(crate) tls: ClientTls,
     /// The view where none is named.
     pub(crate) view: Option<ViewName>,
+    /// The chain of cause and effect that all calls belong to.
+    pub(crate) correlation: Option<CorrelationId>,
     mounts: Vec<Mount>,
 }
 
@@ -62,18 +71,33 @@ impl Profile {
     ///
     /// # Errors
     /// The named file cannot be read, or one that is read is wrong.
-    pub(crate) fn load(server: Option<String>, named: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn load(
+        server: Option<String>,
+        access: AccessArgs,
+        named: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let file = match named {
             Some(file) => read(file)?.ok_or_else(|| {
                 Failure::usage(format!("profile {}: there is no such file", file.display()))
             })?,
             None => usual().as_deref().map(read).transpose()?.flatten().unwrap_or_default(),
         };
-        Self::of(server, file)
+        Self::of(server, access, file)
     }
 
-    fn of(server: Option<String>, file: (String, File)) -> Result<Self, Failure> {
-        let (name, File { server: default, view, mounts }) = file;
+    fn of(
+        server: Option<String>,
+        access: AccessArgs,
+        (name, file): (String, File),
+    ) -> Result<Self, Failure> {
+        let File { server: default, ca, client_certificate, client_key, view, mounts } = file;
+        // Credentials and trust belong to the server that the file names, and go to no other one.
+        let own = |path: Option<PathBuf>| path.filter(|_| server.is_none());
+        let tls = ClientTls {
+            ca: access.ca.or_else(|| own(ca)),
+            certificate: access.client_certificate.or_else(|| own(client_certificate)),
+            key: access.client_key.or_else(|| own(client_key)),
+        };
         let wrong =
             |key: &str, why: String| Failure::usage(format!("profile {name}: {key}: {why}"));
         let view_name = |key: &str, view: &str| {
@@ -94,7 +118,9 @@ impl Profile {
         read.sort_by_key(|mount| std::cmp::Reverse(mount.mount.len()));
         Ok(Self {
             server: server.or(default).unwrap_or_else(|| SERVER.to_owned()),
+            tls,
             view: view.map(|view| view_name("view", &view)).transpose()?,
+            correlation: None,
             mounts: read,
         })
     }
@@ -156,7 +182,7 @@ mod tests {
 
     fn profile(text: &str) -> Result<Profile, Failure> {
         let file = toml::from_str(text).map_err(|error| Failure::usage(error.to_string()))?;
-        Profile::of(None, ("p".to_owned(), file))
+        Profile::of(None, AccessArgs::default(), ("p".to_owned(), file))
     }
 
     fn name(text: &str) -> ViewName {
@@ -208,9 +234,30 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        let none = Profile::of(None, Default::default()).unwrap();
+        let none = Profile::of(None, AccessArgs::default(), Default::default()).unwrap();
         assert_eq!(none.server, SERVER);
-        let said = Profile::of(Some("http://said:1".to_owned()), Default::default()).unwrap();
+        let said = Profile::of(
+            Some("http://said:1".to_owned()),
+            AccessArgs::default(),
+            Default::default(),
+        )
+        .unwrap();
         assert_eq!(said.server, "http://said:1");
+    }
+
+    #[test]
+    fn what_a_server_is_trusted_by_goes_with_it() {
+        let text = "server = \"https://far:1\"\nca = \"/ca\"\nclient_key = \"/key\"";
+        let tls = |server: Option<&str>, access| {
+            let file = ("p".to_owned(), toml::from_str(text).unwrap());
+            Profile::of(server.map(str::to_owned), access, file).unwrap().tls
+        };
+        let given = || AccessArgs { ca: Some("/other".into()), ..AccessArgs::default() };
+        let own = tls(None, AccessArgs::default());
+        assert_eq!((own.ca, own.key), (Some("/ca".into()), Some("/key".into())));
+        let over = tls(None, given());
+        assert_eq!((over.ca, over.key), (Some("/other".into()), Some("/key".into())));
+        assert_eq!(tls(Some("http://said:1"), AccessArgs::default()), ClientTls::default());
+        assert_eq!(tls(Some("https://said:1"), given()).ca, Some("/other".into()));
     }
 }

@@ -22,6 +22,7 @@ mod jobs;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,11 +38,13 @@ pub use admin::AdminClient;
 pub use events::{EventsClient, Heard};
 pub use jobs::{FollowedJob, JobsClient};
 pub use sessions::SessionsClient;
+pub use tls::{ClientTls, TlsFault};
 
 use crate::convert::{ConvertError, Problem, Unsendable};
 use crate::limits;
 use crate::status::{Code, Other, Refusal};
 use crate::views::ViewsClient;
+use tls::Dialer;
 
 /// How long making a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -74,7 +77,15 @@ pub struct Client {
 /// # Errors
 /// The URL is malformed.
 pub fn connect(url: &str, hook: CallHook) -> Result<Client, ConnectError> {
-    let channel = lazy_channel(url)?;
+    connect_with(url, &ClientTls::default(), hook)
+}
+
+/// The same with the files that `https://HOST:PORT` needs.
+///
+/// # Errors
+/// The URL is malformed, or a file is of no use.
+pub fn connect_with(url: &str, tls: &ClientTls, hook: CallHook) -> Result<Client, ConnectError> {
+    let channel = lazy_channel_with(url, tls)?;
     Ok(Client {
         views: ViewsClient::on(url, channel.clone(), hook.clone()),
         sessions: SessionsClient::on(channel.clone(), hook.clone()),
@@ -92,33 +103,47 @@ pub fn connect(url: &str, hook: CallHook) -> Result<Client, ConnectError> {
 /// # Errors
 /// The URL is malformed.
 pub fn lazy_channel(url: &str) -> Result<Channel, ConnectError> {
+    lazy_channel_with(url, &ClientTls::default())
+}
+
+/// The same with the files that `https://HOST:PORT` needs. They are read now, to tell what is wrong
+/// with them, and again for every connection.
+///
+/// # Errors
+/// The URL is malformed, or a file is of no use.
+pub fn lazy_channel_with(url: &str, tls: &ClientTls) -> Result<Channel, ConnectError> {
     let malformed = |why: String| ConnectError { url: url.to_owned(), why };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| {
         malformed(std::error::Error::source(&error).unwrap_or(&error).to_string())
     })?;
     let uri = endpoint.uri();
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(malformed("TLS is not supported yet".to_owned())),
-        _ => return Err(malformed("it must be http://HOST:PORT".to_owned())),
-    }
+    let dialer = match uri.scheme_str() {
+        Some("http") if *tls != ClientTls::default() => {
+            return Err(malformed("certificates are for https://HOST:PORT".to_owned()));
+        }
+        Some("http") => Dialer::new(None),
+        Some("https") => {
+            tls.load().map_err(|fault| malformed(fault.to_string()))?;
+            Dialer::new(Some(tls.clone()))
+        }
+        _ => return Err(malformed("it must be http://HOST:PORT or https://HOST:PORT".to_owned())),
+    };
     if uri.host().is_none_or(str::is_empty) {
         return Err(malformed("it names no host".to_owned()));
     }
     Ok(endpoint
         .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-        .connect_lazy())
+        .connect_with_connector_lazy(tower::service_fn(move |to| dialer.clone().dial(to))))
 }
 
-/// A URL that is none of a server.
+/// A URL that is none of a server, or one that cannot be connected to with the given files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is not the URL of a server: {why}")]
+#[error("`{url}` cannot be connected to: {why}")]
 pub struct ConnectError {
     /// The URL as it was given.
     pub url: String,
@@ -168,6 +193,12 @@ impl CallError {
             }
             Self::Refused(_) | Self::Answer(_) | Self::Request(_) => false,
         }
+    }
+
+    /// Whether TLS stood in the way: the text says what to do about it.
+    #[must_use]
+    pub fn is_insecure(&self) -> bool {
+        matches!(self, Self::Other(Other { reason: None, message, .. }) if message.contains(tls::MARK))
     }
 
     /// Whether nobody answered, as far as can be told: the server may be away or never have been.

@@ -9,6 +9,7 @@
 pub mod admin;
 #[cfg(test)]
 mod arbitrary;
+pub mod audit;
 pub mod event;
 pub mod evidence;
 pub mod job;

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod live;
 pub mod status;
 mod text;
+pub mod tls;
 pub mod views;
 
 /// Messages, clients and servers as generated from the `.proto` files, which document them.

@@ -74,6 +74,11 @@ contains() {
     ok "$what"
 }
 
+# free_port: a port of loopback that nobody has.
+free_port() {
+    strangers-python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 # address FILE KEY: the value of a line of an address file.
 address() {
     sed -n "s/^$2=//p" "$1"

@@ -3,10 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 need rotel-agent strangers-python
 
-free_port() {
-    strangers-python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }

@@ -44,6 +44,9 @@ impl From<&str> for Value {
 #[allow(missing_docs, reason = "documented where they are checked")]
 pub struct Raw {
     pub server: Option<Value>,
+    pub ca: Option<Value>,
+    pub client_certificate: Option<Value>,
+    pub client_key: Option<Value>,
     pub view: Option<Value>,
     pub root: Option<Value>,
     pub agent_id: Option<Value>,
@@ -106,9 +109,12 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 16] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 19] {
         [
             ("server", &mut self.server),
+            ("ca", &mut self.ca),
+            ("client_certificate", &mut self.client_certificate),
+            ("client_key", &mut self.client_key),
             ("view", &mut self.view),
             ("root", &mut self.root),
             ("agent_id", &mut self.agent_id),

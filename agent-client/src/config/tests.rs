@@ -36,6 +36,22 @@ fn environment_goes_over_the_file_and_flags_over_both() {
 }
 
 #[test]
+fn what_tls_needs_is_told_before_anything_starts() {
+    let none = environment(&[("HOME", "/home/me")]);
+    let secure = NEEDED.replace("http:", "https:");
+    let wrong = [
+        (secure.clone(), "needs --ca"),
+        (format!("{secure}ca = \"/none/ca.pem\"\n"), "/none/ca.pem cannot be read"),
+        (format!("{NEEDED}ca = \"/none/ca.pem\"\n"), "given without TLS"),
+    ];
+    for (text, says) in wrong {
+        let told = load_text(&text, &none, Raw::default()).unwrap_err().to_string();
+        assert!(told.contains(says), "{text}: {told}");
+    }
+    assert!(ServerUrl::new("https://fusion.example:7700").unwrap().is_tls());
+}
+
+#[test]
 fn all_faults_are_told_at_once() {
     let text = "server = \"ftp://x\"\nview = \"No\"\nspool_bytes = 5\nsession_timeout = \"30\"\n\
                 http_listen = \"here\"\nscan_workers = -1\nscan_rate = 0\n\
@@ -87,7 +103,8 @@ fn where_the_spool_goes() {
 
 #[test]
 fn server_urls() {
-    for good in ["http://127.0.0.1:7700", "http://[::1]:1", "http://fusion.example:7700/"] {
+    let secure = "https://x:1";
+    for good in ["http://127.0.0.1:7700", "http://[::1]:1", "http://fusion.example:7700/", secure] {
         assert!(ServerUrl::new(good).is_ok(), "{good}");
     }
     for bad in [
@@ -98,7 +115,7 @@ fn server_urls() {
         "http://:1",
         "http://x:0",
         "http://x:y",
-        "https://x:1",
+        "httpss://x:1",
         "http://x:1/y",
         "http://a b:1",
         "http://u@x:1",

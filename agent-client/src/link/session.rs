@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::session::ObsoleteCause;
-use fusion_proto::client::{EventsClient, SessionsClient, lazy_channel};
+use fusion_proto::client::{EventsClient, SessionsClient, lazy_channel_with};
 use fusion_proto::convert::session::{CreatedSession, EndSession};
 use tokio::sync::{mpsc, watch};
 use tonic::transport::Channel;
@@ -74,9 +74,10 @@ impl Link {
     /// # Errors
     /// The URL is none that the library takes.
     pub fn new(config: LinkConfig, deps: LinkDeps) -> Result<(Self, LinkHandle), LinkError> {
-        let server = config.server.clone();
+        let (server, tls) = (config.server.clone(), config.tls.clone());
         Self::connected_by(config, deps, || {
-            lazy_channel(server.as_str()).map_err(|error| LinkError::Refused(error.to_string()))
+            lazy_channel_with(server.as_str(), &tls)
+                .map_err(|error| LinkError::Refused(error.to_string()))
         })
     }
 

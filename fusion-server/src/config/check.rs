@@ -3,6 +3,8 @@
 mod leaf;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
@@ -11,14 +13,17 @@ use fusion_store::Retention;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::raw::{RawConfig, RawListen, RawListener, RawLog, RawSession, RawView};
+use super::raw::{RawAuth, RawConfig, RawListen, RawListener, RawLog, RawSession, RawTls, RawView};
 use super::{
     Config, ConfigFaults, ListenerConfig, LogConfig, LogFormat, SessionConfig, ViewConfig,
 };
+use crate::tls::TlsConfig;
+use crate::tokens;
 use leaf::Checker;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+const DECADE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 const MILLI: Duration = Duration::from_millis(1);
 /// Changes of a log that are kept whatever their age, at most.
 const CHANGES_MAX: usize = 1_000_000_000;
@@ -38,13 +43,24 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     check.unknown("", &raw.unknown);
     let listen: RawListen = section(check, "listen", raw.listen);
     check.unknown("listen", &listen.unknown);
+    let tls = tls(check, raw.tls);
+    let (token_file, allow_anonymous) = auth(check, raw.auth);
+    let grpc = listener(check, "listen.grpc", listen.grpc, default.grpc, tls.is_some());
+    if let (Some(tls), None, false) = (&tls, &token_file, allow_anonymous) {
+        closed(check, tls, grpc.address);
+    }
     let view_defaults =
         view(check, "view_defaults", raw.view_defaults, &ViewConfig::default(), &default.session);
     let session = session(check, raw.session, &default.session);
+    let (kept, own) = (raw.idempotency_ttl, default.idempotency_ttl);
+    let idempotency_ttl = check.duration("idempotency_ttl", kept, own, MILLI..=YEAR);
     let views = views(check, raw.views, &view_defaults, &session);
     Config {
-        grpc: listener(check, "listen.grpc", listen.grpc, default.grpc),
-        http: listener(check, "listen.http", listen.http, default.http),
+        grpc,
+        http: listener(check, "listen.http", listen.http, default.http, false),
+        tls,
+        token_file,
+        allow_anonymous,
         data_dir: check.path("data_dir", raw.data_dir),
         server_id: check.id("server_id", raw.server_id),
         address_file: check.path("address_file", raw.address_file),
@@ -54,13 +70,9 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             default.shutdown_grace,
             MILLI..=DAY,
         ),
-        idempotency_ttl: check.duration(
-            "idempotency_ttl",
-            raw.idempotency_ttl,
-            default.idempotency_ttl,
-            MILLI..=YEAR,
-        ),
+        idempotency_ttl,
         job_ttl: check.duration("job_ttl", raw.job_ttl, default.job_ttl, MILLI..=YEAR),
+        audit_ttl: check.duration("audit_ttl", raw.audit_ttl, default.audit_ttl, MILLI..=DECADE),
         max_open_jobs: check.count(
             "max_open_jobs",
             raw.max_open_jobs,
@@ -107,6 +119,7 @@ fn listener(
     key: &str,
     value: Option<Value>,
     default: ListenerConfig,
+    has_tls: bool,
 ) -> ListenerConfig {
     let raw = match value {
         None => return default,
@@ -117,16 +130,65 @@ fn listener(
     let allow_plaintext =
         check.truth(&format!("{key}.allow_plaintext"), raw.allow_plaintext, false);
     let address = check.address(key, raw.address, default.address);
-    if !address.ip().is_loopback() && !allow_plaintext {
+    if !address.ip().is_loopback() && !allow_plaintext && !has_tls {
+        let tls = if key == "listen.grpc" { "[tls] is not set" } else { "it has no TLS" };
         check.fault(
             key,
             &Value::String(address.to_string()),
             &format!(
-                "a loopback address, because this version has no TLS; to listen in plaintext where others can reach it, say that it is meant with {key}.allow_plaintext = true"
+                "a loopback address, because {tls}; to listen in plaintext where others can reach it, say that it is meant with {key}.allow_plaintext = true"
             ),
         );
     }
     ListenerConfig { address, allow_plaintext }
+}
+
+/// The files are read and tried: what is wrong with them is told before anything starts.
+fn tls(check: &mut Checker, value: Option<Value>) -> Option<TlsConfig> {
+    let given = value.clone()?;
+    let raw: RawTls = section(check, "tls", value);
+    check.unknown("tls", &raw.unknown);
+    let mut needed = |key: &str, value: Option<Value>| {
+        if value.is_none() && given.is_table() {
+            check.fault(
+                key,
+                &Value::String(String::new()),
+                "the path of a PEM file: it is missing",
+            );
+        }
+        check.path(key, value)
+    };
+    let certificate = needed("tls.certificate", raw.certificate);
+    let key = needed("tls.key", raw.key);
+    let client_ca = check.path("tls.client_ca", raw.client_ca);
+    let tls = TlsConfig { certificate: certificate?, key: key?, client_ca };
+    for fault in tls.check().err().into_iter().flatten() {
+        let file = Value::String(fault.file.display().to_string());
+        check.fault(fault.key, &file, &format!("a PEM file that fits: it {}", fault.problem));
+    }
+    Some(tls)
+}
+
+/// The file of tokens is read and checked too.
+fn auth(check: &mut Checker, value: Option<Value>) -> (Option<PathBuf>, bool) {
+    let raw: RawAuth = section(check, "auth", value);
+    check.unknown("auth", &raw.unknown);
+    let allow_anonymous = check.truth("auth.allow_anonymous", raw.allow_anonymous, false);
+    let file = check.path("auth.token_file", raw.token_file);
+    for fault in file.iter().flat_map(|file| tokens::check(file).err()).flat_map(|all| all.0) {
+        let shown = Value::String(file.as_deref().unwrap_or(Path::new("")).display().to_string());
+        check.fault("auth.token_file", &shown, &format!("a file of tokens in order: {fault}"));
+    }
+    (file, allow_anonymous)
+}
+
+/// Without tokens, a listener that others reach must ask for client certificates.
+fn closed(check: &mut Checker, tls: &TlsConfig, address: SocketAddr) {
+    if !address.ip().is_loopback() && tls.client_ca.is_none() {
+        let unset = Value::String(String::new());
+        let allowed = "set, because others reach listen.grpc and [tls] has no client_ca; that whoever connects may do everything is said with auth.allow_anonymous = true";
+        check.fault("auth.token_file", &unset, allowed);
+    }
 }
 
 fn log(check: &mut Checker, value: Option<Value>, default: LogConfig) -> LogConfig {

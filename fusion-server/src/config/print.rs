@@ -6,6 +6,7 @@ use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
 use super::{Config, ListenerConfig, ViewConfig};
+use crate::tls::TlsConfig;
 
 pub(super) fn to_toml(config: &Config) -> String {
     let mut tree = Table::new();
@@ -22,6 +23,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("shutdown_grace".to_owned(), span(config.shutdown_grace));
     tree.insert("idempotency_ttl".to_owned(), span(config.idempotency_ttl));
     tree.insert("job_ttl".to_owned(), span(config.job_ttl));
+    tree.insert("audit_ttl".to_owned(), span(config.audit_ttl));
     tree.insert("max_open_jobs".to_owned(), count(config.max_open_jobs));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
@@ -30,6 +32,18 @@ pub(super) fn to_toml(config: &Config) -> String {
         "listen".to_owned(),
         table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
     );
+    if let Some(TlsConfig { certificate, key, client_ca }) = &config.tls {
+        let mut files = table([("certificate", path(certificate)), ("key", path(key))]);
+        if let (Value::Table(files), Some(ca)) = (&mut files, client_ca) {
+            files.insert("client_ca".to_owned(), path(ca));
+        }
+        tree.insert("tls".to_owned(), files);
+    }
+    let mut auth = table([("allow_anonymous", config.allow_anonymous.into())]);
+    if let (Value::Table(auth), Some(file)) = (&mut auth, &config.token_file) {
+        auth.insert("token_file".to_owned(), path(file));
+    }
+    tree.insert("auth".to_owned(), auth);
     tree.insert(
         "log".to_owned(),
         table([

@@ -22,8 +22,8 @@ raw! {
     /// The whole file.
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
-        max_views, max_watchers, max_open_jobs, job_ttl,
-        listen, log, session, view_defaults, views,
+        max_views, max_watchers, max_open_jobs, job_ttl, audit_ttl,
+        listen, tls, auth, log, session, view_defaults, views,
     }
 }
 raw! {
@@ -33,6 +33,14 @@ raw! {
 raw! {
     /// `[listen.grpc]` in its long form.
     RawListener { address, allow_plaintext }
+}
+raw! {
+    /// `[tls]`.
+    RawTls { certificate, key, client_ca }
+}
+raw! {
+    /// `[auth]`.
+    RawAuth { token_file, allow_anonymous }
 }
 raw! {
     /// `[log]`.

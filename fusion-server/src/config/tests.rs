@@ -65,6 +65,65 @@ fn a_listener_that_others_reach_must_be_meant() {
 }
 
 #[test]
+fn the_files_of_tls_are_read_and_what_is_wrong_with_each_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let certificate = write("certificate", &key.cert.pem());
+    let own = write("own", &key.signing_key.serialize_pem());
+    let foreign = write("foreign", &other.signing_key.serialize_pem());
+    let empty = write("empty", "");
+    let section = |certificate: &str, key: &str, ca: &str| {
+        format!(
+            "listen.grpc = \"0.0.0.0:7700\"\nauth.allow_anonymous = true\n[tls]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n{ca}"
+        )
+    };
+    let ca = format!("client_ca = \"{certificate}\"");
+    let good = load(&section(&certificate, &own, &ca), &[], &[]).unwrap();
+    assert_eq!(load(&good.to_toml(), &[], &[]), Ok(good), "and may listen where others reach it");
+
+    let wrong = [
+        (section(&certificate, &foreign, ""), "tls.key", "not the key of tls.certificate"),
+        (section(&empty, &own, ""), "tls.certificate", "has no certificate in it"),
+        (section(&own, &own, ""), "tls.certificate", "has no certificate in it"),
+        (section(&certificate, &certificate, ""), "tls.key", "has no private key in it"),
+        (section("/none/x", &own, ""), "tls.certificate", "cannot be read"),
+        (section(&certificate, &own, "client_ca = \"/none/x\""), "tls.client_ca", "cannot be read"),
+        (section(&certificate, &own, "clientca = 1"), "tls.clientca", "no such setting"),
+        (format!("[tls]\ncertificate = \"{certificate}\""), "tls.key", "is missing"),
+        ("tls = 1".to_owned(), "tls", "a table"),
+    ];
+    for (text, key, says) in wrong {
+        let faults = load(&text, &[], &[]).unwrap_err();
+        let found = faults.0.iter().find(|fault| fault.key == key);
+        assert!(found.is_some_and(|fault| fault.allowed.contains(says)), "{text}: {faults}");
+        assert_eq!(faults.0.len(), 1, "{faults}");
+    }
+    let both = load(&section("/none/x", "/none/y", ""), &[], &[]).unwrap_err();
+    assert_eq!(both.0.len(), 2, "{both}");
+    let http =
+        format!("{}\n[listen.http]\naddress = \"0.0.0.0:1\"", section(&certificate, &own, ""));
+    let http = http.replace("listen.grpc = \"0.0.0.0:7700\"\n", "");
+    let closed =
+        |ca: &str| section(&certificate, &own, ca).replace("auth.allow_anonymous = true\n", "");
+    assert_eq!(keys(&closed("")), ["auth.token_file"], "whoever connects could do everything");
+    load(&closed(&ca), &[], &[]).unwrap();
+    let file = write("tokens", "[[token]]\nid = 1");
+    let auth = format!("auth.token_file = \"{file}\"\nauth.tokenfile = \"x\"");
+    assert_eq!(keys(&auth), ["auth.tokenfile", "auth.token_file"]);
+    assert_eq!(keys("auth.token_file = \"/none/x\""), ["auth.token_file"]);
+    let file = write("tokens", "");
+    let auth = load(&format!("auth.token_file = \"{file}\""), &[], &[]).unwrap();
+    assert_eq!(load(&auth.to_toml(), &[], &[]), Ok(auth));
+    assert_eq!(keys(&http), ["listen.http"], "it is for gRPC only");
+}
+
+#[test]
 fn all_faults_are_told_at_once() {
     let text = r#"
         surprise = 1
@@ -158,7 +217,15 @@ fn the_shipped_example_is_in_order_and_shows_every_setting() {
     // With the comments before settings taken away it says what is in force without it, and more.
     let uncommented: Vec<&str> =
         text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect();
-    let all = load(&uncommented.join("\n"), &[], &[]).unwrap();
+    // The files of TLS are tried: those of the example are not on this machine.
+    let dir = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("server.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("clients.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("tokens.toml"), "").unwrap();
+    std::fs::write(dir.path().join("server-key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let here = uncommented.join("\n").replace("/etc/fusion", &dir.path().display().to_string());
+    let all = load(&here, &[], &[]).unwrap();
     let shown: toml::Table = uncommented.join("\n").parse().unwrap();
     let known: toml::Table = all.to_toml().parse().unwrap();
     for (key, value) in &known {

@@ -1,11 +1,13 @@
 //! `AdminService`.
 
 use fusion_core::id::ViewName;
+use fusion_proto::convert::audit::ListAuditRecords;
 use fusion_proto::convert::session::EvictSession;
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
 use tonic::{Request, Response, Status};
 
+use super::authenticate::caller;
 use super::{Services, about, idempotency, operator};
 use crate::service::idempotency::CallIdentity;
 use crate::task::view::Operation;
@@ -31,8 +33,9 @@ impl AdminService for Handler {
         &self,
         request: Request<pb::DeleteIdempotencyKeyRequest>,
     ) -> Result<Response<pb::DeleteIdempotencyKeyResponse>, Status> {
+        let principal = caller(&request).principal;
         let pb::DeleteIdempotencyKeyRequest { method, key } = request.into_inner();
-        let existed = idempotency::delete(&self.0.idempotency, &method, &key).await?;
+        let existed = idempotency::delete(&self.0.idempotency, &principal, &method, &key).await?;
         Ok(Response::new(pb::DeleteIdempotencyKeyResponse { existed }))
     }
 
@@ -44,6 +47,15 @@ impl AdminService for Handler {
         Ok(Response::new((&self.0.about.info()).into()))
     }
 
+    async fn set_log_filter(
+        &self,
+        request: Request<pb::SetLogFilterRequest>,
+    ) -> Result<Response<pb::SetLogFilterResponse>, Status> {
+        let pb::SetLogFilterRequest { filter } = request.into_inner();
+        let (previous_filter, filter) = self.0.about.set_log_filter(&filter)?;
+        Ok(Response::new(pb::SetLogFilterResponse { filter, previous_filter }))
+    }
+
     async fn reset_view(
         &self,
         request: Request<pb::ResetViewRequest>,
@@ -52,6 +64,17 @@ impl AdminService for Handler {
         let view = ViewName::try_from(request.into_inner())?;
         about(Some(&view), None);
         Ok(Response::new(self.0.sessions.reset_view(&view, by).await?.into()))
+    }
+
+    async fn list_audit_records(
+        &self,
+        request: Request<pb::ListAuditRecordsRequest>,
+    ) -> Result<Response<pb::ListAuditRecordsResponse>, Status> {
+        let asked = ListAuditRecords::try_from(request.into_inner())?;
+        about(asked.view.as_ref(), None);
+        let (rows, next_page_token) = self.0.audit.list(asked).await?;
+        let records = rows.into_iter().map(Into::into).collect();
+        Ok(Response::new(pb::ListAuditRecordsResponse { records, next_page_token }))
     }
 
     async fn accept_root(

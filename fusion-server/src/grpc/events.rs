@@ -4,6 +4,7 @@
 //! Whichever ends first ends the stream; the reader ends it through the queue between them, so that
 //! what was applied is acknowledged before a refusal.
 
+use fusion_core::session::Principal;
 use fusion_proto::convert::push::{FromAgent, PushBatch, ToAgent};
 use fusion_proto::convert::session::session_id;
 use fusion_proto::pb;
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+use super::authenticate::caller;
 use super::{Services, about};
 use crate::service::ingest::{LaneIn, LaneOut, Told};
 
@@ -29,12 +31,13 @@ impl EventService for Handler {
         &self,
         request: Request<Streaming<pb::PushEventsRequest>>,
     ) -> Result<Response<Self::PushEventsStream>, Status> {
+        let by = caller(&request).principal;
         let mut incoming = request.into_inner();
         let (out, answer) = mpsc::channel(TOLD_QUEUE);
         let services = self.0.clone();
         // The answer begins before the opening has come: a client may wait for headers first.
         self.0.tasks.spawn("push stream", async move {
-            if let Err(status) = stream(&services, &mut incoming, &out).await {
+            if let Err(status) = stream(&services, &by, &mut incoming, &out).await {
                 let _ = out.send(Err(status)).await;
             }
         });
@@ -45,10 +48,11 @@ impl EventService for Handler {
         &self,
         request: Request<pb::PushEventBatchRequest>,
     ) -> Result<Response<pb::PushEventBatchResponse>, Status> {
+        let by = caller(&request).principal;
         let request = request.into_inner();
-        let session = self.0.sessions.check(session_id(&request.session_id)?)?;
+        let session = self.0.sessions.check(session_id(&request.session_id)?, &by)?;
         about(Some(&session.view), Some(session.id));
-        let told = self.0.ingest.push_one(PushBatch::try_from(request)?).await?;
+        let told = self.0.ingest.push_one(PushBatch::try_from(request)?, &by).await?;
         let acknowledgement = Some(told.into());
         Ok(Response::new(pb::PushEventBatchResponse { acknowledgement }))
     }
@@ -59,6 +63,7 @@ type Out = mpsc::Sender<Result<pb::PushEventsResponse, Status>>;
 /// One stream from its opening to its end.
 async fn stream(
     services: &Services,
+    by: &Principal,
     from: &mut Streaming<pb::PushEventsRequest>,
     out: &Out,
 ) -> Result<(), Status> {
@@ -74,7 +79,7 @@ async fn stream(
         }
     };
     about(None, Some(opening.session));
-    let (resume_after, lane_in, mut lane_out) = services.ingest.open(&opening).await?;
+    let (resume_after, lane_in, mut lane_out) = services.ingest.open(&opening, by).await?;
     if out.send(Ok(ToAgent::Opened { resume_after }.into())).await.is_err() {
         return Ok(());
     }

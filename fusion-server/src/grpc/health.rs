@@ -15,10 +15,13 @@ use fusion_proto::pb::view_service_server::SERVICE_NAME as VIEWS;
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
 use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_health::server::HealthReporter;
 
+use super::authenticate::caller;
 use crate::service::views::Views;
 
 /// The services that are told of by name; the empty name is the server.
@@ -33,9 +36,8 @@ pub(crate) struct Health {
 impl Health {
     /// The service that answers.
     pub(super) fn service(&self) -> HealthServer<impl HealthService> {
-        let service =
-            tonic_health::server::HealthService::from_health_reporter(self.reporter.clone());
-        HealthServer::new(service)
+        let reporter = self.reporter.clone();
+        HealthServer::new(Told(tonic_health::server::HealthService::from_health_reporter(reporter)))
     }
 
     /// From now on calls are taken.
@@ -83,5 +85,43 @@ impl Health {
                 }
             }
         }
+    }
+}
+
+/// Tells of a view only who may see it; to all others there is none.
+struct Told(tonic_health::server::HealthService);
+
+impl Told {
+    fn check_seen(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
+        let Some(view) = request.get_ref().service.strip_prefix(HEALTH_VIEW_PREFIX) else {
+            return Ok(());
+        };
+        let views = caller(request).views;
+        match ViewName::new(view) {
+            Ok(view) if views.has(&view) => Ok(()),
+            // As it is said of a service that does not exist.
+            _ => Err(Status::not_found("service not registered")),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl HealthService for Told {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        Self::check_seen(&request)?;
+        self.0.check(request).await
+    }
+
+    type WatchStream = tonic_health::server::WatchStream;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Self::check_seen(&request)?;
+        self.0.watch(request).await
     }
 }

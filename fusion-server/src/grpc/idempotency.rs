@@ -19,14 +19,16 @@ use tokio::sync::oneshot;
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt as _};
 
+use super::audit::{Asked, Recorded};
 use super::layer::code_of;
 use super::{Services, draining};
+use crate::service::audit::Audit;
 use crate::service::idempotency::{Begun, GivenKey, Idempotency, Turn};
 use crate::spawn::Tasks;
 
 /// The calls that are done once under a key. Not among them: those of sessions and of evidence, which
 /// repeat safely by their own rules.
-const CHANGING: &[&str] = &[
+pub(super) const CHANGING: &[&str] = &[
     "fusion.v1.ViewService/RestoreTrash",
     "fusion.v1.ViewService/PurgeTrash",
     "fusion.v1.ViewService/RefreshPath",
@@ -37,23 +39,26 @@ const CHANGING: &[&str] = &[
     "fusion.v1.AdminService/ResetView",
     "fusion.v1.AdminService/AcceptRoot",
     "fusion.v1.AdminService/DeleteIdempotencyKey",
+    "fusion.v1.AdminService/SetLogFilter",
 ];
 
 /// Longest key in bytes.
 const KEY_MAX: usize = 255;
 
 /// A message on the wire begins with a flag and its length.
-const FRAME_HEAD: usize = 5;
+pub(super) const FRAME_HEAD: usize = 5;
 
 #[derive(Clone)]
 pub(super) struct IdempotencyLayer {
     calls: Idempotency,
+    audit: Audit,
     tasks: Tasks,
 }
 
 impl IdempotencyLayer {
     pub(super) fn new(services: &Services) -> Self {
-        Self { calls: services.idempotency.clone(), tasks: services.tasks.clone() }
+        let Services { idempotency: calls, audit, tasks, .. } = services.clone();
+        Self { calls, audit, tasks }
     }
 }
 
@@ -92,12 +97,16 @@ where
         let given = match given_key(request.headers()) {
             Ok(None) => return Box::pin(self.inner.call(request)),
             Ok(Some(given)) => given,
-            Err(refusal) => return Box::pin(async { Ok(refused(refusal)) }),
+            Err(refusal) => {
+                let audit = &self.layer.audit;
+                Asked::of(audit, method, &request).refused(audit, &[], &refusal);
+                return Box::pin(async { Ok(refused(refusal)) });
+            }
         };
-        let (calls, inner) = (self.layer.calls.clone(), self.inner.clone());
+        let (layer, inner) = (self.layer.clone(), self.inner.clone());
         let (answer, answered) = oneshot::channel();
         self.layer.tasks.spawn("call under a key", async move {
-            let done = once(&calls, method, &given, request, inner).await;
+            let done = layer.once(method, &given, request, inner).await;
             // Who asked may be gone; the next who asks gets it.
             let _ = answer.send(done.unwrap_or_else(refused));
         });
@@ -105,34 +114,53 @@ where
     }
 }
 
-/// Does a call, or finds the answer that it got.
-async fn once<S>(
-    calls: &Idempotency,
-    method: &str,
-    given: &GivenKey,
-    request: Request<Body>,
-    inner: S,
-) -> Result<Response<Body>, Refusal>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-{
-    let (head, body) = request.into_parts();
+impl IdempotencyLayer {
+    /// Does a call, or finds the answer that it got. What is refused here leaves its audit record here.
+    async fn once<S>(
+        &self,
+        method: &'static str,
+        given: &GivenKey,
+        request: Request<Body>,
+        inner: S,
+    ) -> Result<Response<Body>, Refusal>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let asked = Asked::of(&self.audit, method, &request);
+        let (head, body) = request.into_parts();
+        let body = whole_request(body).await.inspect_err(|refusal| {
+            asked.clone().refused(&self.audit, &[], refusal);
+        })?;
+        let begun = self.calls.begin(&asked.principal, method, given, &body).await;
+        let turn = match begun.inspect_err(|refusal| {
+            asked.refused(&self.audit, &body, refusal);
+        })? {
+            Begun::Done(answer) => return Ok(replayed(answer)),
+            Begun::First(turn) => turn,
+        };
+        let mut request = Request::from_parts(head, Body::new(Full::new(body)));
+        request.extensions_mut().insert(turn.identity());
+        let Ok(response) = inner.oneshot(request).await;
+        kept(&self.audit, turn, response).await
+    }
+}
+
+/// The message of a unary call, as it came, if it is not too large.
+pub(super) async fn whole_request(body: Body) -> Result<Bytes, Refusal> {
     let body = Limited::new(body, MESSAGE_BYTES + FRAME_HEAD).collect().await;
-    let body = body.map_err(|error| Refusal::invalid("request", error.to_string()))?.to_bytes();
-    let turn = match calls.begin(&Principal::anonymous(), method, given, &body).await? {
-        Begun::Done(answer) => return Ok(replayed(answer)),
-        Begun::First(turn) => turn,
-    };
-    let mut request = Request::from_parts(head, Body::new(Full::new(body)));
-    request.extensions_mut().insert(turn.identity());
-    let Ok(response) = inner.oneshot(request).await;
-    kept(turn, response).await
+    let body = body.map_err(|error| Refusal::invalid("request", error.to_string()))?;
+    Ok(body.to_bytes())
 }
 
 /// Keeps the answer of a call that was done, forgets one that failed. One that may have been done stays
-/// noted as begun.
-async fn kept(turn: Turn, response: Response<Body>) -> Result<Response<Body>, Refusal> {
-    let (head, body) = response.into_parts();
+/// noted as begun. The record of the call is written with that.
+async fn kept(
+    audit: &Audit,
+    turn: Turn,
+    response: Response<Body>,
+) -> Result<Response<Body>, Refusal> {
+    let (mut head, body) = response.into_parts();
+    let record = head.extensions.remove::<Recorded>().map(|Recorded(record)| record);
     let Ok(collected) = body.collect().await else {
         // A handler of a unary call makes its whole answer before it gives any of it.
         return Err(Refusal::DeadlineExceeded);
@@ -141,9 +169,22 @@ async fn kept(turn: Turn, response: Response<Body>) -> Result<Response<Body>, Re
     let code = code_of(&head.headers).or_else(|| trailers.as_ref().and_then(code_of));
     let answer = collected.to_bytes();
     match code {
-        Some(tonic::Code::Ok) => turn.keep(answer.clone()).await?,
-        Some(code) if !may_be_done(code) => turn.forget().await,
-        _ => {}
+        Some(tonic::Code::Ok) => {
+            let is_recorded = record.is_some();
+            let kept = turn.keep(answer.clone(), record).await;
+            if is_recorded {
+                audit.left();
+            }
+            kept?;
+        }
+        code => {
+            if let Some(record) = record {
+                audit.leave(record);
+            }
+            if code.is_some_and(|code| !may_be_done(code)) {
+                turn.forget().await;
+            }
+        }
     }
     Ok(Response::from_parts(head, whole(answer, trailers)))
 }
@@ -165,7 +206,7 @@ fn replayed(answer: Bytes) -> Response<Body> {
     response
 }
 
-fn whole(answer: Bytes, trailers: Option<HeaderMap>) -> Body {
+pub(super) fn whole(answer: Bytes, trailers: Option<HeaderMap>) -> Body {
     let answer = Full::new(answer);
     match trailers {
         None => Body::new(answer),
@@ -173,18 +214,18 @@ fn whole(answer: Bytes, trailers: Option<HeaderMap>) -> Body {
     }
 }
 
-fn refused(refusal: Refusal) -> Response<Body> {
+pub(super) fn refused(refusal: Refusal) -> Response<Body> {
     refusal.into_status().into_http()
 }
 
 /// The method, if its calls are done once under a key.
-fn changing(path: &str) -> Option<&'static str> {
+pub(super) fn changing(path: &str) -> Option<&'static str> {
     let path = path.strip_prefix('/')?;
     CHANGING.iter().copied().find(|method| *method == path)
 }
 
 /// The key that came with a call.
-fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
+pub(super) fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
     let derived = match headers.get(IDEMPOTENCY_AUTO_KEY).map(HeaderValue::as_bytes) {
         None | Some(b"false") => false,
         Some(b"true") => true,
@@ -200,13 +241,18 @@ fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
     check_key(IDEMPOTENCY_KEY, value.as_bytes()).map(GivenKey::Chosen).map(Some)
 }
 
-/// Forgets the key of a call; whether there was one.
-pub(super) async fn delete(calls: &Idempotency, method: &str, key: &str) -> Result<bool, Refusal> {
+/// Forgets the key of a call of this principal; whether there was one.
+pub(super) async fn delete(
+    calls: &Idempotency,
+    principal: &Principal,
+    method: &str,
+    key: &str,
+) -> Result<bool, Refusal> {
     let Some(method) = CHANGING.iter().copied().find(|changing| *changing == method) else {
         return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
     };
     let key = check_key("key", key.as_bytes())?;
-    calls.delete(&Principal::anonymous(), method, key).await
+    calls.delete(principal, method, key).await
 }
 
 /// A key as the contract allows it.

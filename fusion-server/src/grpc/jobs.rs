@@ -2,16 +2,18 @@
 
 use fusion_core::id::CorrelationId;
 use fusion_core::job::Job;
-use fusion_core::session::Principal;
 use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs, job_id, job_to_pb};
 use fusion_proto::pb;
 use fusion_proto::pb::job_service_server::JobService;
+use fusion_proto::status::Refusal;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::authenticate::caller;
 use super::{Services, draining};
+use crate::access::Caller;
 use crate::service::idempotency::CallIdentity;
 use crate::service::internal;
 use crate::service::jobs::Followed;
@@ -23,6 +25,16 @@ impl Handler {
     fn identity<T>(&self, request: &Request<T>) -> CallIdentity {
         let given = request.extensions().get::<CallIdentity>().copied();
         given.unwrap_or_else(|| CallIdentity { id: self.0.ids.draw(), is_resumed: false })
+    }
+
+    /// A job, if its caller may see all views of it: else it does not exist.
+    async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Job, Refusal> {
+        let job = self.0.jobs.get(id).await?;
+        if is_seen(caller, &job) {
+            Ok(job)
+        } else {
+            Err(Refusal::JobNotFound { job: id.to_string() })
+        }
     }
 
     /// The chain that a call belongs to.
@@ -43,8 +55,13 @@ impl JobService for Handler {
     ) -> Result<Response<pb::CreateJobResponse>, Status> {
         let call = self.identity(&request);
         let correlation = self.correlation(&request, call.id)?;
+        let caller = caller(&request);
         let asked = CreateJob::try_from(request.into_inner())?;
-        let job = self.0.jobs.create(asked, call, Principal::anonymous(), correlation).await?;
+        let hidden = asked.plan.steps().iter().find(|step| !caller.views.has(&step.view));
+        if let Some(step) = hidden {
+            return Err(Refusal::ViewNotFound { view: step.view.clone() }.into());
+        }
+        let job = self.0.jobs.create(asked, call, caller.principal, correlation).await?;
         Ok(Response::new(pb::CreateJobResponse { job: Some(job_to_pb(&job)) }))
     }
 
@@ -52,7 +69,8 @@ impl JobService for Handler {
         &self,
         request: Request<pb::GetJobRequest>,
     ) -> Result<Response<pb::GetJobResponse>, Status> {
-        let job = self.0.jobs.get(job_id(&request.into_inner().job_id)?).await?;
+        let caller = caller(&request);
+        let job = self.seen(&caller, job_id(&request.into_inner().job_id)?).await?;
         Ok(Response::new(pb::GetJobResponse { job: Some(job_to_pb(&job)) }))
     }
 
@@ -60,9 +78,11 @@ impl JobService for Handler {
         &self,
         request: Request<pb::ListJobsRequest>,
     ) -> Result<Response<pb::ListJobsResponse>, Status> {
+        let caller = caller(&request);
         let asked = ListJobs::try_from(request.into_inner())?;
         let (rows, next_page_token) = self.0.jobs.list(&asked).await?;
-        let jobs = rows.iter().map(job_to_pb).collect();
+        // A page may have fewer jobs than asked for, as a page may anywhere.
+        let jobs = rows.iter().filter(|job| is_seen(&caller, job)).map(job_to_pb).collect();
         Ok(Response::new(pb::ListJobsResponse { jobs, next_page_token }))
     }
 
@@ -72,7 +92,10 @@ impl JobService for Handler {
         &self,
         request: Request<pb::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
-        let followed = self.0.jobs.follow(job_id(&request.into_inner().job_id)?).await?;
+        let caller = caller(&request);
+        let id = job_id(&request.into_inner().job_id)?;
+        self.seen(&caller, id).await?;
+        let followed = self.0.jobs.follow(id).await?;
         let (out, answer) = mpsc::channel(1);
         let services = self.0.clone();
         self.0.tasks.spawn("watch job", async move {
@@ -92,7 +115,9 @@ impl JobService for Handler {
         request: Request<pb::CancelJobRequest>,
     ) -> Result<Response<pb::CancelJobResponse>, Status> {
         let call = self.identity(&request);
+        let caller = caller(&request);
         let asked = CancelJob::try_from(request.into_inner())?;
+        self.seen(&caller, asked.job).await?;
         let job = self.0.jobs.cancel(&asked, call).await?;
         Ok(Response::new(pb::CancelJobResponse { job: Some(job_to_pb(&job)) }))
     }
@@ -102,10 +127,16 @@ impl JobService for Handler {
         request: Request<pb::RetryJobRequest>,
     ) -> Result<Response<pb::RetryJobResponse>, Status> {
         let call = self.identity(&request);
+        let caller = caller(&request);
         let of = job_id(&request.into_inner().job_id)?;
-        let job = self.0.jobs.retry(of, call, Principal::anonymous()).await?;
+        self.seen(&caller, of).await?;
+        let job = self.0.jobs.retry(of, call, caller.principal).await?;
         Ok(Response::new(pb::RetryJobResponse { job: Some(job_to_pb(&job)) }))
     }
+}
+
+fn is_seen(caller: &Caller, job: &Job) -> bool {
+    job.steps.iter().all(|step| caller.views.has(&step.spec.view))
 }
 
 type Out = mpsc::Sender<Result<pb::WatchJobResponse, Status>>;

@@ -66,6 +66,8 @@ const METHODS: &[&str] = &[
     "fusion.v1.AdminService/GetServerInfo",
     "fusion.v1.AdminService/ResetView",
     "fusion.v1.AdminService/AcceptRoot",
+    "fusion.v1.AdminService/SetLogFilter",
+    "fusion.v1.AdminService/ListAuditRecords",
     "grpc.health.v1.Health/Check",
     "grpc.health.v1.Health/Watch",
     "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
@@ -336,7 +338,7 @@ fn is_server_error(code: tonic::Code) -> bool {
     )
 }
 
-fn code_name(code: tonic::Code) -> &'static str {
+pub(super) fn code_name(code: tonic::Code) -> &'static str {
     use tonic::Code;
     match code {
         Code::Ok => "OK",
@@ -368,5 +370,39 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::grpc::idempotency::CHANGING;
+
+    #[test]
+    fn every_method_has_its_name_in_metrics_and_spans() {
+        let set =
+            prost_types::FileDescriptorSet::decode(fusion_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let (mut ours, mut methods) = (0, Vec::new());
+        for file in set.file {
+            for service in &file.service {
+                let of = |method: &prost_types::MethodDescriptorProto| {
+                    format!("{}.{}/{}", file.package(), service.name(), method.name())
+                };
+                methods.extend(service.method.iter().map(of));
+            }
+        }
+        for method in &methods {
+            assert!(METHODS.contains(&method.as_str()), "{method}");
+            ours += usize::from(CHANGING.contains(&method.as_str()));
+        }
+        assert_eq!(ours, CHANGING.len(), "each changing method is one of them");
+        assert!(
+            METHODS
+                .iter()
+                .filter(|it| it.starts_with("fusion."))
+                .all(|it| methods.iter().any(|method| method == it))
+        );
     }
 }

@@ -41,6 +41,10 @@ impl Services {
         recursive: bool,
         by: Operator,
     ) -> Result<(), Refusal> {
+        if class == ReadClass::Fresh {
+            // What scans sees all views.
+            self.views.get(view)?;
+        }
         let (view, path) = (view.clone(), path.clone());
         let asked = RefreshPath { view, path, recursive, agent: None };
         self.refreshes.before_read(class, &asked, by).await
@@ -68,8 +72,10 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ListViewsRequest>,
     ) -> Result<Response<pb::ListViewsResponse>, Status> {
-        let (rows, next_page_token) = self.0.views.list(&Page::try_from(request.into_inner())?)?;
-        let views = rows.iter().map(|view| self.0.view(view)).collect::<Result<_, _>>()?;
+        let services = self.0.of(&request);
+        let (rows, next_page_token) =
+            services.views.list(&Page::try_from(request.into_inner())?)?;
+        let views = rows.iter().map(|view| services.view(view)).collect::<Result<_, _>>()?;
         Ok(Response::new(pb::ListViewsResponse { views, next_page_token }))
     }
 
@@ -77,24 +83,25 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::GetViewRequest>,
     ) -> Result<Response<pb::GetViewResponse>, Status> {
-        let view = self.0.views.get(&ViewName::try_from(request.into_inner())?)?;
-        Ok(Response::new(pb::GetViewResponse { view: Some(self.0.view(&view)?) }))
+        let services = self.0.of(&request);
+        let view = services.views.get(&ViewName::try_from(request.into_inner())?)?;
+        Ok(Response::new(pb::GetViewResponse { view: Some(services.view(&view)?) }))
     }
 
     async fn get_entry(
         &self,
         request: Request<pb::GetEntryRequest>,
     ) -> Result<Response<pb::GetEntryResponse>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = GetPath::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        self.0.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
-        let (entry, worth) = self.0.views.entry(&asked)?;
+        services.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
+        let (entry, worth) = services.views.entry(&asked)?;
         let EntryInfo { stat, suspect, blind, totals } = entry;
         Ok(Response::new(pb::GetEntryResponse {
             entry: Some(entry_to_pb(asked.path.as_ref(), &stat, suspect, blind)),
             totals: totals.as_ref().map(totals_to_pb),
-            freshness: self.0.freshness(&worth)?,
+            freshness: services.freshness(&worth)?,
         }))
     }
 
@@ -102,24 +109,24 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ListEntriesRequest>,
     ) -> Result<Response<pb::ListEntriesResponse>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = ListEntries::try_from(request.into_inner())?;
         if asked.page.token.is_empty() {
-            self.0.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
+            services.fresh(asked.class, &asked.view, &asked.path, false, by).await?;
         }
-        Ok(Response::new(self.0.list(&asked).await?))
+        Ok(Response::new(services.list(&asked).await?))
     }
 
     async fn get_stats(
         &self,
         request: Request<pb::GetStatsRequest>,
     ) -> Result<Response<pb::GetStatsResponse>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = GetPath::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
-        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
-        let (totals, worth) = self.0.views.totals(&asked)?;
-        let (totals, freshness) = (Some(totals_to_pb(&totals)), self.0.freshness(&worth)?);
+        services.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        let (totals, worth) = services.views.totals(&asked)?;
+        let (totals, freshness) = (Some(totals_to_pb(&totals)), services.freshness(&worth)?);
         Ok(Response::new(pb::GetStatsResponse { totals, freshness }))
     }
 
@@ -129,8 +136,8 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::FindEntriesRequest>,
     ) -> Result<Response<Self::FindEntriesStream>, Status> {
-        let by = operator(&request);
-        Ok(Response::new(self.0.find(FindEntries::try_from(request.into_inner())?, by).await?))
+        let (services, by) = (self.0.of(&request), operator(&request));
+        Ok(Response::new(services.find(FindEntries::try_from(request.into_inner())?, by).await?))
     }
 
     type GetBreakdownStream = count::Stream;
@@ -139,19 +146,19 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::GetBreakdownRequest>,
     ) -> Result<Response<Self::GetBreakdownStream>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = GetBreakdown::try_from(request.into_inner())?;
-        self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
-        Ok(Response::new(self.0.breakdown(asked)?))
+        services.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+        Ok(Response::new(services.breakdown(asked)?))
     }
 
     async fn compare_views(
         &self,
         request: Request<pb::CompareViewsRequest>,
     ) -> Result<Response<pb::CompareViewsResponse>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = CompareViews::try_from(request.into_inner())?;
-        Ok(Response::new(self.0.compare(&asked, by).await?))
+        Ok(Response::new(services.compare(&asked, by).await?))
     }
 
     type ExportEntriesStream = export::Stream;
@@ -160,54 +167,54 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::ExportEntriesRequest>,
     ) -> Result<Response<Self::ExportEntriesStream>, Status> {
-        let by = operator(&request);
+        let (services, by) = (self.0.of(&request), operator(&request));
         let asked = ExportEntries::try_from(request.into_inner())?;
         if asked.resume_token.is_empty() {
-            self.0.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
+            services.fresh(asked.class, &asked.view, &asked.path, true, by).await?;
         }
-        Ok(Response::new(self.0.export(asked)?))
+        Ok(Response::new(services.export(asked)?))
     }
 
     async fn list_suspects(
         &self,
         request: Request<pb::ListSuspectsRequest>,
     ) -> Result<Response<pb::ListSuspectsResponse>, Status> {
-        self.0.list_suspects(request).await
+        self.0.of(&request).list_suspects(request).await
     }
 
     async fn list_blind_spots(
         &self,
         request: Request<pb::ListBlindSpotsRequest>,
     ) -> Result<Response<pb::ListBlindSpotsResponse>, Status> {
-        self.0.list_blind_spots(request).await
+        self.0.of(&request).list_blind_spots(request).await
     }
 
     async fn list_trash(
         &self,
         request: Request<pb::ListTrashRequest>,
     ) -> Result<Response<pb::ListTrashResponse>, Status> {
-        self.0.list_trash(request).await
+        self.0.of(&request).list_trash(request).await
     }
 
     async fn restore_trash(
         &self,
         request: Request<pb::RestoreTrashRequest>,
     ) -> Result<Response<pb::RestoreTrashResponse>, Status> {
-        self.0.restore_trash(request).await
+        self.0.of(&request).restore_trash(request).await
     }
 
     async fn purge_trash(
         &self,
         request: Request<pb::PurgeTrashRequest>,
     ) -> Result<Response<pb::PurgeTrashResponse>, Status> {
-        self.0.purge_trash(request).await
+        self.0.of(&request).purge_trash(request).await
     }
 
     async fn refresh_path(
         &self,
         request: Request<pb::RefreshPathRequest>,
     ) -> Result<Response<pb::RefreshPathResponse>, Status> {
-        self.0.refresh_path(request).await
+        self.0.of(&request).refresh_path(request).await
     }
 
     type WatchViewStream = live::Stream<pb::WatchViewResponse>;
@@ -216,14 +223,14 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::WatchViewRequest>,
     ) -> Result<Response<Self::WatchViewStream>, Status> {
-        live::watch_view(&self.0, request.into_inner())
+        live::watch_view(&self.0.of(&request), request.into_inner())
     }
 
     async fn list_changes(
         &self,
         request: Request<pb::ListChangesRequest>,
     ) -> Result<Response<pb::ListChangesResponse>, Status> {
-        live::list_changes(&self.0, request.into_inner()).await
+        live::list_changes(&self.0.of(&request), request.into_inner()).await
     }
 
     type WaitQuietStream = live::Stream<pb::WaitQuietResponse>;
@@ -232,6 +239,6 @@ impl ViewService for Handler {
         &self,
         request: Request<pb::WaitQuietRequest>,
     ) -> Result<Response<Self::WaitQuietStream>, Status> {
-        live::wait_quiet(&self.0, request.into_inner())
+        live::wait_quiet(&self.0.of(&request), request.into_inner())
     }
 }

@@ -105,6 +105,8 @@ metrics! {
         "Jobs that are kept, by state.";
     idempotency: IntCounterVec = "fusion_idempotency_calls_total" ["outcome"] NONE,
         "Calls under an idempotency key: first, replayed, resumed after a crash, or reused for another request.";
+    audit_records: IntCounterVec = "fusion_audit_records_total" ["action", "outcome"] NONE,
+        "Audit records made, by method and gRPC code of the call.";
     watchers: IntGaugeVec = "fusion_watchers" ["view", "call"] NONE,
         "Calls that watch a view or wait until a path of it is quiet.";
     watch_events: IntCounterVec = "fusion_watch_events_total" ["view"] NONE,
@@ -113,6 +115,14 @@ metrics! {
         "Readings of the log for watchers that were further back than what is kept in memory.";
     watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
         "Watchers that were ended because they did not take what they were told.";
+    certificate_expiry: IntGaugeVec = "fusion_tls_certificate_expiry_timestamp_seconds" [] NONE,
+        "When the server's certificate expires, in seconds since 1970; absent without TLS.";
+    handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,
+        "TLS handshakes of clients: done, failed, timed_out, or displaced by newer ones.";
+    reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
+        "Files that changed while the server ran: taken, or refused because they are wrong.";
+    denied: IntCounterVec = "fusion_denied_calls_total" ["reason"] NONE,
+        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -18,13 +18,14 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Span;
 use tracing::span::Record;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::Layer as _;
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormattedFields;
 use tracing_subscriber::fmt::format::{FormatFields, JsonFields, Writer};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::log_filter::LogFilter;
 use crate::config::{LogConfig, LogFormat};
 
 /// The variables of which one must be set for spans to be exported.
@@ -50,6 +51,7 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Telemetry {
     provider: Option<SdkTracerProvider>,
+    filter: LogFilter,
 }
 
 impl Telemetry {
@@ -58,7 +60,7 @@ impl Telemetry {
     /// # Errors
     /// [`TelemetryError`].
     pub fn init(config: &LogConfig, service: &'static str) -> Result<Self, TelemetryError> {
-        let filter = EnvFilter::try_new(&config.filter)?;
+        let (filter, filtering) = LogFilter::layered(&config.filter)?;
         let text = match config.format {
             LogFormat::Auto => std::io::stderr().is_terminal(),
             LogFormat::Text => true,
@@ -78,8 +80,14 @@ impl Telemetry {
             });
             tracing_opentelemetry::layer().with_tracer(provider.tracer(service)).with_filter(own)
         });
-        tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init()?;
-        Ok(Self { provider })
+        tracing_subscriber::registry().with(filtering).with(lines).with(spans).try_init()?;
+        Ok(Self { provider, filter })
+    }
+
+    /// What is logged, to be changed while the process runs.
+    #[must_use]
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
     }
 
     /// Sends what is left, for a bounded time. Blocks.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use fusion_core::time::{Clock, ServerTime};
 use fusion_proto::convert::admin::{ServerInfo, ServerLimits};
 use fusion_proto::limits;
+use fusion_proto::status::Refusal;
 use fusion_store::ViewId;
 use uuid::Uuid;
 
 use super::sessions::Sessions;
 use super::views::Views;
 use crate::config::Config;
+use crate::ops::log_filter::LogFilter;
 use crate::stores::Stores;
 
 /// Tells what server this is; a cheap handle.
@@ -24,6 +26,7 @@ struct Shared {
     views: Views,
     sessions: Sessions,
     stores: Stores,
+    log: LogFilter,
     clock: Arc<dyn Clock>,
     server: Uuid,
     started_at: ServerTime,
@@ -36,16 +39,29 @@ impl About {
         views: Views,
         sessions: Sessions,
         stores: Stores,
+        log: LogFilter,
         clock: Arc<dyn Clock>,
         drawn: Uuid,
     ) -> Self {
         let (server, started_at) = (stores.server().unwrap_or(drawn), clock.now());
-        let shared = Shared { config, views, sessions, stores, clock, server, started_at };
+        let shared = Shared { config, views, sessions, stores, log, clock, server, started_at };
         Self { shared: Arc::new(shared) }
     }
 
+    /// Changes what is logged; gives the filter before and the one after.
+    pub(crate) fn set_log_filter(&self, filter: &str) -> Result<(String, String), Refusal> {
+        let log = &self.shared.log;
+        let previous = log.set(filter).map_err(|error| {
+            Refusal::invalid("filter", format!("{error}; write it as `info,fusion_server=debug`"))
+        })?;
+        let now = log.text();
+        tracing::warn!(filter = now, previous, "the log filter was set");
+        Ok((previous, now))
+    }
+
     pub(crate) fn info(&self) -> ServerInfo {
-        let Shared { config, views, sessions, stores, clock, server, started_at } = &*self.shared;
+        let Shared { config, views, sessions, stores, log, clock, server, started_at } =
+            &*self.shared;
         let all = views.all();
         let bytes = all.iter().map(|view| {
             let (log, blocks) = stores.bytes_of(ViewId(view.id()));
@@ -61,6 +77,7 @@ impl About {
             data_bytes: bytes.sum(),
             views: count(all.len()),
             sessions: count(sessions.count()),
+            log_filter: log.text(),
             limits: ServerLimits {
                 max_views: count(config.max_views),
                 max_sessions: count(config.session.max),

@@ -192,7 +192,7 @@ impl Errands {
         let sent = desk.send(session, command, self.clock.monotonic());
         let Sent { mut progress, mut end } = sent.ok_or_else(full)?;
         // It may have ended before it could be told of the errand.
-        if self.sessions.check(session).is_err() {
+        if self.sessions.check_on(session).is_err() {
             desk.session_over(session);
         }
         let end = loop {

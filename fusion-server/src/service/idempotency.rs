@@ -17,7 +17,7 @@ use bytes::Bytes;
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
 use fusion_proto::status::Refusal;
-use fusion_store::{Space, State};
+use fusion_store::{Put, Space, State};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -190,17 +190,21 @@ impl Turn {
         CallIdentity { id: self.record.id, is_resumed: self.is_resumed }
     }
 
-    /// Keeps the answer: every repeat gets it.
+    /// Keeps the answer: every repeat gets it. What is written `along` with it is there after a crash if
+    /// and only if the answer is.
     ///
     /// # Errors
     /// STORE_UNAVAILABLE: the call was done, and a repeat finishes it.
-    pub(crate) async fn keep(self, answer: Bytes) -> Result<(), Refusal> {
-        if answer.len() > ANSWER_MAX {
+    pub(crate) async fn keep(self, answer: Bytes, along: Option<Put>) -> Result<(), Refusal> {
+        let answer = if answer.len() > ANSWER_MAX {
             tracing::warn!(bytes = answer.len(), "an answer is too large to be kept for a repeat");
-            return Ok(());
-        }
-        let Record { request, id, .. } = self.record;
-        self.write(&Record { request, id, stage: Stage::Done(answer) }).await
+            None
+        } else {
+            let Record { request, id, .. } = self.record;
+            Some(self.put(&Record { request, id, stage: Stage::Done(answer) }))
+        };
+        let saver = &self.owner.shared.deps.saver;
+        saver.written(saver.put_all(answer.into_iter().chain(along))).await
     }
 
     /// Forgets a call that failed.
@@ -218,9 +222,16 @@ impl Turn {
 
     async fn write(&self, record: &Record) -> Result<(), Refusal> {
         let saver = &self.owner.shared.deps.saver;
-        let (key, bytes) = (self.key.clone(), record.to_bytes());
-        let point = saver.put(Space::Idempotency, key, bytes, Some(self.expires_at));
-        saver.written(point).await
+        saver.written(saver.put_all([self.put(record)])).await
+    }
+
+    fn put(&self, record: &Record) -> Put {
+        Put {
+            space: Space::Idempotency,
+            key: self.key.clone(),
+            value: record.to_bytes(),
+            expires_at: Some(self.expires_at),
+        }
     }
 }
 

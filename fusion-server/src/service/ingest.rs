@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fusion_core::evidence::Witness;
 use fusion_core::id::{LeaderEpoch, SessionId};
-use fusion_core::session::Session;
+use fusion_core::session::{Principal, Session};
 use fusion_core::time::{Clock, Monotonic};
 use fusion_core::view::Reject;
 use fusion_proto::convert::evidence::{BatchHeader, WireBatch};
@@ -81,12 +81,16 @@ impl Ingest {
 
     /// Opens a lane; a stream that had it is replaced. The number is that of the last batch that is
     /// part of the view.
-    pub(crate) async fn open(&self, opening: &Opening) -> Result<(u64, LaneIn, LaneOut), Refusal> {
+    pub(crate) async fn open(
+        &self,
+        opening: &Opening,
+        by: &Principal,
+    ) -> Result<(u64, LaneIn, LaneOut), Refusal> {
         if self.draining.is_cancelled() {
             return Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY });
         }
         let lane = lane_name(opening.lane);
-        let (session, seat) = self.sessions.take_seat(opening.session, lane)?;
+        let (session, seat) = self.sessions.take_seat(opening.session, lane, by)?;
         let view = self.views.get(&session.view)?;
         let key = key(&session, opening.lane);
         let opened = view.open(key.clone(), opening.first_held, opening.next).await;
@@ -104,8 +108,12 @@ impl Ingest {
     }
 
     /// Takes one batch and waits until it is part of the view.
-    pub(crate) async fn push_one(&self, request: PushBatch) -> Result<Acknowledgement, Refusal> {
-        let session = self.sessions.check(request.session)?;
+    pub(crate) async fn push_one(
+        &self,
+        request: PushBatch,
+        by: &Principal,
+    ) -> Result<Acknowledgement, Refusal> {
+        let session = self.sessions.check(request.session, by)?;
         let view = self.views.get(&session.view)?;
         let key = key(&session, request.lane);
         let (through_sequence, claimed) = (request.batch.sequence(), request.batch.epoch());
@@ -169,7 +177,7 @@ impl Ingest {
 
     /// The view says that the session is over; the table knows why.
     fn over(&self, session: &Session) -> Refusal {
-        match self.sessions.check(session.id) {
+        match self.sessions.check_on(session.id) {
             Err(refusal) => refusal,
             // It was known a moment ago, and the view is told of a session before its agent is.
             Ok(_) => internal(&*self.ids, &ViewGone),
@@ -181,7 +189,7 @@ impl Ingest {
         if self.draining.is_cancelled() {
             return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
         }
-        match self.sessions.check(session) {
+        match self.sessions.check_on(session) {
             Err(refusal) => refusal,
             Ok(_) => internal(&*self.ids, gone),
         }

@@ -112,19 +112,22 @@ impl Sessions {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Whoever calls: this version asks for no credentials.
-    fn principal() -> Principal {
-        Principal::anonymous()
-    }
-
     /// Begins a session; its view is made if need be and allowed. It is durable when this returns.
-    pub(crate) async fn create(&self, request: CreateSession) -> Result<CreatedSession, Refusal> {
-        let (created, point) = self.join(request)?;
+    pub(crate) async fn create(
+        &self,
+        request: CreateSession,
+        principal: Principal,
+    ) -> Result<CreatedSession, Refusal> {
+        let (created, point) = self.join(request, principal)?;
         self.shared.saver.written(point).await?;
         Ok(created)
     }
 
-    fn join(&self, request: CreateSession) -> Result<(CreatedSession, SavePoint), Refusal> {
+    fn join(
+        &self,
+        request: CreateSession,
+        principal: Principal,
+    ) -> Result<(CreatedSession, SavePoint), Refusal> {
         self.refuse_when_draining()?;
         let view = self.shared.views.get_or_create(&request.view)?;
         root::check(&view, &request.root.identity)?;
@@ -147,7 +150,7 @@ impl Sessions {
         let join = Join {
             id: SessionId::new(self.shared.ids.draw()),
             view: request.view.clone(),
-            principal: Self::principal(),
+            principal,
             agent: request.agent.clone(),
             instance: request.instance,
             spool: request.spool,
@@ -188,18 +191,26 @@ impl Sessions {
 
     /// Keeps a session alive and takes what its agent says of itself. The role that it is told is
     /// durable.
-    pub(crate) async fn beat(&self, request: Heartbeat) -> Result<HeartbeatAnswer, Refusal> {
-        let (answer, point) = self.hear(request)?;
+    pub(crate) async fn beat(
+        &self,
+        request: Heartbeat,
+        by: &Principal,
+    ) -> Result<HeartbeatAnswer, Refusal> {
+        let (answer, point) = self.hear(request, by)?;
         self.shared.saver.written(point).await?;
         Ok(answer)
     }
 
-    fn hear(&self, request: Heartbeat) -> Result<(HeartbeatAnswer, SavePoint), Refusal> {
+    fn hear(
+        &self,
+        request: Heartbeat,
+        by: &Principal,
+    ) -> Result<(HeartbeatAnswer, SavePoint), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, live, effects } = &mut *state;
         let id = request.session;
-        let beaten = table.beat(id, &Self::principal(), now.monotonic, now.server, effects);
+        let beaten = table.beat(id, by, now.monotonic, now.server, effects);
         let (mut commands, mut reports_refused) = (Vec::new(), Vec::new());
         let mut audit_number = 0;
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
@@ -267,13 +278,21 @@ impl Sessions {
         drop(failed.settled);
     }
 
-    /// Whether a session is honoured, for a call that means to go on.
-    pub(crate) fn check(&self, id: SessionId) -> Result<Session, Refusal> {
+    /// Whether a session is honoured still, for what goes on for it within the server.
+    pub(crate) fn check_on(&self, id: SessionId) -> Result<Session, Refusal> {
+        let state = self.lock();
+        let live = state.table.get(id).map(|session| session.principal.clone());
+        let owner = live.or_else(|| Some(state.table.get_ended(id)?.session.principal.clone()));
+        drop(state);
+        self.check(id, &owner.unwrap_or_else(Principal::anonymous))
+    }
+
+    /// Whether a session of a principal is honoured, for a call that means to go on.
+    pub(crate) fn check(&self, id: SessionId, by: &Principal) -> Result<Session, Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
-        let checked =
-            table.check(id, &Self::principal(), now.monotonic, now.server, effects).cloned();
+        let checked = table.check(id, by, now.monotonic, now.server, effects).cloned();
         self.carry_out(&mut state);
         checked.map_err(|obsolete| self.obsolete(&mut state, obsolete, now))
     }
@@ -283,8 +302,9 @@ impl Sessions {
         &self,
         id: SessionId,
         lane: LaneName,
+        by: &Principal,
     ) -> Result<(Session, StreamSeat), Refusal> {
-        let session = self.check(id)?;
+        let session = self.check(id, by)?;
         let mut state = self.lock();
         match state.live.get_mut(&id) {
             Some(live) => Ok((session, live.take_seat(lane))),
@@ -304,11 +324,16 @@ impl Sessions {
     }
 
     /// Ends a session at its agent's wish.
-    pub(crate) fn end(&self, id: SessionId, allow_missing: bool) -> Result<(), Refusal> {
+    pub(crate) fn end(
+        &self,
+        id: SessionId,
+        allow_missing: bool,
+        by: &Principal,
+    ) -> Result<(), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
-        let ended = table.end(id, &Self::principal(), now.monotonic, now.server, effects);
+        let ended = table.end(id, by, now.monotonic, now.server, effects);
         self.carry_out(&mut state);
         match ended {
             Ok(()) => Ok(()),

@@ -25,6 +25,7 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
+use crate::access::Scope;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -44,6 +45,8 @@ pub(super) const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 4 * 3;
 #[derive(Clone)]
 pub(crate) struct Views {
     shared: Arc<Shared>,
+    /// Those that whoever has this handle may see; to it there are no others.
+    scope: Scope<ViewName>,
 }
 
 /// What views are made with.
@@ -80,13 +83,24 @@ impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
         let seats = Seats::new(deps.config.max_watchers);
-        Self { shared: Arc::new(Shared { deps, id, table, count, seats }) }
+        let shared = Shared { deps, id, table, count, seats };
+        Self { shared: Arc::new(shared), scope: Scope::All }
+    }
+
+    /// A handle to those of a scope; a handle never sees more than the one that it is made of.
+    pub(crate) fn within(&self, scope: Scope<ViewName>) -> Self {
+        let scope = match &self.scope {
+            Scope::All => scope,
+            narrow @ Scope::Only(_) => narrow.clone(),
+        };
+        Self { shared: Arc::clone(&self.shared), scope }
     }
 
     /// The view of that name.
     pub(crate) fn get(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.get(name).cloned().ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
+        let seen = table.get(name).filter(|_| self.scope.has(name)).cloned();
+        seen.ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
     }
 
     /// The view of that name; made, if the configuration allows it.
@@ -95,7 +109,8 @@ impl Views {
             return Ok(view);
         }
         let shared = &*self.shared;
-        let Some(config) = shared.deps.config.view(name) else {
+        let config = shared.deps.config.view(name).filter(|_| self.scope.has(name));
+        let Some(config) = config else {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
         let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +214,7 @@ impl Views {
     /// All views by name.
     pub(crate) fn all(&self) -> Vec<ViewHandle> {
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().cloned().collect()
+        table.values().filter(|view| self.scope.has(view.name())).cloned().collect()
     }
 
     /// How many there are, to be waited on.
@@ -215,7 +230,8 @@ impl Views {
             Some(key) => Bound::Excluded(name_from_key(&key)?),
         };
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = table.range((after, Bound::Unbounded));
+        let rest = table.range((after, Bound::Unbounded));
+        let mut rest = rest.filter(|(name, _)| self.scope.has(name));
         let rows: Vec<ViewHandle> =
             rest.by_ref().take(page.size).map(|(_, view)| view.clone()).collect();
         let token = match (rest.next(), rows.last()) {

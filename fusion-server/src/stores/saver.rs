@@ -99,9 +99,16 @@ impl Saver {
         bytes: Vec<u8>,
         expires_at: Option<ServerTime>,
     ) -> SavePoint {
+        self.put_all([Put { space, key, value: bytes, expires_at }])
+    }
+
+    /// Leaves values to be written: after a crash all of them are there, or none.
+    pub(crate) fn put_all(&self, puts: impl IntoIterator<Item = Put>) -> SavePoint {
         let mut pending = self.door.desk.lock();
-        pending.values.insert((space, key), Value { bytes, expires_at });
-        pending.put += 1;
+        for Put { space, key, value: bytes, expires_at } in puts {
+            pending.values.insert((space, key), Value { bytes, expires_at });
+            pending.put += 1;
+        }
         let point = SavePoint(pending.put);
         drop(pending);
         self.door.desk.news.notify_one();

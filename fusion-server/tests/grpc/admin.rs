@@ -125,3 +125,26 @@ async fn another_root_is_taken_when_an_operator_accepts_it() {
     let mut server = start_in(config(), clock, stores).await;
     server.sessions.create_session(other).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_logged_is_changed_and_told_and_goes_back() {
+    let mut server = start().await;
+    let info = pb::GetServerInfoRequest {};
+    let before = server.admin.get_server_info(info).await.unwrap().into_inner().log_filter;
+    let mut set = async |filter: &str| {
+        let asked = pb::SetLogFilterRequest { filter: filter.to_owned() };
+        server.admin.set_log_filter(asked).await.map(tonic::Response::into_inner)
+    };
+    let louder = set("warn,fusion_server=debug").await.unwrap();
+    assert_eq!(
+        (louder.filter.as_str(), &louder.previous_filter),
+        ("warn,fusion_server=debug", &before)
+    );
+    match refusal(set("fusion_server=loud").await) {
+        Refusal::InvalidArgument { violations } => assert_eq!(violations[0].field, "filter"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(set("").await.unwrap().filter, before);
+    let after = server.admin.get_server_info(info).await.unwrap().into_inner().log_filter;
+    assert_eq!(after, before);
+}

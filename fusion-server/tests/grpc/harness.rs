@@ -33,6 +33,7 @@ pub(crate) struct TestServer {
     pub(crate) admin: AdminServiceClient<Channel>,
     pub(crate) jobs: JobServiceClient<Channel>,
     pub(crate) channel: Channel,
+    pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     running: JoinSet<()>,
@@ -73,7 +74,7 @@ pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stor
     let (grpc, http) = (server.grpc_address(), server.http_address());
     let (stop, stopped) = oneshot::channel::<()>();
     running.spawn(async move { server.run(async { drop(stopped.await) }).await.unwrap() });
-    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
     TestServer {
         sessions: SessionServiceClient::new(channel.clone()),
         events: EventServiceClient::new(channel.clone()),
@@ -81,6 +82,7 @@ pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stor
         admin: AdminServiceClient::new(channel.clone()),
         jobs: JobServiceClient::new(channel.clone()),
         channel,
+        grpc,
         http,
         stop: Some(stop),
         running,

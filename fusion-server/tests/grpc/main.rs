@@ -8,9 +8,12 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod access;
 mod admin;
 mod agent;
+mod audit;
 mod breakage;
+mod certificates;
 mod changes;
 mod counting;
 mod events;
@@ -31,6 +34,7 @@ mod refusals;
 mod restart;
 mod sessions;
 mod telling;
+mod tls;
 mod views;
 mod wait;
 mod watch;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{How, JobsCommand, ViewArg};
+use super::{ExplainArgs, How, JobsCommand, RecordsArgs, TraceArgs, ViewArg};
 
 /// What to do for whoever runs it.
 #[derive(Debug, Subcommand)]
@@ -63,10 +63,25 @@ pub(crate) enum OperateCommand {
         #[arg(long = "view", value_name = "NAME")]
         view: Option<String>,
     },
+    /// List who asked for which change or administrative act, and what came of it, the newest first.
+    Records(RecordsArgs),
+    /// Say what changed a path lately, and for each change who asked for it and who looked, oldest first.
+    Explain(ExplainArgs),
+    /// Print everything that belongs to a chain of cause and effect: who asked, which job, which agent
+    /// looked, what changed, oldest first.
+    Trace(TraceArgs),
     /// Show the server, its views and their agents at a glance.
     Status,
     /// Find what is wrong, and say what to do. Exit status 1 if anything is.
     Doctor,
+    /// Show what the server logs, or change it until the server ends.
+    LogFilter {
+        /// A level, and levels of modules: `info,fusion_server=debug`.
+        filter: Option<String>,
+        /// Back to the configuration of the server.
+        #[arg(long, conflicts_with = "filter")]
+        reset: bool,
+    },
     /// Print the completions of a shell.
     Completions {
         /// The shell.

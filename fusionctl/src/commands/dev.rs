@@ -13,6 +13,7 @@ use fusion_core::id::ViewName;
 use fusion_proto::views::{ViewInfo, ViewsClient};
 use serde_json::json;
 
+use crate::cli::AccessArgs;
 use crate::exit::Failure;
 use crate::output::Printer;
 use crate::profile::Profile;
@@ -48,7 +49,7 @@ async fn watch(
     started: Instant,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
-    let own = Profile::load(Some(pair.url.clone()), None)?;
+    let own = Profile::load(Some(pair.url.clone()), AccessArgs::default(), None)?;
     let mut client = super::connect(&own)?;
     tokio::select! {
         ready = until_ready(&mut client, view, pair.progress.clone()) => {

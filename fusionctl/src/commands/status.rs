@@ -1,4 +1,4 @@
-//! `status`: the server, its views and their agents at a glance.
+//! `status`: the server, its views and their agents at a glance; and what it logs.
 
 use super::picture::Picture;
 use super::{connect_all, explain};
@@ -10,5 +10,21 @@ pub(super) async fn run(server: &Profile, printer: &mut Printer) -> Result<(), F
     let picture = Picture::take(&mut connect_all(server)?).await;
     let picture = picture.map_err(|error| explain(&error, &server.server))?;
     printer.picture(&picture)?;
+    printer.flush()
+}
+
+/// `log-filter`: what the server logs, changed first where a filter is given.
+pub(super) async fn log_filter(
+    server: &Profile,
+    filter: Option<&str>,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let mut client = connect_all(server)?;
+    let failed = |error| explain(&error, &server.server);
+    let now = match filter {
+        Some(filter) => client.admin.set_log_filter(filter).await.map_err(failed)?.0,
+        None => client.admin.server_info().await.map_err(failed)?.log_filter,
+    };
+    printer.log_filter(&now)?;
     printer.flush()
 }

@@ -12,6 +12,14 @@ use crate::commands::{Finding, Picture, spoken};
 use crate::exit::Failure;
 
 impl Printer {
+    /// What a server logs.
+    pub(crate) fn log_filter(&mut self, filter: &str) -> Result<(), Failure> {
+        if self.is_json() {
+            return self.document(&json!({ "log_filter": filter }));
+        }
+        self.text(filter)
+    }
+
     /// The head of a table of sessions; nothing in JSON.
     pub(crate) fn sessions_head(&mut self) -> Result<(), Failure> {
         self.head(&format!(

@@ -5,6 +5,7 @@ use tonic::transport::Channel;
 
 use super::{CallError, CallHook, HookedChannel};
 use crate::convert::admin::{ServerInfo, ViewReset};
+use crate::convert::audit::{AuditRecord, ListAuditRecords, audit_record_from_pb};
 use crate::convert::session::{EvictSession, SessionInfo};
 use crate::pb::admin_service_client::AdminServiceClient;
 use crate::{limits, pb};
@@ -50,6 +51,18 @@ impl AdminClient {
         Ok(self.0.reset_view(request).await?.into_inner().into())
     }
 
+    /// Changes what the server logs, or for an empty text back to its configuration; the filter in force
+    /// and the one before.
+    ///
+    /// # Errors
+    /// It is no filter, or no server.
+    pub async fn set_log_filter(&mut self, filter: &str) -> Result<(String, String), CallError> {
+        let request = pb::SetLogFilterRequest { filter: filter.to_owned() };
+        let pb::SetLogFilterResponse { filter, previous_filter } =
+            self.0.set_log_filter(request).await?.into_inner();
+        Ok((filter, previous_filter))
+    }
+
     /// Accepts the root that a view's agents find; the view's revision after that.
     ///
     /// # Errors
@@ -58,5 +71,21 @@ impl AdminClient {
         let request = pb::AcceptRootRequest { view: view.to_string() };
         let pb::AcceptRootResponse { revision } = self.0.accept_root(request).await?.into_inner();
         Ok(revision)
+    }
+
+    /// A page of audit records, the newest first, and the token of the next; empty if this is the last.
+    /// A page may be empty and yet not the last.
+    ///
+    /// # Errors
+    /// A token of another list, STORE_UNAVAILABLE, or no server.
+    pub async fn audit_records(
+        &mut self,
+        asked: &ListAuditRecords,
+    ) -> Result<(Vec<AuditRecord>, String), CallError> {
+        let request = pb::ListAuditRecordsRequest::from(asked);
+        let pb::ListAuditRecordsResponse { records, next_page_token } =
+            self.0.list_audit_records(request).await?.into_inner();
+        let records = records.into_iter().map(audit_record_from_pb).collect::<Result<_, _>>()?;
+        Ok((records, next_page_token))
     }
 }

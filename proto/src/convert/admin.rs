@@ -30,6 +30,8 @@ pub struct ServerInfo {
     pub sessions: u32,
     /// What it is set up to bear.
     pub limits: ServerLimits,
+    /// What it logs.
+    pub log_filter: String,
 }
 
 /// What a server is set up to bear.
@@ -132,6 +134,7 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             views,
             sessions,
             limits,
+            log_filter,
         } = info;
         Self {
             version: version.clone(),
@@ -143,6 +146,7 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             views: *views,
             sessions: *sessions,
             limits: Some((*limits).into()),
+            log_filter: log_filter.clone(),
         }
     }
 }
@@ -161,6 +165,7 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
             views,
             sessions,
             limits,
+            log_filter,
         } = answer;
         let server = Uuid::try_parse(&server_id)
             .map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))?;
@@ -174,6 +179,7 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
             views,
             sessions,
             limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
+            log_filter,
         })
     }
 }

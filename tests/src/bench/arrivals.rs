@@ -24,6 +24,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::id::{AgentId, InstanceId, SessionId};
 use fusion_core::time::Monotonic;
+use fusion_proto::client::ClientTls;
 use fusion_proto::client::{CallHook, connect};
 use fusion_proto::convert::session::EvictSession;
 use futures_util::future::BoxFuture;
@@ -183,6 +184,7 @@ impl Light {
         let ids: SharedIds = Arc::new(RandomIds);
         let config = LinkConfig {
             server: ServerUrl::new(&world.url()).map_err(|why| anyhow!("our own URL {why}"))?,
+            tls: ClientTls::default(),
             view: world.view().clone(),
             agent: AgentId::new(name)?,
             instance: InstanceId::new(Uuid::new_v4()),

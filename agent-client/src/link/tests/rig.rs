@@ -6,6 +6,7 @@ use std::time::Duration;
 use fusion_core::evidence::{RootIdentity, RootState};
 use fusion_core::id::{AgentId, InstanceId, SessionId, ViewName};
 use fusion_core::time::{AgentTime, Monotonic};
+use fusion_proto::client::ClientTls;
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
@@ -144,6 +145,7 @@ impl Rig {
 fn config() -> LinkConfig {
     LinkConfig {
         server: ServerUrl::new("http://fake:1").unwrap(),
+        tls: ClientTls::default(),
         view: ViewName::new("v").unwrap(),
         agent: AgentId::new("agent-1").unwrap(),
         instance: InstanceId::new(Uuid::new_v4()),

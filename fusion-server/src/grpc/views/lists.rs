@@ -94,6 +94,7 @@ impl Services {
         let by = operator(&request);
         let asked = RefreshPath::try_from(request.into_inner())?;
         about(Some(&asked.view), None);
+        self.views.get(&asked.view)?;
         let refreshed = self.refreshes.refresh(&asked, by).await?;
         Ok(Response::new(self.sendable((&refreshed).try_into())?))
     }

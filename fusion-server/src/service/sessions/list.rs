@@ -9,43 +9,47 @@ use fusion_proto::status::Refusal;
 
 use super::standing::Live;
 use super::{Sessions, State};
+use crate::access::{Caller, Scope};
 use crate::ops::metrics::{gauged, seconds};
 use crate::service::paging::PageOf;
 use crate::service::views::PageOfRows;
 
 impl Sessions {
-    /// One session, live or remembered.
-    pub(crate) fn get(&self, id: SessionId) -> Result<SessionInfo, Refusal> {
+    /// One session, live or remembered, if its caller may look at it.
+    pub(crate) fn get(&self, id: SessionId, caller: &Caller) -> Result<SessionInfo, Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
         table.expire(now.monotonic, now.server, effects);
         self.carry_out(&mut state);
-        let mine = Self::principal();
-        let live = state.table.get(id).filter(|session| session.principal == mine);
+        let live = state.table.get(id).filter(|session| caller.sees(session));
         if let Some(session) = live {
             return Ok(live_info(session, state.live.get(&id)));
         }
         match state.table.get_ended(id) {
-            Some(ended) if ended.session.principal == mine => {
+            Some(ended) if caller.sees(&ended.session) => {
                 Ok(SessionInfo { state: ended.state, ..live_info(&ended.session, None) })
             }
             _ => Err(Refusal::SessionNotFound { session: id }),
         }
     }
 
-    /// A page of live sessions by view, then by standing.
-    pub(crate) fn list(&self, request: &ListSessions) -> Result<PageOfRows<SessionInfo>, Refusal> {
+    /// A page of live sessions of the views of a scope, by view, then by standing.
+    pub(crate) fn list(
+        &self,
+        request: &ListSessions,
+        scope: &Scope<ViewName>,
+    ) -> Result<PageOfRows<SessionInfo>, Refusal> {
         let of = request.view.as_ref().map(ViewName::as_str).unwrap_or_default();
         let pages = PageOf::new(self.shared.id, &[b"sessions", of.as_bytes()]);
         let after = pages.key(&request.page.token)?.map(|key| read_key(&key)).transpose()?;
         if let Some(view) = &request.view {
-            self.shared.views.get(view)?;
+            self.shared.views.within(scope.clone()).get(view)?;
         }
         let (mut rows, mut last) = (Vec::new(), after);
         loop {
             let room = (request.page.size - rows.len()).min(SLICE);
-            let more = self.slice(request.view.as_ref(), &mut last, room, &mut rows);
+            let more = self.slice((request.view.as_ref(), scope), &mut last, room, &mut rows);
             if !more || rows.len() == request.page.size {
                 let token = last.filter(|_| more).map(|last| pages.token(&key(&last)));
                 return Ok((rows, token.unwrap_or_default()));
@@ -56,7 +60,7 @@ impl Sessions {
     /// At most `room` sessions after `last`, which goes on with them; whether there are more.
     fn slice(
         &self,
-        view: Option<&ViewName>,
+        (view, scope): (Option<&ViewName>, &Scope<ViewName>),
         last: &mut Option<(ViewName, u64)>,
         room: usize,
         rows: &mut Vec<SessionInfo>,
@@ -67,7 +71,7 @@ impl Sessions {
         table.expire(now.monotonic, now.server, effects);
         self.carry_out(&mut state);
         let from = last.clone();
-        let mut sessions = walk(&state, view, from.as_ref());
+        let mut sessions = walk(&state, (view, scope), from.as_ref());
         for session in sessions.by_ref().take(room) {
             *last = Some((session.view.clone(), session.standing()));
             rows.push(live_info(session, state.live.get(&session.id)));
@@ -125,13 +129,13 @@ pub(crate) struct ViewSessions {
 /// Live sessions by view and standing, those after a key.
 fn walk<'a>(
     state: &'a State,
-    only: Option<&'a ViewName>,
+    (only, scope): (Option<&'a ViewName>, &'a Scope<ViewName>),
     after: Option<&'a (ViewName, u64)>,
 ) -> impl Iterator<Item = &'a Session> {
     state
         .table
         .views()
-        .filter(move |view| only.is_none_or(|only| only == *view))
+        .filter(move |view| only.is_none_or(|only| only == *view) && scope.has(view))
         .filter(move |view| after.is_none_or(|(of, _)| *view >= of))
         .flat_map(move |view| {
             let after = after.filter(|(of, _)| of == view).map_or(0, |(_, standing)| *standing);

@@ -75,6 +75,7 @@ fn well() -> Picture {
         data_bytes: 0,
         views: 1,
         sessions: 1,
+        log_filter: "info".to_owned(),
         limits,
     };
     let url = "http://here:1".to_owned();

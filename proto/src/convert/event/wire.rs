@@ -75,7 +75,7 @@ impl From<Event> for pb::EventEnvelope {
             event_id: id.to_string(),
             event_type: event_type_to_pb(event_type).into(),
             actor,
-            target: Some(pb::EventTarget { view: view.to_string(), path }),
+            target: Some(pb::EventTarget { view: view.to_string(), path, id: String::new() }),
             time: Some(server_time_to_pb(time)),
             version: revision.0,
             correlation_id: text(correlation),
@@ -119,14 +119,20 @@ pub fn event_from_pb(event: pb::EventEnvelope) -> Result<Event, ConvertError> {
         cause,
         payload,
     } = event;
-    let pb::EventTarget { view, path } = target.ok_or(ConvertError::missing("target"))?;
+    let pb::EventTarget { view, path, id: _ } = target.ok_or(ConvertError::missing("target"))?;
     let time = time.ok_or(ConvertError::missing("time"))?;
     let id = Uuid::try_parse(&event_id)
         .map_err(|error| ConvertError::invalid("event_id", error.to_string()))?;
     let mut account = actor.map(account_from_pb).transpose()?.unwrap_or_default();
     account.correlation = chain("correlation_id", &correlation_id)?;
     account.causation = chain("causation_id", &causation_id)?;
-    let entry = payload.map(|pb::event_envelope::Payload::Entry(entry)| entry_from_pb(entry));
+    let entry = match payload {
+        None => None,
+        Some(pb::event_envelope::Payload::Entry(entry)) => Some(entry_from_pb(entry)),
+        Some(pb::event_envelope::Payload::Call(_)) => {
+            return Err(ConvertError::invalid("call", "is no change of a view"));
+        }
+    };
     Ok(Event {
         id,
         event_type: event_type_from_pb("event_type", event_type)?,

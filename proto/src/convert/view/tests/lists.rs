@@ -115,6 +115,7 @@ proptest! {
         };
         let info = ServerInfo {
             version, server, started_at: times.0, server_time: times.1, data_dir: "/d".to_owned(),
+            log_filter: "info".to_owned(),
             data_bytes, views, sessions, limits,
         };
         prop_assert_eq!(ServerInfo::try_from(pb::GetServerInfoResponse::from(&info)), Ok(info));
