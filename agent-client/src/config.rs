@@ -58,6 +58,8 @@ pub struct AgentConfig {
     /// Scans pause in proportion where a call of the storage takes longer than this (the mean of the
     /// last 256); absent: they never do.
     pub scan_yield_above: Option<Duration>,
+    /// How long a call of the storage is waited for.
+    pub call_limit: Duration,
     /// Directories that a follower reads per second to place its watches.
     pub placement_rate: u32,
     /// The session timeout to ask for; absent: the view's.
@@ -84,6 +86,7 @@ impl AgentConfig {
             scan_workers: default_workers(),
             scan_rate: None,
             scan_yield_above: None,
+            call_limit: crate::scan::RootOptions::default().call_limit,
             placement_rate: DEFAULT_PLACEMENT_RATE,
             session_timeout: None,
             log: "info".to_owned(),
@@ -120,6 +123,7 @@ impl AgentConfig {
         set("scan_rate", self.scan_rate.map(|rate| number(u64::from(rate.get()))));
         let above = self.scan_yield_above.map(humantime::format_duration);
         set("scan_yield_above", above.as_ref().map(|span| text(span)));
+        set("call_limit", Some(text(&humantime::format_duration(self.call_limit))));
         set("placement_rate", Some(number(u64::from(self.placement_rate))));
         let timeout = self.session_timeout.map(humantime::format_duration);
         set("session_timeout", timeout.as_ref().map(|span| text(span)));
@@ -261,6 +265,7 @@ fn check_options(
     let workers = checks.number("scan_workers", raw.scan_workers.as_ref(), 1, MAX_SCAN_WORKERS);
     let scan_rate = checks.number("scan_rate", raw.scan_rate.as_ref(), 1, MAX_SCAN_RATE);
     let yield_above = checks.optional("scan_yield_above", raw.scan_yield_above.as_ref(), latency);
+    let call_limit = checks.optional("call_limit", raw.call_limit.as_ref(), timeout);
     let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
     let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
     let tls = check_tls(raw, checks);
@@ -278,6 +283,7 @@ fn check_options(
         scan_workers: workers.unwrap_or(defaults.scan_workers),
         scan_rate,
         scan_yield_above: yield_above,
+        call_limit: call_limit.unwrap_or(defaults.call_limit),
         placement_rate: rate.unwrap_or(defaults.placement_rate),
         session_timeout,
         log: log.unwrap_or(defaults.log),

@@ -16,7 +16,7 @@
 //!
 //! *What it cannot see*: changes of a file through a hard link that it does not know of, writes
 //! through `mmap`, whatever other hosts do. Audits find these.
-//! *Not done here yet* (the next slice): time limits on calls that hang in the storage.
+//! *A look that hangs* in the storage is seen by who owns the watcher, and begins another (`looking`).
 
 mod anew;
 mod budget;
@@ -25,6 +25,7 @@ mod discover;
 mod gate;
 mod interpreter;
 mod kernel;
+mod looking;
 mod moves;
 mod outlet;
 mod pending;
@@ -39,7 +40,7 @@ mod whole;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fusion_core::path::TreePath;
@@ -49,6 +50,7 @@ use fusion_core::time::Monotonic;
 use crate::clock::SharedClock;
 use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Pulse, Root, Unreadable};
 
+pub use looking::Stalls;
 pub use watcher::{WatchHandle, Watcher};
 
 /// A piece of realtime evidence (4-consistency §1), owned. Times are of the agent's clock.
@@ -199,7 +201,7 @@ pub struct WatchCounts {
     /// Gauge: directories watched.
     pub watched: u64,
     /// Gauge: directories that were refused a watch, or gave theirs to a hotter one, since the last
-    /// placing walk began. Audits see to them.
+    /// placing walk began; while that goes on, not fewer than before it. Audits see to them.
     pub unwatched: u64,
     /// Gauge: most directories that may be watched, as set or as learned from the kernel; `u64::MAX`
     /// if there is no most.
@@ -230,12 +232,16 @@ struct Shared {
     root: Arc<Root>,
     options: WatchOptions,
     clock: SharedClock,
+    /// By how many nanoseconds the wall clock was ahead of the other when this began.
+    wall_ahead: i64,
     places: places::Places,
     gate: gate::Gate,
     counters: counters::Counters,
     cancel: Cancel,
     /// Of the interpreting thread.
     pulse: Pulse,
+    place: Mutex<looking::Place>,
+    turn: discover::DiscoveryTurn,
     stop_reader: Arc<tokio::sync::Notify>,
 }
 

@@ -60,6 +60,12 @@ impl Launch {
         self
     }
 
+    /// Another view than the world's.
+    pub fn view(mut self, view: &str) -> Self {
+        view.clone_into(&mut self.view);
+        self
+    }
+
     /// Another agent id than its name.
     pub fn id(mut self, id: &str) -> Self {
         id.clone_into(&mut self.id);

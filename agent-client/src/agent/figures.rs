@@ -57,6 +57,7 @@ impl Figures {
         let metrics = &shared.metrics;
         metrics.watched_directories.set(gauge(status.watched_directories));
         metrics.watch_limit.set(gauge(status.watch_limit.unwrap_or(0)));
+        metrics.hung_calls.set(gauge(shared.root.hung_calls() as u64));
         metrics.unwatched_directories.set(gauge(status.unwatched_directories));
         metrics.event_queue.set(gauge(status.queue_depth));
         let spool = shared.spool.figures();

@@ -31,9 +31,10 @@ pub(super) async fn root(
     limit: Option<Duration>,
 ) -> Result<(Root, RootIdentity), AgentError> {
     let failed = |why| AgentError::Root { path: config.root.clone(), why };
-    let path = config.root.clone();
+    let (path, call_limit) = (config.root.clone(), config.call_limit);
     let open = tokio::task::spawn_blocking(move || {
-        Root::open(&path, RootOptions::default()).map_err(|error| error.errno)
+        let options = RootOptions { call_limit, ..RootOptions::default() };
+        Root::open(&path, options).map_err(|error| error.errno)
     });
     let opened = match limit {
         Some(limit) => tokio::time::timeout(limit, open).await,

@@ -40,6 +40,9 @@ fn walk(shared: &Shared, cancel: &Cancel, over: &dyn Fn(ScanEnd)) {
     let pace = shared.limits.begin_at(Rank::Snapshot, rate);
     let then = |report: ScanReport| {
         pace.end();
+        if report.complete {
+            shared.end_walk();
+        }
         over(match report.complete {
             true => ScanEnd::Done(report, Delivery::at_once()),
             false => ScanEnd::CutOff,

@@ -223,8 +223,11 @@ impl ScanRun {
             left_out: self.shared.spool.own_directories(),
         };
         let pace = self.shared.limits.begin(rank_of(self.order.source, self.order.is_whole()));
-        let then = |report| {
+        let then = |report: ScanReport| {
             pace.end();
+            if self.order.is_whole() && report.complete {
+                self.shared.end_walk();
+            }
             over(report);
         };
         let scan = Scan {

@@ -191,6 +191,13 @@ impl Shared {
         }
     }
 
+    /// It came by all directories.
+    pub(crate) fn end_walk(&self) {
+        if let Some(watch) = self.watch() {
+            watch.end_walk();
+        }
+    }
+
     /// Which watcher it is, of all that there were.
     pub(crate) fn watch_number(&self) -> u64 {
         lock(&self.watch.0).number

@@ -6,6 +6,7 @@ mod excluded;
 mod hung;
 mod limits;
 mod on_demand;
+mod restarts;
 mod root;
 
 use std::path::Path;

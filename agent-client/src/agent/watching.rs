@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 
 use super::shared::{ROOT_LIMIT, Shared};
 use crate::link::backoff::Backoff;
-use crate::watch::{WatchError, WatchOptions, Watcher};
+use crate::scan::RootCheck;
+use crate::watch::{Stalls, WatchError, WatchOptions, Watcher};
 
 /// How often the watcher is looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -32,6 +33,8 @@ pub(super) struct Watching {
     backoff: Backoff,
     /// The last moment of which everything is known.
     seen_through: Monotonic,
+    /// Since when it does not come on.
+    stalls: Stalls,
     /// One that did not start in time: what it asks of the storage hangs.
     hung: Option<JoinHandle<Result<Watcher, WatchError>>>,
 }
@@ -42,8 +45,14 @@ impl Watching {
         let mut backoff = Backoff::default();
         backoff.healthy(shared.clock.monotonic());
         let seen_through = shared.clock.monotonic();
-        let mut watching =
-            Self { shared: Arc::clone(shared), watcher: None, backoff, seen_through, hung: None };
+        let mut watching = Self {
+            shared: Arc::clone(shared),
+            watcher: None,
+            backoff,
+            seen_through,
+            stalls: Stalls::default(),
+            hung: None,
+        };
         if let Err(why) = watching.begin(None).await {
             watching.tell(&why);
         }
@@ -59,8 +68,11 @@ impl Watching {
             };
             match &self.watcher {
                 Some(watcher) if watcher.is_running() && !told => {
-                    self.sound();
-                    continue;
+                    if !self.hangs().await {
+                        self.sound();
+                        continue;
+                    }
+                    self.give_up();
                 }
                 Some(watcher) => {
                     self.seen_through = watcher.handle().seen_through();
@@ -75,6 +87,33 @@ impl Watching {
             }
             self.begin_anew().await;
         }
+    }
+
+    /// Whether the watcher hangs in the storage, though the root answers: if that hangs too another
+    /// watcher would be no better off, and the root's own watch tells of it.
+    async fn hangs(&mut self) -> bool {
+        let Some(watcher) = &self.watcher else { return false };
+        let now = self.shared.clock.monotonic();
+        let since = watcher.handle().stalled_since(&mut self.stalls, now);
+        if since.is_none_or(|since| now.since(since) < self.shared.config.call_limit) {
+            return false;
+        }
+        let root = Arc::clone(&self.shared.root);
+        let check = tokio::task::spawn_blocking(move || root.check_in_time());
+        if check.await.ok() != Some(RootCheck::Same) {
+            return false;
+        }
+        let now = self.shared.clock.monotonic();
+        let still = watcher.handle().stalled_since(&mut self.stalls, now);
+        still.is_some() && still == since
+    }
+
+    fn give_up(&mut self) {
+        if let Some(watcher) = &self.watcher {
+            self.seen_through = watcher.handle().seen_through();
+            watcher.handle().give_up();
+        }
+        self.tell("hung in the storage");
     }
 
     async fn begin_anew(&mut self) {
@@ -116,6 +155,7 @@ impl Watching {
         let watcher = watcher.map_err(|error| error.to_string())?;
         self.shared.set_watch(Some(watcher.handle().clone()));
         self.watcher = Some(watcher);
+        self.stalls = Stalls::default();
         Ok(())
     }
 

@@ -58,6 +58,7 @@ pub struct Raw {
     pub scan_workers: Option<Value>,
     pub scan_rate: Option<Value>,
     pub scan_yield_above: Option<Value>,
+    pub call_limit: Option<Value>,
     pub placement_rate: Option<Value>,
     pub session_timeout: Option<Value>,
     pub log: Option<Value>,
@@ -108,7 +109,7 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 18] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 19] {
         [
             ("server", &mut self.server),
             ("ca", &mut self.ca),
@@ -125,6 +126,7 @@ impl Raw {
             ("scan_workers", &mut self.scan_workers),
             ("scan_rate", &mut self.scan_rate),
             ("scan_yield_above", &mut self.scan_yield_above),
+            ("call_limit", &mut self.call_limit),
             ("placement_rate", &mut self.placement_rate),
             ("session_timeout", &mut self.session_timeout),
             ("log", &mut self.log),

@@ -140,6 +140,7 @@ fn what_is_printed_says_the_same() {
     let flags = Raw { agent_id: Some("a-1".into()), spool: Some("/s".into()), ..Raw::default() };
     let text = format!(
         "{NEEDED}session_timeout = \"90s\"\nmax_watches = 7\nscan_rate = 500\n\
+                        call_limit = \"3s\"\n\
                         scan_yield_above = \"2ms 500us\"\n"
     );
     let config = load_text(&text, &environment(&[]), flags).unwrap();

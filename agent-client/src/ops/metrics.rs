@@ -32,6 +32,7 @@ pub struct Metrics {
     pub scan_rate: GaugeVec,
     pub scan_paused: CounterVec,
     pub storage_call: Gauge,
+    pub hung_calls: IntGauge,
     pub role: IntGaugeVec,
     pub leader_epoch: IntGauge,
     pub session_recoveries: IntCounterVec,
@@ -115,6 +116,10 @@ impl Metrics {
             storage_call: make.gauge_f64(
                 "storage_call_seconds",
                 "What a call of the storage took lately, the mean of 256 that scans made.",
+            )?,
+            hung_calls: make.gauge(
+                "hung_calls",
+                "Calls of the storage that have not come back within the limit.",
             )?,
             role: make.gauges("role", "1 for the role that the agent has.", &["role"])?,
             leader_epoch: make

@@ -301,10 +301,12 @@ impl DirectoryReader {
                 children,
                 errors: std::mem::take(&mut self.errors),
             })))?;
-            rules.rest(std::mem::take(&mut calls))?;
+            let rested = rules.rest(std::mem::take(&mut calls));
             if last {
+                // It was told of to its end, though the scan is to end now: so it is remembered.
                 return ControlFlow::Continue(());
             }
+            rested?;
             part += 1;
             from = to;
         }

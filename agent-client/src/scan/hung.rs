@@ -207,14 +207,22 @@ const ABANDONED: u64 = u64::MAX;
 impl Pulse {
     /// Makes a call, or some that are made at once; ECANCELED if the thread was abandoned meanwhile.
     pub(crate) fn call<T>(&self, call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-        let before = self.0.load(Ordering::Relaxed);
-        if before == ABANDONED {
+        if self.is_abandoned() {
             return Err(Errno::CANCELED);
         }
-        self.0.store(before | 1, Ordering::Release);
+        self.begin();
         let result = call();
-        let now = self.0.load(Ordering::Relaxed);
-        if self.step(now.wrapping_add(1)) { result } else { Err(Errno::CANCELED) }
+        if self.end() { result } else { Err(Errno::CANCELED) }
+    }
+
+    /// A call begins. Of one that was not abandoned.
+    pub(crate) fn begin(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) | 1, Ordering::Release);
+    }
+
+    /// It came back. False if the thread was abandoned.
+    pub(crate) fn end(&self) -> bool {
+        self.step(self.0.load(Ordering::Relaxed).wrapping_add(1))
     }
 
     /// Within [`Pulse::call`]: the thread comes on. False if it was abandoned.

@@ -81,6 +81,7 @@ fn place_all(shared: &Shared, over: &dyn Fn(bool)) {
     let then = |report: ScanReport| {
         if report.complete {
             drop_unseen(shared, round);
+            shared.places.lock().end_round();
         }
         over(report.complete);
     };

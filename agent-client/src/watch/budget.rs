@@ -3,7 +3,7 @@
 //! The hottest are watched: a directory is as hot as its newest change that is known, by its mtime when
 //! it was placed or by an event since. When there is no room the coldest goes, if it is colder than the
 //! one that comes. Both are times of this host's clock that never goes back; an mtime counts by its
-//! age, and one in the future as now. The order is kept lazily: an event only changes the time in
+//! age when the watcher began, and one in the future as now. The order is kept lazily: an event only changes the time in
 //! the table, and an entry here that is behind it is put back when it comes up. Built when there is
 //! no room for the first time, so who has room pays nothing. Tested below.
 
@@ -22,12 +22,15 @@ pub(super) struct Budget {
     /// As learned from the kernel, which counts all watches of a user.
     limit: usize,
     refused: u64,
+    /// What it was when the walk began that goes on: until that has come by all directories, what it
+    /// counted is less than there is.
+    refused_before: u64,
     coldest: Option<BinaryHeap<Reverse<(Monotonic, NodeId)>>>,
 }
 
 impl Budget {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, limit: most, refused: 0, coldest: None }
+        Self { most, limit: most, refused: 0, refused_before: 0, coldest: None }
     }
 
     /// Most directories that may be watched.
@@ -35,16 +38,23 @@ impl Budget {
         self.limit
     }
 
-    /// Directories left unwatched since the last placing walk began.
+    /// Directories left unwatched since the last placing walk began; while it goes on, not less than
+    /// before it.
     pub(super) fn refused(&self) -> u64 {
-        self.refused
+        self.refused.max(self.refused_before)
     }
 
     /// A walk over all directories begins: what is refused is counted anew, and what the kernel
     /// refused is tried again.
     pub(super) fn begin_walk(&mut self) {
+        self.refused_before = self.refused();
         self.refused = 0;
         self.limit = self.most;
+    }
+
+    /// It came by all of them.
+    pub(super) fn end_walk(&mut self) {
+        self.refused_before = 0;
     }
 
     /// A directory is left unwatched.
@@ -131,6 +141,20 @@ mod tests {
         budget.refuse();
         assert_eq!((budget.limit(), budget.refused()), (4, 1));
         budget.begin_walk();
-        assert_eq!((budget.limit(), budget.refused()), (10, 0));
+        assert_eq!(budget.limit(), 10);
+    }
+
+    #[test]
+    fn what_is_unwatched_is_not_less_while_it_is_counted_anew() {
+        let mut budget = Budget::new(10);
+        (0..3).for_each(|_| budget.refuse());
+        budget.begin_walk();
+        budget.refuse();
+        assert_eq!(budget.refused(), 3, "a walk that has not come far");
+        budget.begin_walk();
+        assert_eq!(budget.refused(), 3, "nor has one that was cut off");
+        (0..2).for_each(|_| budget.refuse());
+        budget.end_walk();
+        assert_eq!(budget.refused(), 2);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fusion_core::path::{PathRef, TreePath};
@@ -47,20 +47,16 @@ struct Run {
 /// All directories to list.
 pub(super) struct Discovery {
     runs: VecDeque<Run>,
-    /// Held while there is something to list.
-    turn: Option<Turn>,
-    precedence: Precedence,
     reader: DirectoryReader,
 }
 
 impl Discovery {
-    pub(super) fn new(precedence: Precedence) -> Self {
-        Self { runs: VecDeque::new(), turn: None, precedence, reader: DirectoryReader::new() }
+    pub(super) fn new() -> Self {
+        Self { runs: VecDeque::new(), reader: DirectoryReader::new() }
     }
 
     /// Adds a directory and all below it.
-    pub(super) fn begin(&mut self, job: Job, since: Monotonic) {
-        self.turn.get_or_insert_with(|| self.precedence.begin(Rank::Discovery));
+    fn begin(&mut self, job: Job, since: Monotonic) {
         self.runs.push_back(Run { since, jobs: vec![job] });
     }
 
@@ -74,7 +70,33 @@ impl Discovery {
     }
 }
 
+/// Held while there is something to list: by the watcher, since who lists may be given up.
+#[derive(Debug, Default)]
+pub(super) struct DiscoveryTurn(Mutex<Option<Turn>>);
+
+impl DiscoveryTurn {
+    fn begin(&self, precedence: &Precedence) {
+        self.lock().get_or_insert_with(|| precedence.begin(Rank::Discovery));
+    }
+
+    pub(super) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Turn>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Interpreter {
+    /// A directory appeared: it, and all below it, is to be listed.
+    pub(super) fn begin_discovery(&mut self, job: Job, since: Monotonic) {
+        if !self.shared.cancel.is_set() {
+            self.shared.turn.begin(&self.shared.options.precedence);
+        }
+        self.discovery.begin(job, since);
+    }
+
     /// Lists what appeared, for about so long.
     pub(super) fn discover(&mut self, slice: Duration) {
         let end = self.shared.clock.monotonic().plus(slice);
@@ -83,7 +105,7 @@ impl Interpreter {
                 None => {
                     self.discovery.runs.pop_front();
                     if self.discovery.is_empty() {
-                        self.discovery.turn = None;
+                        self.shared.turn.end();
                     }
                 }
                 Some(job) => self.list(job),
@@ -122,6 +144,7 @@ impl Interpreter {
             max_rows: shared.max_children(),
             names_only: false,
         };
+        shared.now_in(&job.path);
         let is_loop = |file| shared.is_above(&job.path, file);
         let outlet = &mut self.outlet;
         let mut emit = |found| {
@@ -151,7 +174,7 @@ impl Interpreter {
         let held = self.shared.places.lock();
         let (path, file) = (held.table.path(node)?, held.table.file_of(node));
         drop(held);
-        let reached = self.shared.root.reach(path.as_ref()).ok()?;
+        let reached = self.shared.reach(&path).ok()?;
         file.is_none_or(|file| file == reached.id).then_some((path, reached))
     }
 
@@ -201,7 +224,7 @@ impl Interpreter {
         };
         let watched = watched.filter(|watched| watched.content == Content::Listed);
         watched.is_some_and(|watched| {
-            let reached = self.shared.root.reach(path.as_ref());
+            let reached = self.shared.reach(path);
             reached.is_ok_and(|reached| reached.id == watched.id)
         })
     }
@@ -219,11 +242,12 @@ impl Placer for Shared {
 }
 
 impl Shared {
-    /// When a directory last changed: its mtime, by its age, on the clock that never goes back.
+    /// When a directory last changed: its mtime on the clock that never goes back. By one and the same
+    /// difference of the clocks for all, so that of directories as hot as each other none makes room
+    /// for another because the clocks were read a little later.
     fn used_at(&self, stat: &Stat) -> Monotonic {
-        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
-        let age = wall.as_nanos().saturating_sub(stat.mtime.as_nanos()).max(0);
-        Monotonic::from_nanos(now.as_nanos().saturating_sub(age))
+        let changed_at = stat.mtime.as_nanos().saturating_sub(self.wall_ahead);
+        Monotonic::from_nanos(changed_at.min(self.clock.monotonic().as_nanos()))
     }
 
     /// Whether a directory is one of those above a path: only a bind mount makes that so. Asks the
@@ -231,7 +255,7 @@ impl Shared {
     fn is_above(&self, path: &TreePath, file: FileId) -> bool {
         let mut next = path.as_ref().split_last().filter(|_| self.root.crosses_mounts());
         while let Some((parent, _)) = next {
-            if self.root.reach(parent).is_ok_and(|reached| reached.id == file) {
+            if self.reach(&parent.to_owned()).is_ok_and(|reached| reached.id == file) {
                 return true;
             }
             next = parent.split_last();

@@ -53,7 +53,7 @@ impl Interpreter {
         let through = shared.clock.monotonic();
         Self {
             outlet: Outlet::new(sink, shared.options.max_rows),
-            discovery: Discovery::new(shared.options.precedence.clone()),
+            discovery: Discovery::new(),
             anew: Anew::new(messages),
             shared,
             inbox,
@@ -72,6 +72,7 @@ impl Interpreter {
         while self.round() && !self.shared.cancel.is_set() && !self.outlet.is_broken() {}
         self.shared.cancel.set();
         self.shared.stop_reader.notify_one();
+        self.shared.came_back();
     }
 
     /// One round; gives false when there will be no other.
@@ -155,7 +156,9 @@ impl Interpreter {
     /// Says so, once, if the root's path does not lead to the root any more.
     pub(super) fn tell_root_gone(&mut self) {
         self.check_root = false;
-        if self.root_is_gone || self.shared.root.check() == RootCheck::Same {
+        let shared = &self.shared;
+        let check = || Ok(shared.root.check());
+        if self.root_is_gone || matches!(shared.pulse.call(check), Ok(RootCheck::Same) | Err(_)) {
             return;
         }
         self.root_is_gone = true;

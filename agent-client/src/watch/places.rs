@@ -23,7 +23,7 @@ use super::budget::Budget;
 use super::counters::{Gauges, read};
 use super::kernel::Placing;
 use super::table::{Content, NodeId, Table, WatchNumber};
-use crate::scan::{FileId, Root, parent_of};
+use crate::scan::{FileId, Pulse, Root, parent_of};
 
 /// What became of an attempt to watch a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,13 +46,15 @@ pub(super) enum Placed {
 pub(super) struct Places {
     held: Mutex<Held>,
     gauges: Gauges,
+    /// Of whoever has the lock.
+    pulse: Pulse,
     method: WatchMethod,
 }
 
 /// The lock, held. What there is to count is counted when it is let go of.
 pub(super) struct Locked<'a> {
     held: MutexGuard<'a, Held>,
-    gauges: &'a Gauges,
+    of: &'a Places,
 }
 
 /// How many directories are watched.
@@ -81,7 +83,12 @@ impl Places {
         let (table, budget, leaving) = (Table::new(), Budget::new(limit), HashSet::new());
         let method = kernel.method();
         let held = Held { table, kernel, budget, leaving, round: 1 };
-        let places = Self { held: Mutex::new(held), gauges: Gauges::default(), method };
+        let places = Self {
+            held: Mutex::new(held),
+            gauges: Gauges::default(),
+            pulse: Pulse::default(),
+            method,
+        };
         drop(places.lock());
         places
     }
@@ -89,7 +96,13 @@ impl Places {
     /// Takes the lock. May wait as long as the storage hangs: never to be called on an async thread.
     pub(super) fn lock(&self) -> Locked<'_> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { held, gauges: &self.gauges }
+        self.pulse.begin();
+        Locked { held, of: self }
+    }
+
+    /// Whether somebody has the lock, and for how long.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// How many directories are watched, as of a moment ago. Waits for nothing.
@@ -121,9 +134,11 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let show = |gauge: &AtomicU64, now: u64| gauge.store(now, Ordering::Relaxed);
-        show(&self.gauges.watched, self.held.watched() as u64);
-        show(&self.gauges.unwatched, self.held.budget.refused());
-        show(&self.gauges.limit, self.held.budget.limit() as u64);
+        let Places { gauges, pulse, .. } = self.of;
+        show(&gauges.watched, self.held.watched() as u64);
+        show(&gauges.unwatched, self.held.budget.refused());
+        show(&gauges.limit, self.held.budget.limit() as u64);
+        pulse.end();
     }
 }
 
@@ -138,6 +153,11 @@ impl Held {
         self.round = self.round.wrapping_add(1);
         self.budget.begin_walk();
         self.round
+    }
+
+    /// The walk came by all of them.
+    pub(super) fn end_round(&mut self) {
+        self.budget.end_walk();
     }
 
     /// Watches an open directory that stands at `path`, if there is room or a colder one makes some.

@@ -17,7 +17,7 @@ use super::interpreter::Interpreter;
 use super::moves::{End, Half, Rename};
 use super::pending::{Due, Marks, Pending};
 use super::table::{Content, NodeId, ROOT};
-use crate::scan::{FileId, Reached, is_absence, stat_in, stat_of};
+use crate::scan::{FileId, Reached, is_absence, stat_of};
 
 /// How long a directory that is not where it should be is given to turn up by a rename that we have
 /// not read yet: the kernel shows a rename shortly before it queues its events.
@@ -50,7 +50,7 @@ impl Interpreter {
 
     fn tell_root(&mut self) {
         let looked_at = self.shared.clock.monotonic();
-        match stat_of(self.shared.root.as_fd()) {
+        match self.shared.pulse.call(|| stat_of(self.shared.root.as_fd())) {
             // Removed, which raises no event as long as we hold it open.
             Ok((_, stat)) if stat.nlink == 0 => self.tell_root_gone(),
             Ok((_, stat)) => self.outlet.emit(WatchEvidence::Upsert {
@@ -78,7 +78,7 @@ impl Interpreter {
         if self.shared.root.excludes(path.as_ref()) {
             return self.leave(due.node);
         }
-        match self.shared.root.reach(path.as_ref()) {
+        match self.shared.reach(&path) {
             Ok(reached) if file.is_none_or(|file| file == reached.id) => {
                 let mut names: Vec<(Box<[u8]>, Pending)> = due.names.into_iter().collect();
                 names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
@@ -138,7 +138,7 @@ impl Interpreter {
         }
         let looked_at = self.shared.clock.monotonic();
         let place = Place { path, node, name, parent: reached.stat };
-        match stat_in(&reached.fd, name) {
+        match self.shared.stat_in(reached, &place.path, name) {
             Ok((file, stat)) if stat.kind == Kind::Directory => {
                 if self.tell_subdirectory(&place, file, pending) {
                     self.upsert(&place, stat, true, looked_at);
@@ -176,7 +176,7 @@ impl Interpreter {
                 held.table.set_content(child, Content::Due);
             }
             drop(held);
-            self.discovery.begin(
+            self.begin_discovery(
                 Job {
                     parent: Some((place.node, place.name.into())),
                     path: place.path.clone(),
@@ -279,8 +279,9 @@ impl Interpreter {
             false => Some(self.reach(&rename.from)?),
         };
         let from_directory = from_directory.as_ref().unwrap_or(&to_directory);
-        let (file, stat) = stat_in(&to_directory.fd, &rename.to.name).ok()?;
-        let gone = stat_in(&from_directory.fd, &rename.from.name).err();
+        let shared = &self.shared;
+        let (file, stat) = shared.stat_in(&to_directory, &to_path, &rename.to.name).ok()?;
+        let gone = shared.stat_in(from_directory, &from_path, &rename.from.name).err();
         gone.filter(|errno: &Errno| is_absence(*errno))?;
         if (stat.kind == Kind::Directory) != rename.is_directory {
             return None;
@@ -350,7 +351,7 @@ impl Interpreter {
             let held = self.shared.places.lock();
             (held.table.path(end.node)?, held.table.file_of(end.node))
         };
-        let reached = self.shared.root.reach(path.as_ref()).ok()?;
+        let reached = self.shared.reach(&path).ok()?;
         file.is_none_or(|file| file == reached.id).then_some(reached)
     }
 

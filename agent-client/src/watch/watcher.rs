@@ -1,6 +1,6 @@
 //! Starting and ending a watcher, and what others may ask of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -10,6 +10,7 @@ use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
 
 use super::counters::{Counters, read};
+use super::discover::DiscoveryTurn;
 use super::gate::Gate;
 use super::interpreter::Interpreter;
 use super::kernel;
@@ -29,7 +30,7 @@ pub struct Watcher {
 
 /// What the rest of the agent asks of a watcher; cheap to clone, and harmless after its end.
 #[derive(Clone)]
-pub struct WatchHandle(Arc<Shared>);
+pub struct WatchHandle(pub(super) Arc<Shared>);
 
 impl Watcher {
     /// Starts the threads. Nothing is watched yet: watches are placed by a scan that has
@@ -50,12 +51,16 @@ impl Watcher {
             false => u64::MAX,
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let wall_ahead = clock.wall().as_nanos().saturating_sub(clock.monotonic().as_nanos());
         let shared = Arc::new(Shared {
+            wall_ahead,
             places: Places::new(placing, limit),
             gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
             cancel: Cancel::new(),
             pulse: Pulse::default(),
+            place: Mutex::default(),
+            turn: DiscoveryTurn::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options,
@@ -201,6 +206,11 @@ impl WatchHandle {
     /// May wait as long as the storage hangs.
     pub fn begin_walk(&self) {
         self.0.places.lock().begin_round();
+    }
+
+    /// To be called when it came by all directories. May wait as long.
+    pub fn end_walk(&self) {
+        self.0.places.lock().end_round();
     }
 }
 

@@ -13,6 +13,7 @@ mod scan;
 mod scan_edges;
 mod scan_hung;
 mod scan_limits;
+mod scan_resume;
 mod watch;
 mod watch_bursts;
 mod watch_edges;

@@ -12,7 +12,7 @@ pub(super) fn upserted(script: &Script, name: &str) -> bool {
     rows.any(|row| matches!(&row.evidence, Some(Evidence::Upsert(u)) if u.path == name.as_bytes()))
 }
 
-fn overflows(script: &Script) -> usize {
+pub(super) fn overflows(script: &Script) -> usize {
     let rows = script.batches.iter().flat_map(|(_, batch)| &batch.rows);
     rows.filter(|row| matches!(row.evidence, Some(Evidence::Overflow(_)))).count()
 }

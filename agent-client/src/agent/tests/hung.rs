@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::broken::{is_ready, restart, upserted};
+use super::broken::{is_ready, overflows, restart, upserted};
 use super::*;
 
 /// A thread that placed a watch when the storage stopped answering.
@@ -42,7 +42,8 @@ async fn heartbeats_and_a_restart_of_the_watcher_wait_for_no_call_of_the_storage
     rig.fake.script().commands.push(restart(pb::AgentPart::Watch));
     let restarts = rig.shared.metrics.restarts.with_label_values(&["watch"]);
     rig.until("another watcher", |_| restarts.get() == 1).await;
-    rig.until("ready again", is_ready).await;
+    // When they were lost, and when all is watched again.
+    rig.until("all is watched again", |script| overflows(script) == 2 && is_ready(script)).await;
     std::fs::write(rig.folder.path().join("root/a/new"), "x").unwrap();
     rig.until("an event", |script| upserted(script, "/a/new")).await;
     rig.end().await;

@@ -39,6 +39,7 @@ impl Stepped {
         let kernel = || rustix::io::dup(&inotify).unwrap();
         let clock = Arc::new(HostClock);
         let shared = Arc::new(Shared {
+            wall_ahead: 0,
             places: Places::new(
                 Placing::Inotify { watches: inotify.watches(), instance: kernel() },
                 usize::MAX,
@@ -47,6 +48,8 @@ impl Stepped {
             counters: super::super::counters::Counters::default(),
             cancel: Cancel::new(),
             pulse: Pulse::default(),
+            place: Mutex::default(),
+            turn: DiscoveryTurn::default(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options: WatchOptions::default(),
@@ -196,7 +199,8 @@ fn what_is_listed_is_a_child_of_what_stood_above_it() {
     assert!(!precedence.is_behind(Rank::Asked));
     // Queued when `p` was the other one.
     let job = tree.job("p", "c", true);
-    tree.interpreter.discovery.begin(job, tree.interpreter.through);
+    let since = tree.interpreter.through;
+    tree.interpreter.begin_discovery(job, since);
     assert!(precedence.is_behind(Rank::Asked), "scans give way to it");
     tree.interpreter.discover(Duration::from_secs(1));
     assert!(!precedence.is_behind(Rank::Snapshot));
