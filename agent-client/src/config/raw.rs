@@ -47,6 +47,7 @@ pub struct Raw {
     pub ca: Option<Value>,
     pub client_certificate: Option<Value>,
     pub client_key: Option<Value>,
+    pub token_file: Option<Value>,
     pub view: Option<Value>,
     pub root: Option<Value>,
     pub agent_id: Option<Value>,
@@ -108,12 +109,13 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 18] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 19] {
         [
             ("server", &mut self.server),
             ("ca", &mut self.ca),
             ("client_certificate", &mut self.client_certificate),
             ("client_key", &mut self.client_key),
+            ("token_file", &mut self.token_file),
             ("view", &mut self.view),
             ("root", &mut self.root),
             ("agent_id", &mut self.agent_id),
