@@ -12,6 +12,7 @@ mod reads;
 mod refresh;
 mod sessions;
 mod status;
+mod tokens;
 mod trash;
 mod views;
 
@@ -19,7 +20,7 @@ pub(crate) use reads::Share;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::{PathRef, TreePath, notation};
-use fusion_proto::client::{CallError, CallHook, Client};
+use fusion_proto::client::{Bearer, CallError, CallHook, Client};
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
 
@@ -85,8 +86,16 @@ fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
 
 /// All clients of the server.
 fn connect_all(server: &Profile) -> Result<Client, Failure> {
-    let Profile { server, tls, .. } = server;
-    fusion_proto::client::connect_with(server, tls, CallHook::none())
+    let Profile { server, tls, token_file, .. } = server;
+    let hook = match token_file {
+        None => CallHook::none(),
+        Some(file) => {
+            let bearer = Bearer::for_server(server, file)
+                .map_err(|fault| Failure::usage(format!("--token-file: {fault}")))?;
+            CallHook::new(move |metadata| bearer.show(metadata))
+        }
+    };
+    fusion_proto::client::connect_with(server, tls, hook)
         .map_err(|error| Failure::usage(format!("--server {server}: {error}")))
 }
 
@@ -172,6 +181,12 @@ fn next_step(error: &CallError) -> Option<&'static str> {
         }
         Refusal::ViewNotReady { .. } | Refusal::ScanFailed { .. } => {
             Some("`fusionctl doctor` finds what is wrong")
+        }
+        Refusal::Unauthenticated { .. } => {
+            Some("show a token that is good: --token-file, FUSION_TOKEN_FILE or the profile")
+        }
+        Refusal::PermissionDenied { .. } => {
+            Some("have whoever runs the server give your token that role: `fusionctl token create`")
         }
         Refusal::StoreUnavailable { .. } => {
             Some("free or mend the disk of the server's data directory")

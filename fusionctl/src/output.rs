@@ -12,6 +12,7 @@ mod paint;
 mod reads;
 mod status;
 mod table;
+mod tokens;
 
 use std::io::{self, BufWriter, Stdout, Write};
 

@@ -1,6 +1,6 @@
 //! The commands of whoever runs a server: which does what.
 
-use super::{Target, doctor, generate, jobs, lists, refresh, sessions, status, trash};
+use super::{Target, doctor, generate, jobs, lists, refresh, sessions, status, tokens, trash};
 use crate::cli::OperateCommand;
 use crate::exit::Failure;
 use crate::output::Printer;
@@ -35,6 +35,7 @@ pub(super) async fn run(
             let filter = if reset { Some(String::new()) } else { filter };
             status::log_filter(server, filter.as_deref(), printer).await
         }
+        OperateCommand::Token { command } => tokens::run(command, printer),
         OperateCommand::Status => status::run(server, printer).await,
         OperateCommand::Doctor => doctor::run(server, printer).await,
         OperateCommand::Completions { shell } => generate::completions(shell, printer),
