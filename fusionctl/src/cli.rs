@@ -5,16 +5,19 @@ mod live;
 mod operate;
 mod quantity;
 pub(crate) mod reads;
+mod records;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use fusion_core::id::CorrelationId;
 
 pub(crate) use jobs::{How, JobsCommand, Kind as JobKind, State as JobStateArg};
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{
     OperateCommand, SessionsCommand, TokenCommand, TokenCreate, TrashCommand, ViewsCommand,
 };
+pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
@@ -37,6 +40,10 @@ pub(crate) struct Args {
     /// How to print the answer.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
+    /// The chain of cause and effect that what is done belongs to, to be found again by `trace` and
+    /// `records`: 1 to 128 of A-Z, a-z, 0-9, `.`, `_`, `:` and `-`. Not given: one is drawn.
+    #[arg(long, global = true, value_name = "ID", value_parser = CorrelationId::new)]
+    pub(crate) correlation_id: Option<CorrelationId>,
     /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -88,6 +95,7 @@ Examples:
   fusionctl compare /incoming               the same path on every view of the server
   fusionctl watch /incoming                 what happens below it, as it happens
   fusionctl wait /incoming/run42 --quiet 30s && process
+  fusionctl explain /incoming/run42         what changed it lately, and who asked for that
 
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.

@@ -1,5 +1,6 @@
 //! What each command does; one file per command.
 
+mod chain;
 mod dev;
 mod doctor;
 mod generate;
@@ -9,6 +10,7 @@ mod live;
 mod operate;
 mod picture;
 mod reads;
+mod records;
 mod refresh;
 mod sessions;
 mod status;
@@ -18,11 +20,13 @@ mod views;
 
 pub(crate) use reads::Share;
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::{PathRef, TreePath, notation};
 use fusion_proto::client::{Bearer, CallError, CallHook, Client};
+use fusion_proto::limits::CORRELATION_ID_KEY;
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
+use uuid::Uuid;
 
 use crate::cli::{Args, Command, ViewArg};
 use crate::exit::{Failure, note};
@@ -38,7 +42,9 @@ pub(crate) use picture::Picture;
 /// It could not be done; what was printed before may be incomplete.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let mut printer = Printer::new(args.output);
-    let server = Profile::load(args.server, args.access, args.profile.as_deref())?;
+    let mut server = Profile::load(args.server, args.access, args.profile.as_deref())?;
+    let drawn = || CorrelationId::new(&Uuid::new_v4().to_string()).ok();
+    server.correlation = args.correlation_id.or_else(drawn);
     match args.command {
         Command::Dev { dir, view, data_dir } => {
             dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
@@ -56,6 +62,8 @@ struct Target {
     server: String,
     view: ViewName,
     path: TreePath,
+    /// The chain of cause and effect that its calls belong to.
+    chain: Option<CorrelationId>,
 }
 
 impl Target {
@@ -71,7 +79,8 @@ impl Target {
                 (the_view(&mut client, server, named).await?, path)
             }
         };
-        Ok(Self { client, server: server.server.clone(), view, path })
+        let chain = server.correlation.clone();
+        Ok(Self { client, server: server.server.clone(), view, path, chain })
     }
 
     /// What a failed call means to whoever typed the command.
@@ -86,15 +95,20 @@ fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
 
 /// All clients of the server.
 fn connect_all(server: &Profile) -> Result<Client, Failure> {
-    let Profile { server, tls, token_file, .. } = server;
-    let hook = match token_file {
-        None => CallHook::none(),
-        Some(file) => {
-            let bearer = Bearer::for_server(server, file)
-                .map_err(|fault| Failure::usage(format!("--token-file: {fault}")))?;
-            CallHook::new(move |metadata| bearer.show(metadata))
+    let Profile { server, tls, token_file, correlation, .. } = server;
+    let bearer = token_file.as_ref().map(|file| {
+        Bearer::for_server(server, file)
+            .map_err(|fault| Failure::usage(format!("--token-file: {fault}")))
+    });
+    let (bearer, chain) = (bearer.transpose()?, correlation.clone());
+    let hook = CallHook::new(move |metadata| {
+        if let Some(chain) = &chain {
+            metadata.set(CORRELATION_ID_KEY, chain.as_str());
         }
-    };
+        if let Some(bearer) = &bearer {
+            bearer.show(metadata);
+        }
+    });
     fusion_proto::client::connect_with(server, tls, hook)
         .map_err(|error| Failure::usage(format!("--server {server}: {error}")))
 }

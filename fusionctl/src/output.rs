@@ -10,6 +10,7 @@ mod lists;
 mod live;
 mod paint;
 mod reads;
+mod records;
 mod status;
 mod table;
 mod tokens;
@@ -26,6 +27,7 @@ use crate::exit::Failure;
 use paint::Paint;
 
 pub(crate) use reads::Part;
+pub(crate) use records::Link;
 
 /// How much of an entry a table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::TreePath;
 use fusion_proto::client::ClientTls;
 use serde::Deserialize;
@@ -63,6 +63,8 @@ pub(crate) struct Profile {
     pub(crate) token_file: Option<PathBuf>,
     /// The view where none is named.
     pub(crate) view: Option<ViewName>,
+    /// The chain of cause and effect that all calls belong to.
+    pub(crate) correlation: Option<CorrelationId>,
     mounts: Vec<Mount>,
 }
 
@@ -124,6 +126,7 @@ impl Profile {
             tls,
             token_file,
             view: view.map(|view| view_name("view", &view)).transpose()?,
+            correlation: None,
             mounts: read,
         })
     }

@@ -11,12 +11,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# Counters that come into being with a fault, and what is recorded of them.
+# Counters that come into being with a fault or with TLS, and what is recorded of them.
 NEED_A_FAULT = {
     'fusion_sessions_ended_total{state="expired"}',
     "fusion_obsolete_answers_total",
     "fusion_watchers_too_slow_total",
     'fusion_rpc_requests_total{code=~"INTERNAL|UNKNOWN|DATA_LOSS"}',
+    "fusion_tls_certificate_expiry_timestamp_seconds",
+    'fusion_reloads_total{outcome="refused"}',
     "fusion_agent_session_recoveries_total",
     "fusion_agent_part_restarts_total",
     'fusion_agent_scans_total{outcome="no_storage"}',
@@ -25,6 +27,7 @@ NEED_A_FAULT = {
     "fusion:obsolete_answers:increase15m",
     "fusion:watchers_too_slow:increase15m",
     "fusion:server_faults:increase15m",
+    "fusion:reloads_refused:increase1h",
     "fusion:agent_recoveries:increase15m",
     "fusion:agent_part_restarts:increase15m",
     "fusion:agent_storage_gone:increase15m",

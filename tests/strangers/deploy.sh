@@ -1,21 +1,57 @@
 #!/usr/bin/env bash
-# kubectl renders the manifests, kubernetes-validate knows every field of them, the server takes its
-# configuration, and hadolint has nothing against the Dockerfile.
+# kubectl renders the overlays, kubernetes-validate knows every field of what it has a schema of, selectors
+# and ports fit, the server takes the configuration of the base, and hadolint has nothing against the
+# Dockerfile. The configuration of production is used by production.sh.
 . "$(dirname "$0")/lib.sh"
 need kubectl kubernetes-validate hadolint
+need_python yaml
+deploy=$repo/deploy
 
-kubectl kustomize "$repo/deploy/base" >"$work/base.yaml"
-contains "kubectl kustomize" "$(grep '^kind:' "$work/base.yaml")" StatefulSet DaemonSet Service ConfigMap
-if grep -q 'namespace:' "$work/base.yaml"; then fail "the base names a namespace"; fi
+# validate NAME VOLUME_BYTES: checks $work/NAME.yaml.
+validate() {
+    local rendered=$work/$1.yaml said=$work/$1.said unknown
+    if grep -q 'namespace:' "$rendered"; then fail "$1 names a namespace"; fi
+    kubernetes-validate --strict "$rendered" >"$said" 2>&1 || fail "$(cat "$said")"
+    # An unknown kind is only a warning to it.
+    unknown=$(grep -i warn "$said" | grep -vE 'schema for kind (ServiceMonitor|PodMonitor) with' || true)
+    [ -z "$unknown" ] || fail "kubernetes-validate: $unknown"
+    ok "$1: $(grep -c ' passed for ' "$said") resources known to kubernetes-validate"
+    grep -o 'schema for kind [A-Za-z]*' "$said" | sed 's/^/no validator has the /' || true
+    strangers-python "$repo/tests/strangers/manifests.py" "$rendered" "$2" || fail "$1: the manifests do not fit"
+    ok "$1: selectors, ports, limits and the volume fit"
+}
 
-# An unknown kind is only a warning to it.
-kubernetes-validate --strict "$work/base.yaml" >"$work/validated" 2>&1 || fail "$(cat "$work/validated")"
-if grep -i warn "$work/validated"; then fail "kubernetes-validate warns"; fi
-ok "kubernetes-validate: $(grep -c '^kind:' "$work/base.yaml") resources"
+for overlay in dev production; do
+    kubectl kustomize "$deploy/overlays/$overlay" >"$work/$overlay.yaml"
+done
+volume=$(sed -n 's/^ *expr: vector(\([0-9]*\))$/\1/p' "$deploy/prometheus/recording.yaml")
+contains "dev" "$(grep '^kind:' "$work/dev.yaml")" StatefulSet DaemonSet Service ConfigMap
+contains "production" "$(grep '^kind:' "$work/production.yaml")" StatefulSet DaemonSet Service ConfigMap \
+    PodDisruptionBudget NetworkPolicy ServiceMonitor PodMonitor PriorityClass
+validate dev 0
+validate production "$volume"
 
-"$bin_dir/fusion-server" --config "$repo/deploy/base/server.toml" --data-dir "$work/data" --check-config ||
+mkdir "$work/fanotify"
+cat >"$work/fanotify/kustomization.yaml" <<END
+resources: [$(realpath --relative-to="$work/fanotify" "$deploy/overlays/production")]
+components: [$(realpath --relative-to="$work/fanotify" "$deploy/components/fanotify")]
+END
+kubectl kustomize "$work/fanotify" >"$work/production-fanotify.yaml"
+contains "the component fanotify" "$(cat "$work/production-fanotify.yaml")" 'add: - SYS_ADMIN - DAC_READ_SEARCH drop: - ALL'
+validate production-fanotify "$volume"
+
+"$deploy/prometheus/as-objects" >"$work/objects.yaml"
+strangers-python -c '
+import sys, yaml
+objects = list(yaml.safe_load_all(open(sys.argv[1])))
+rules = [yaml.safe_load(open(path)) for path in sys.argv[2:]]
+sys.exit([found["spec"] for found in objects] != rules)
+' "$work/objects.yaml" "$deploy"/prometheus/{recording,alerts}.yaml || fail "as-objects prints other rules"
+ok "objects of the rules for the Prometheus operator"
+
+"$bin_dir/fusion-server" --config "$deploy/base/server.toml" --data-dir "$work/data" --check-config ||
     fail "the server refuses the configuration of the base"
 ok "the configuration of the base"
 
-hadolint "$repo/deploy/Dockerfile" || fail "hadolint"
+hadolint "$deploy/Dockerfile" || fail "hadolint"
 ok "hadolint"

@@ -52,6 +52,8 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     let view_defaults =
         view(check, "view_defaults", raw.view_defaults, &ViewConfig::default(), &default.session);
     let session = session(check, raw.session, &default.session);
+    let (kept, own) = (raw.idempotency_ttl, default.idempotency_ttl);
+    let idempotency_ttl = check.duration("idempotency_ttl", kept, own, MILLI..=YEAR);
     let views = views(check, raw.views, &view_defaults, &session);
     Config {
         grpc,
@@ -68,12 +70,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             default.shutdown_grace,
             MILLI..=DAY,
         ),
-        idempotency_ttl: check.duration(
-            "idempotency_ttl",
-            raw.idempotency_ttl,
-            default.idempotency_ttl,
-            MILLI..=YEAR,
-        ),
+        idempotency_ttl,
         job_ttl: check.duration("job_ttl", raw.job_ttl, default.job_ttl, MILLI..=YEAR),
         audit_ttl: check.duration("audit_ttl", raw.audit_ttl, default.audit_ttl, MILLI..=DECADE),
         max_open_jobs: check.count(

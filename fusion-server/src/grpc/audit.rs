@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fusion_core::id::CorrelationId;
 use fusion_core::session::Principal;
+use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use fusion_store::Put;
 use http::{HeaderMap, Request, Response};
@@ -91,6 +92,7 @@ pub(super) struct Recorded(pub(super) Put);
 #[derive(Clone)]
 pub(super) struct Asked {
     method: &'static str,
+    at: ServerTime,
     pub(super) principal: Principal,
     correlation: Option<CorrelationId>,
     key_digest: String,
@@ -98,11 +100,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(method: &'static str, request: &Request<Body>) -> Self {
+    pub(super) fn of(audit: &Audit, method: &'static str, request: &Request<Body>) -> Self {
         let extensions = request.extensions();
         let principal = principal_of(extensions);
         Self {
             method,
+            at: audit.now(),
             correlation: extensions.get().cloned(),
             key_digest: key_digest(&principal, method, request.headers()),
             call: extensions.get().copied(),
@@ -119,10 +122,11 @@ impl Asked {
     }
 
     fn ended(self, told: Told, code: &'static str, reason: String) -> EndedCall {
-        let Self { method, principal, correlation, key_digest, call } = self;
+        let Self { method, at: asked_at, principal, correlation, key_digest, call } = self;
         let Told { target, version, changes } = told;
         let resumed = call.is_some_and(|call| call.is_resumed);
         EndedCall {
+            asked_at,
             principal,
             method,
             target,
@@ -202,7 +206,7 @@ async fn recorded<S>(
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let asked = Asked::of(method, &request);
+    let asked = Asked::of(&audit, method, &request);
     let is_under_key = asked.call.is_some();
     let (head, body) = request.into_parts();
     let body = match whole_request(body).await {

@@ -98,7 +98,8 @@ where
             Ok(None) => return Box::pin(self.inner.call(request)),
             Ok(Some(given)) => given,
             Err(refusal) => {
-                Asked::of(method, &request).refused(&self.layer.audit, &[], &refusal);
+                let audit = &self.layer.audit;
+                Asked::of(audit, method, &request).refused(audit, &[], &refusal);
                 return Box::pin(async { Ok(refused(refusal)) });
             }
         };
@@ -125,7 +126,7 @@ impl IdempotencyLayer {
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let asked = Asked::of(method, &request);
+        let asked = Asked::of(&self.audit, method, &request);
         let (head, body) = request.into_parts();
         let body = whole_request(body).await.inspect_err(|refusal| {
             asked.clone().refused(&self.audit, &[], refusal);

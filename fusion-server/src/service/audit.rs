@@ -74,6 +74,8 @@ struct Shared {
 /// A call that is over.
 #[derive(Debug, Clone)]
 pub(crate) struct EndedCall {
+    /// When it came.
+    pub(crate) asked_at: ServerTime,
     pub(crate) principal: Principal,
     pub(crate) method: &'static str,
     pub(crate) target: AuditTarget,
@@ -91,6 +93,11 @@ impl Audit {
     pub(crate) fn new(deps: AuditDeps) -> Self {
         let (made, unwritten) = (AtomicU64::new(0), AtomicUsize::new(0));
         Self { shared: Arc::new(Shared { deps, made, unwritten }) }
+    }
+
+    /// The time, for when a call came.
+    pub(crate) fn now(&self) -> ServerTime {
+        self.shared.deps.clock.now()
     }
 
     /// Whether there is room for the record of a call that is to begin.
@@ -114,6 +121,7 @@ impl Audit {
         let record = AuditRecord {
             id: id(time, ids.draw()),
             time,
+            asked_at: call.asked_at,
             principal: call.principal,
             method: call.method.to_owned(),
             target: AuditTarget {
@@ -348,6 +356,7 @@ mod tests {
         for _ in 0..UNWRITTEN {
             assert!(audit.room().is_ok());
             audit.leave(audit.record(EndedCall {
+                asked_at: audit.now(),
                 principal: Principal::anonymous(),
                 method: "m",
                 target: AuditTarget::default(),

@@ -88,6 +88,7 @@ fn page_of(view: &ViewHandle, asked: &ListChanges) -> PageOf {
         filter,
         correlation,
         page: _,
+        itself,
     } = asked;
     let number = |revision: &Option<Revision>| revision.map_or(0, |it| it.0).to_be_bytes();
     let time =
@@ -106,6 +107,7 @@ fn page_of(view: &ViewHandle, asked: &ListChanges) -> PageOf {
             &time(until),
             &types,
             &kinds,
+            &[u8::from(*itself)],
             correlation.as_ref().map_or(&[][..], |id| id.as_str().as_bytes()),
         ],
     )
@@ -171,7 +173,8 @@ impl Page {
         for change in record.changes.iter().flat_map(Change::entries) {
             let too_early = self.first.is_some_and(|first| change.revision <= first);
             let too_late = self.asked.through.is_some_and(|through| change.revision > through);
-            let side = Side::of(&change.kind, self.asked.path.as_ref());
+            let of = if self.asked.itself { Side::of_itself } else { Side::of };
+            let side = of(&change.kind, self.asked.path.as_ref());
             let side = side.filter(|side| wanted(&self.asked.filter, &change, *side));
             let Some(side) = side.filter(|_| !too_early && !too_late) else { continue };
             if self.events.len() >= self.asked.page.size || self.bytes > PAGE_BYTES {

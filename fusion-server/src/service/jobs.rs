@@ -10,6 +10,7 @@ mod run;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,6 +91,8 @@ type Place = (Reverse<ServerTime>, Uuid);
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     state: JobState,
+    /// A hash of the chain that it belongs to.
+    chain: u64,
     /// When it is swept; not while it is open.
     expires_at: Option<ServerTime>,
 }
@@ -120,7 +123,10 @@ impl Jobs {
             let mut table = self.lock();
             if job.state.is_end() {
                 let expires_at = job.ended_at.map(|ended| ended.plus(*ttl));
-                table.list.insert(place(&job), Listed { state: job.state, expires_at });
+                table.list.insert(
+                    place(&job),
+                    Listed { state: job.state, chain: chain_of(&job.correlation), expires_at },
+                );
                 continue;
             }
             let id = job.id;
@@ -253,17 +259,25 @@ impl Jobs {
     /// A page of jobs, the newest first.
     pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
         let of = asked.state.map(JobState::as_str).unwrap_or_default();
-        let pages = PageOf::new(self.shared.id, &[b"jobs", of.as_bytes()]);
+        let correlation = asked.correlation.as_ref();
+        let name = correlation.map(CorrelationId::as_str).unwrap_or_default();
+        let pages = PageOf::new(self.shared.id, &[b"jobs", of.as_bytes(), name.as_bytes()]);
+        let chain = correlation.map(chain_of);
         let after = pages.key(&asked.page.token)?.map(|key| read_key(&key)).transpose()?;
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
         let places: Vec<Place> = {
             let table = self.lock();
             let rest = table.list.range((after, Bound::Unbounded));
-            let wanted = rest.filter(|(_, it)| asked.state.is_none_or(|state| it.state == state));
+            let wanted = rest.filter(|(_, it)| {
+                asked.state.is_none_or(|state| it.state == state)
+                    && chain.is_none_or(|chain| it.chain == chain)
+            });
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
         };
         let page = &places[..places.len().min(asked.page.size)];
-        let (rows, looked) = self.read(page.iter().map(|(_, id)| *id).collect()).await?;
+        let (mut rows, looked) = self.read(page.iter().map(|(_, id)| *id).collect()).await?;
+        // Two chains may have one hash.
+        rows.retain(|job| correlation.is_none_or(|correlation| job.correlation == *correlation));
         let last = looked.checked_sub(1).filter(|_| looked < places.len());
         let token = last.map(|last| pages.token(&key(page[last]))).unwrap_or_default();
         Ok((rows, token))
@@ -336,10 +350,10 @@ impl Jobs {
         let deps = &self.shared.deps;
         let job = table.open.get(&id)?.borrow();
         let point = self.save(&job);
-        let (place, state) = (place(&job), job.state);
+        let (place, state, chain) = (place(&job), job.state, chain_of(&job.correlation));
         let expires_at = job.ended_at.map(|ended| ended.plus(deps.ttl));
         drop(job);
-        table.list.insert(place, Listed { state, expires_at });
+        table.list.insert(place, Listed { state, chain, expires_at });
         if state.is_end()
             && let Some(told) = table.open.remove(&id)
         {
@@ -393,7 +407,10 @@ impl Shared {
 
 impl Table {
     fn add(&mut self, job: Job) {
-        self.list.insert(place(&job), Listed { state: job.state, expires_at: None });
+        self.list.insert(
+            place(&job),
+            Listed { state: job.state, chain: chain_of(&job.correlation), expires_at: None },
+        );
         self.open.insert(job.id, watch::Sender::new(job));
     }
 
@@ -402,6 +419,12 @@ impl Table {
         let open = self.open.get(&id).map(|told| told.borrow().clone());
         open.or_else(|| self.ended.get(&id).cloned())
     }
+}
+
+fn chain_of(correlation: &CorrelationId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    correlation.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn place(job: &Job) -> Place {

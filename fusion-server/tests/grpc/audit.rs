@@ -105,6 +105,15 @@ async fn what_was_done_is_recorded_before_it_is_answered_and_stays() {
 }
 
 #[tokio::test]
+async fn a_change_of_what_is_logged_says_before_and_after() {
+    let mut server = start().await;
+    let asked = pb::SetLogFilterRequest { filter: "no=such=filter".to_owned() };
+    server.admin.set_log_filter(asked).await.unwrap_err();
+    let found = records_when(&server, 1).await;
+    assert_eq!((found[0].is_done(), found[0].target.id.as_str()), (false, "log.filter"));
+}
+
+#[tokio::test]
 async fn what_failed_is_recorded_with_its_reason() {
     let mut server = start().await;
     let session = server.join("a").await.session_id;

@@ -54,6 +54,16 @@ async fn filled() -> TestServer {
 }
 
 #[tokio::test(start_paused = true)]
+async fn changes_of_a_path_itself_are_not_those_below_it() {
+    let mut server = filled().await;
+    let itself = |path: &str| pb::ListChangesRequest { itself: true, ..ask(path) };
+    assert_eq!(paths(&all(&mut server, itself("/")).await), ["/"]);
+    assert_eq!(paths(&all(&mut server, itself("/f3")).await), ["/f3"]);
+    assert!(all(&mut server, itself("/f")).await.is_empty());
+    assert!(all(&mut server, itself("/f3/x")).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pages_of_any_size_give_each_change_once() {
     let mut server = filled().await;
     let whole = all(&mut server, ask("/")).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusion_proto::limits::IDEMPOTENCY_KEY;
+use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::pb;
 use fusion_proto::pb::command::Action;
 use fusion_proto::status::Refusal;
@@ -194,6 +194,33 @@ async fn one_key_under_many_callers_makes_one_job() {
 }
 
 #[tokio::test]
+async fn jobs_are_found_by_their_chain() {
+    let stores = Stores::memory();
+    let on = async || start_in(config(), Arc::new(RuntimeClock::new()), stores.clone()).await;
+    let mut server = on().await;
+    server.join("a").await;
+    let mut made = Vec::new();
+    for chain in ["mine", "other", "mine"] {
+        let mut asked = Request::new(plan(&[step("one", "/", &[])]));
+        asked.metadata_mut().insert(CORRELATION_ID_KEY, chain.parse().unwrap());
+        let job = server.jobs.create_job(asked).await.unwrap().into_inner().job.unwrap();
+        made.push(job.job_id);
+    }
+    server.ended().await;
+    let server = on().await;
+    let list = async |chain: &str| {
+        let asked = pb::ListJobsRequest { correlation_id: chain.to_owned(), ..Default::default() };
+        let page = server.jobs.clone().list_jobs(asked).await.unwrap().into_inner();
+        assert_eq!(page.next_page_token, "");
+        page.jobs.into_iter().map(|job| job.job_id).collect::<Vec<_>>()
+    };
+    assert_eq!(list("mine").await, [made[2].clone(), made[0].clone()]);
+    assert_eq!(list("other").await, [made[1].clone()]);
+    assert!(list("none").await.is_empty());
+    assert_eq!(list("").await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_restart_keeps_jobs_and_begins_anew_what_was_under_way() {
     let stores = Stores::memory();
     let on = async || start_in(config(), Arc::new(RuntimeClock::new()), stores.clone()).await;
@@ -234,7 +261,12 @@ async fn jobs_are_listed_newest_first_and_swept_when_their_time_is_over() {
     let cancel = pb::CancelJobRequest { job_id: made[1].clone(), expected_version: 0 };
     server.jobs.cancel_job(cancel).await.unwrap();
     let mut list = async |state: pb::JobState, token: String| {
-        let asked = pb::ListJobsRequest { page_size: 2, page_token: token, state: state.into() };
+        let asked = pb::ListJobsRequest {
+            page_size: 2,
+            page_token: token,
+            state: state.into(),
+            ..Default::default()
+        };
         let page = server.jobs.list_jobs(asked).await.unwrap().into_inner();
         let ids: Vec<String> = page.jobs.into_iter().map(|job| job.job_id).collect();
         (ids, page.next_page_token)

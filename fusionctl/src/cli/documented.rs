@@ -18,7 +18,7 @@ fn told(command: &mut Command, name: &str, depth: usize, text: &mut String) {
     // Fixed, whatever the terminal of whoever runs this. What every command takes is told once.
     let mut shown = command.clone().term_width(100);
     if name.contains(' ') {
-        for option in ["server", "profile", "output", "help"] {
+        for option in ["server", "profile", "correlation_id", "output", "help"] {
             shown = shown.mut_arg(option, |arg| arg.hide(true));
         }
     }

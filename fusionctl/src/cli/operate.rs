@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{How, JobsCommand, ViewArg};
+use super::{ExplainArgs, How, JobsCommand, RecordsArgs, TraceArgs, ViewArg};
 
 /// What to do for whoever runs it.
 #[derive(Debug, Subcommand)]
@@ -69,6 +69,13 @@ pub(crate) enum OperateCommand {
         #[command(subcommand)]
         command: TokenCommand,
     },
+    /// List who asked for which change or administrative act, and what came of it, the newest first.
+    Records(RecordsArgs),
+    /// Say what changed a path lately, and for each change who asked for it and who looked, oldest first.
+    Explain(ExplainArgs),
+    /// Print everything that belongs to a chain of cause and effect: who asked, which job, which agent
+    /// looked, what changed, oldest first.
+    Trace(TraceArgs),
     /// Show the server, its views and their agents at a glance.
     Status,
     /// Find what is wrong, and say what to do. Exit status 1 if anything is.

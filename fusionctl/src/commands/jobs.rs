@@ -100,7 +100,7 @@ impl Jobs<'_> {
         printer: &mut Printer,
     ) -> Result<(), Failure> {
         let page = Page { size: limit.min(10_000) as usize, token: String::new() };
-        let mut asked = ListJobs { page, state: state.map(state_of) };
+        let mut asked = ListJobs { page, state: state.map(state_of), correlation: None };
         let mut left = limit as usize;
         printer.jobs_head()?;
         loop {

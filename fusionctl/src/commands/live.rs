@@ -108,6 +108,7 @@ async fn changes(
         filter: EventFilter { types: args.types, kinds: Vec::new() },
         correlation: args.correlation,
         page: Page { size: 0, token: String::new() },
+        itself: false,
     };
     let mut oldest = None;
     loop {

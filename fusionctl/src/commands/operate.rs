@@ -1,6 +1,8 @@
 //! The commands of whoever runs a server: which does what.
 
-use super::{Target, doctor, generate, jobs, lists, refresh, sessions, status, tokens, trash};
+use super::{
+    Target, chain, doctor, generate, jobs, lists, records, refresh, sessions, status, tokens, trash,
+};
 use crate::cli::OperateCommand;
 use crate::exit::Failure;
 use crate::output::Printer;
@@ -36,6 +38,9 @@ pub(super) async fn run(
             status::log_filter(server, filter.as_deref(), printer).await
         }
         OperateCommand::Token { command } => tokens::run(command, printer),
+        OperateCommand::Records(args) => records::run(server, args, printer).await,
+        OperateCommand::Explain(args) => chain::explain(server, args, printer).await,
+        OperateCommand::Trace(args) => chain::trace(server, args, printer).await,
         OperateCommand::Status => status::run(server, printer).await,
         OperateCommand::Doctor => doctor::run(server, printer).await,
         OperateCommand::Completions { shell } => generate::completions(shell, printer),

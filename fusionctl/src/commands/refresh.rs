@@ -40,7 +40,7 @@ pub(super) async fn run(
         }
     };
     let refreshed = refreshed.map_err(|error| target.explain(&error))?;
-    printer.refreshed(&asked, &refreshed)?;
+    printer.refreshed(&asked, &refreshed, target.chain.as_ref())?;
     printer.flush()?;
     if refreshed.complete {
         Ok(())

@@ -79,7 +79,7 @@ impl Printer {
     }
 }
 
-fn document(job: &Job) -> Value {
+pub(super) fn document(job: &Job) -> Value {
     let time = |time: fusion_core::time::ServerTime| rfc3339(time.as_nanos());
     json!({
         "job_id": job.id.to_string(),
@@ -101,18 +101,6 @@ fn document(job: &Job) -> Value {
 
 fn step_document(step: &Step) -> Value {
     let Step { spec, state, progress, results } = step;
-    let time = |time: fusion_core::time::ServerTime| rfc3339(time.as_nanos());
-    let result = |result: &AgentResult| {
-        json!({
-            "agent_id": result.agent.as_str(),
-            "state": result.state.as_str(),
-            "entries": result.entries,
-            "errors": result.errors,
-            "started_at": time(result.started_at),
-            "ended_at": result.ended_at.map(time),
-            "why": result.why,
-        })
-    };
     json!({
         "step_id": spec.id,
         "kind": spec.kind.as_str(),
@@ -123,6 +111,19 @@ fn step_document(step: &Step) -> Value {
         "depends_on": spec.depends_on,
         "state": state.as_str(),
         "progress": progress,
-        "results": results.iter().map(result).collect::<Vec<_>>(),
+        "results": results.iter().map(result_document).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn result_document(result: &AgentResult) -> Value {
+    let time = |time: fusion_core::time::ServerTime| rfc3339(time.as_nanos());
+    json!({
+        "agent_id": result.agent.as_str(),
+        "state": result.state.as_str(),
+        "entries": result.entries,
+        "errors": result.errors,
+        "started_at": time(result.started_at),
+        "ended_at": result.ended_at.map(time),
+        "why": result.why,
     })
 }

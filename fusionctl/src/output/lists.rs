@@ -1,5 +1,6 @@
 //! Suspects, blind spots, the trash, refreshes.
 
+use fusion_core::id::CorrelationId;
 use fusion_core::path::notation;
 use fusion_proto::views::{
     BlindSpot, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo,
@@ -106,6 +107,7 @@ impl Printer {
         &mut self,
         asked: &RefreshPath,
         refreshed: &Refreshed,
+        chain: Option<&CorrelationId>,
     ) -> Result<(), Failure> {
         let path = notation::to_text(asked.path.as_bytes());
         let Refreshed { entry, totals, directories, entries, errors, .. } = refreshed;
@@ -125,6 +127,7 @@ impl Printer {
                 "started_at": rfc3339(refreshed.started_at.as_nanos()),
                 "took_seconds": took,
                 "joined": refreshed.joined,
+                "correlation_id": chain.map(CorrelationId::as_str),
                 "freshness": json::freshness(&refreshed.freshness),
             }));
         }
@@ -141,6 +144,9 @@ impl Printer {
             self.text(
                 "  it changed, or was told of otherwise, a moment ago: the leader looks again",
             )?;
+        }
+        if let Some(chain) = chain {
+            self.text(&format!("  what it changed: fusionctl trace {chain}"))?;
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ fn event_line(out: &mut impl Write, event: &Event) -> io::Result<()> {
     )
 }
 
-fn event_json(event: &Event) -> Value {
+pub(super) fn event_json(event: &Event) -> Value {
     let account = &event.account;
     let mut document = json!({
         "event_id": event.id.to_string(),

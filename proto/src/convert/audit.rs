@@ -20,6 +20,8 @@ pub struct AuditRecord {
     pub id: Uuid,
     /// When the call was over.
     pub time: ServerTime,
+    /// When it came.
+    pub asked_at: ServerTime,
     /// Who made it.
     pub principal: Principal,
     /// Its method in full.
@@ -191,6 +193,7 @@ impl From<AuditRecord> for pb::EventEnvelope {
         let AuditRecord {
             id,
             time,
+            asked_at,
             principal,
             method,
             target: AuditTarget { view, path, id: target },
@@ -207,7 +210,8 @@ impl From<AuditRecord> for pb::EventEnvelope {
             pb::ValueChange { name, before, after }
         });
         let changes = changes.collect();
-        let call = pb::AuditedCall { method, code, reason, key_digest, resumed, changes };
+        let asked_at = Some(server_time_to_pb(asked_at));
+        let call = pb::AuditedCall { method, code, reason, key_digest, resumed, changes, asked_at };
         let principal = principal.as_str().to_owned();
         Self {
             event_id: id.to_string(),
@@ -244,7 +248,7 @@ pub fn audit_record_from_pb(event: pb::EventEnvelope) -> Result<AuditRecord, Con
     let Some(pb::event_envelope::Payload::Call(call)) = payload else {
         return Err(ConvertError::missing("call"));
     };
-    let pb::AuditedCall { method, code, reason, key_digest, resumed, changes } = call;
+    let pb::AuditedCall { method, code, reason, key_digest, resumed, changes, asked_at } = call;
     let pb::EventTarget { view, path, id: target } =
         target.ok_or(ConvertError::missing("target"))?;
     let actor = actor.ok_or(ConvertError::missing("actor"))?;
@@ -257,6 +261,7 @@ pub fn audit_record_from_pb(event: pb::EventEnvelope) -> Result<AuditRecord, Con
     Ok(AuditRecord {
         id,
         time: needed_time_in("time", time.as_ref())?,
+        asked_at: needed_time_in("call.asked_at", asked_at.as_ref())?,
         principal: Principal::new(&actor.principal),
         method,
         target: AuditTarget { view, path, id: target },
@@ -294,6 +299,7 @@ mod tests {
                 AuditRecord {
                     id,
                     time,
+                    asked_at: time,
                     principal: Principal::new(&texts[0]),
                     method: text(1),
                     target: AuditTarget { view: text(2), path: text(3), id: text(4) },

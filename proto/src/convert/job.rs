@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::stat::{path_from_text, path_to_text};
 use super::time::{needed_time_in, server_time_to_pb, time_in};
 use super::view::{Page, page};
-use super::{ConvertError, InField as _};
+use super::{ConvertError, InField as _, event};
 use crate::pb;
 
 /// What `CreateJob` asks for.
@@ -37,6 +37,8 @@ pub struct ListJobs {
     pub page: Page,
     /// Only those in this state.
     pub state: Option<JobState>,
+    /// Only those of this chain.
+    pub correlation: Option<CorrelationId>,
 }
 
 /// The id of a job in a request.
@@ -92,19 +94,21 @@ impl TryFrom<pb::ListJobsRequest> for ListJobs {
     type Error = ConvertError;
 
     fn try_from(request: pb::ListJobsRequest) -> Result<Self, ConvertError> {
-        let pb::ListJobsRequest { page_size, page_token, state } = request;
+        let pb::ListJobsRequest { page_size, page_token, state, correlation_id } = request;
         let state = (state != 0).then(|| job_state_from_pb(state)).transpose()?;
-        Ok(Self { page: page(page_size, &page_token)?, state })
+        let correlation = event::chain("correlation_id", &correlation_id)?;
+        Ok(Self { page: page(page_size, &page_token)?, state, correlation })
     }
 }
 
 impl From<&ListJobs> for pb::ListJobsRequest {
     fn from(asked: &ListJobs) -> Self {
-        let ListJobs { page, state } = asked;
+        let ListJobs { page, state, correlation } = asked;
         Self {
             page_size: i32::try_from(page.size).unwrap_or(i32::MAX),
             page_token: page.token.clone(),
             state: state.map_or(0, |state| job_state_to_pb(state).into()),
+            correlation_id: correlation.as_ref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -381,7 +385,11 @@ mod tests {
             let asked = CancelJob { job: job.id, expected_version: Some(version) };
             prop_assert_eq!(CancelJob::try_from(pb::CancelJobRequest::from(&asked)), Ok(asked));
             let page = Page { size: 7, token: "ab".to_owned() };
-            let asked = ListJobs { page, state: Some(job.state) };
+            let asked = ListJobs {
+                page,
+                state: Some(job.state),
+                correlation: Some(job.correlation.clone()),
+            };
             prop_assert_eq!(ListJobs::try_from(pb::ListJobsRequest::from(&asked)), Ok(asked));
             let _ = pb::Job::decode(&*bytes).map(job_from_pb);
             let _ = pb::CreateJobRequest::decode(&*bytes).map(CreateJob::try_from);

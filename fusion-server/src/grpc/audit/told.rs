@@ -72,8 +72,8 @@ impl Told {
                 self.change("answer", if existed { "kept" } else { "" }, "");
             }
             "SetLogFilter" => {
-                let set: pb::SetLogFilterResponse = message(answer)?;
-                self.change("log_filter", set.previous_filter, set.filter);
+                let pb::SetLogFilterResponse { filter, previous_filter } = message(answer)?;
+                self.change("log.filter", previous_filter, filter);
             }
             _ => {}
         }
@@ -158,7 +158,8 @@ fn target(method: &str, principal: &Principal, request: &[u8]) -> Option<AuditTa
             AuditTarget { id: digest_of(principal, &method, &key), ..none }
         }
         "SetLogFilter" => {
-            AuditTarget { id: message::<pb::SetLogFilterRequest>(request)?.filter, ..none }
+            message::<pb::SetLogFilterRequest>(request)?;
+            AuditTarget { id: "log.filter".to_owned(), ..none }
         }
         _ => none,
     })

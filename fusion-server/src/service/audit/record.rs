@@ -20,6 +20,7 @@ struct Stored {
     v: u32,
     id: Uuid,
     time_ns: i64,
+    asked_at_ns: i64,
     principal: String,
     method: String,
     view: String,
@@ -52,6 +53,7 @@ pub(super) fn to_bytes(record: &AuditRecord) -> Vec<u8> {
         v: VERSION,
         id: record.id,
         time_ns: record.time.as_nanos(),
+        asked_at_ns: record.asked_at.as_nanos(),
         principal: record.principal.as_str().to_owned(),
         method: record.method.clone(),
         view: record.target.view.clone(),
@@ -82,6 +84,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<AuditRecord, RecordError> {
     Ok(AuditRecord {
         id: stored.id,
         time: ServerTime::from_nanos(stored.time_ns),
+        asked_at: ServerTime::from_nanos(stored.asked_at_ns),
         principal: Principal::new(&stored.principal),
         method: stored.method,
         target: AuditTarget { view: stored.view, path: stored.path, id: stored.target },
@@ -124,6 +127,7 @@ mod tests {
         AuditRecord {
             id: Uuid::from_u128(9),
             time: ServerTime::from_nanos(1_700_000_000_000_000_001),
+            asked_at: ServerTime::from_nanos(1_700_000_000_000_000_000),
             principal: Principal::anonymous(),
             method: text("fusion.v1.AdminService/EvictSession"),
             target: AuditTarget { view: text("v"), path: text("/a\\x0A"), id: text("s") },

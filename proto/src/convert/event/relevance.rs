@@ -42,4 +42,21 @@ impl Side {
             | ChangeKind::Noted(_) => None,
         }
     }
+
+    /// The same for what stands at the path itself, and not for what lies below it.
+    #[must_use]
+    pub fn of_itself(kind: &ChangeKind, asked: PathRef<'_>) -> Option<Self> {
+        let takes = |path: PathRef<'_>| asked.is_within(path);
+        let concerns = match kind {
+            ChangeKind::Created { path, .. } | ChangeKind::Modified { path, .. } => {
+                path.as_ref() == asked
+            }
+            ChangeKind::Removed { path, .. }
+            | ChangeKind::Restored { path, .. }
+            | ChangeKind::Purged { path, .. } => takes(path.as_ref()),
+            ChangeKind::Moved { from, to, .. } => takes(from.as_ref()) || takes(to.as_ref()),
+            _ => true,
+        };
+        Self::of(kind, asked).filter(|_| concerns)
+    }
 }

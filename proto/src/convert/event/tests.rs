@@ -158,6 +158,18 @@ fn what_concerns_a_path() {
         assert_eq!(Side::of(&removed(at), asked.as_ref()).is_some(), is_removed, "{at}");
     }
     assert_eq!(Side::of(&ChangeKind::Reset, asked.as_ref()), within);
+    // The path itself: what takes it along concerns it, what lies below it does not.
+    let itself = |kind: &ChangeKind| Side::of_itself(kind, asked.as_ref());
+    for (at, is_created, is_removed) in
+        [("/w/d/e", false, false), ("/w/d", true, true), ("/w", false, true), ("/", false, true)]
+    {
+        assert_eq!(itself(&created(at)).is_some(), is_created, "{at}");
+        assert_eq!(itself(&removed(at)).is_some(), is_removed, "{at}");
+    }
+    assert_eq!(itself(&moved("/w/d/a", "/w/d/b")), None);
+    assert_eq!(itself(&moved("/w", "/x")), Some(Side::Out));
+    assert_eq!(itself(&moved("/x", "/w/d")), Some(Side::In));
+    assert_eq!(itself(&ChangeKind::Reset), within);
 }
 
 #[test]

@@ -63,6 +63,8 @@ pub struct ListChanges {
     pub correlation: Option<CorrelationId>,
     /// Which page.
     pub page: Page,
+    /// Only changes of what stands at the path itself.
+    pub itself: bool,
 }
 
 /// A page of changes.
@@ -143,6 +145,7 @@ impl TryFrom<pb::ListChangesRequest> for ListChanges {
             correlation_id,
             page_size,
             page_token,
+            itself,
         } = request;
         let (since, until) = (time_in("since", since.as_ref())?, time_in("until", until.as_ref())?);
         if since.zip(until).is_some_and(|(since, until)| until <= since) {
@@ -165,14 +168,25 @@ impl TryFrom<pb::ListChangesRequest> for ListChanges {
             filter: filter(wanted)?,
             correlation: event::chain("correlation_id", &correlation_id)?,
             page: page(page_size, &page_token)?,
+            itself,
         })
     }
 }
 
 impl From<&ListChanges> for pb::ListChangesRequest {
     fn from(asked: &ListChanges) -> Self {
-        let ListChanges { view, path, after, through, since, until, filter, correlation, page } =
-            asked;
+        let ListChanges {
+            view,
+            path,
+            after,
+            through,
+            since,
+            until,
+            filter,
+            correlation,
+            page,
+            itself,
+        } = asked;
         let (page_size, page_token) = page_to_pb(page);
         let number = |revision: &Option<Revision>| revision.map_or(0, |revision| revision.0);
         Self {
@@ -186,6 +200,7 @@ impl From<&ListChanges> for pb::ListChangesRequest {
             correlation_id: correlation.as_ref().map_or(String::new(), ToString::to_string),
             page_size,
             page_token,
+            itself: *itself,
         }
     }
 }

@@ -39,6 +39,7 @@ fn requests_survive() {
         filter,
         correlation: Some(CorrelationId::new("c").unwrap()),
         page: Page { size: 7, token: "ab".into() },
+        itself: true,
     };
     assert_eq!(ListChanges::try_from(pb::ListChangesRequest::from(&asked)), Ok(asked));
     let asked = WaitQuiet::try_from(wait()).unwrap();

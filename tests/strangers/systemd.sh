@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# systemd takes the units and rates their sandboxes; what server and agent keep goes to $STATE_DIRECTORY as
+# the units rely on, and no system call that they make is one that the units forbid.
+. "$(dirname "$0")/lib.sh"
+need systemd-analyze strace strangers-python
+units=$repo/deploy/systemd
+
+# Where the programs are here.
+mkdir -p "$work/units/fusion-agent@.service.d"
+for unit in fusion-server fusion-agent@; do
+    sed "s#/usr/bin/#$bin_dir/#" "$units/$unit.service" >"$work/units/$unit.service"
+done
+
+# judge UNIT MOST: verified without a word, and exposed to at most this, of 100.
+judge() {
+    local said
+    said=$(systemd-analyze verify --recursive-errors=no "$1" 2>&1) || fail "systemd-analyze verify: $said"
+    same "systemd-analyze verify says nothing against $(basename "$1")" "" "$said"
+    said=$(systemd-analyze security --offline=true --threshold="$2" --no-pager "$1" 2>&1) || fail "$said"
+    ok "systemd-analyze security: $(tail -n 1 <<<"$said" | sed 's/[^ -~]//g')"
+}
+judge "$work/units/fusion-server.service" 15
+judge "$work/units/fusion-agent@.service" 25
+cp "$units/fusion-agent@.service.d/fanotify.conf.example" "$work/units/fusion-agent@.service.d/fanotify.conf"
+cat "$work/units/fusion-agent@.service.d/fanotify.conf" >>"$work/units/fusion-agent@.service"
+judge "$work/units/fusion-agent@.service" 25
+
+# The environment file of the example, with places of ours.
+sed -n 's/^\([A-Z_]*\)=.*/\1/p' "$units/agent.env.example" >"$work/keys"
+same "keys of the environment file" "FUSION_AGENT__SERVER FUSION_AGENT__ROOT FUSION_AGENT__HTTP_LISTEN" \
+    "$(paste -sd ' ' "$work/keys")"
+
+cp "$repo/fusion-server/fusion-server.example.toml" "$work/server.toml"
+# traced NAME COMMAND...: strace is the child of the command, which gets the signals.
+traced() {
+    local name=$1
+    shift
+    mkdir -p "$work/state/$name"
+    env STATE_DIRECTORY="$work/state/$name" strace -D -f -o "$work/$name.trace" "$@" >"$work/$name.log" 2>&1 </dev/null &
+    pids=($! "${pids[@]}")
+}
+traced server "$bin_dir/fusion-server" --config "$work/server.toml" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
+    --address-file "$work/server.address"
+within 30 "the server's addresses" has_address "$work/server.address" grpc http
+grpc=$(address "$work/server.address" grpc) http=$(address "$work/server.address" http)
+mkdir -p "$work/tree/dir/sub"
+printf %010d 1 >"$work/tree/a.txt"
+printf %020d 2 >"$work/tree/dir/b.txt"
+printf %030d 3 >"$work/tree/dir/sub/c.dat"
+ln -s a.txt "$work/tree/link"
+export FUSION_AGENT__SERVER=http://$grpc FUSION_AGENT__ROOT=$work/tree FUSION_AGENT__HTTP_LISTEN=127.0.0.1:0
+traced agent "$bin_dir/agent-client" --view demo
+within 60 "the view to be whole" view_is_whole
+"$bin_dir/fusionctl" --server "http://$grpc" audit --view demo >"$work/audit.log"
+[ -f "$work/state/server/fusion-store" ] || fail "the server keeps nothing in its \$STATE_DIRECTORY"
+ok "the server keeps its data in \$STATE_DIRECTORY"
+compgen -G "$work/state/agent/*" >"$work/last" || fail "the agent keeps nothing in its \$STATE_DIRECTORY"
+ok "the agent keeps its spool in \$STATE_DIRECTORY: $(xargs -n 1 basename <"$work/last" | paste -sd ' ')"
+stop_all
+
+# trace_ended NAME: all that it did is written.
+trace_ended() {
+    tail -n 1 "$work/$1.trace" | grep -qF '+++ exited with 0 +++'
+}
+for name in server agent; do
+    unit=$(ls "$units"/fusion-"$name"*.service)
+    within 10 "the end of the trace of the $name" trace_ended "$name"
+    strangers-python "$repo/tests/strangers/syscalls.py" "$unit" "$work/$name.trace" || fail "the sandbox of $unit is too tight"
+done
+
+while IFS=' =' read -r key value; do
+    [ -e "/proc/sys/${key//.//}" ] || fail "no such setting of the kernel: $key"
+    [[ $value =~ ^[0-9]+$ ]] || fail "$key is '$value'"
+done < <(grep -v '^#' "$units/60-fusion-inotify.conf")
+ok "the settings of the kernel"
