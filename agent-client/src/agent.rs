@@ -177,6 +177,7 @@ async fn build_with(
     let link = LinkConfig {
         server: config.server.clone(),
         tls: config.tls.clone(),
+        token_file: config.token_file.clone(),
         view: config.view.clone(),
         agent,
         instance,

@@ -25,6 +25,9 @@ pub struct Cli {
     /// Its private key (PEM).
     #[arg(long, value_name = "FILE")]
     client_key: Option<String>,
+    /// The file of the agent's token, if the server wants one.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<String>,
     /// The view to serve: a-z, 0-9 and `-`.
     #[arg(long, value_name = "NAME")]
     view: Option<String>,
@@ -74,6 +77,7 @@ impl Cli {
             ca: value(&self.ca),
             client_certificate: value(&self.client_certificate),
             client_key: value(&self.client_key),
+            token_file: value(&self.token_file),
             view: value(&self.view),
             root: value(&self.root),
             agent_id: value(&self.agent_id),

@@ -5,6 +5,7 @@
 //! silence. That a root exists and can be read is found by `agent::build`, which opens it. Tested
 //! below, and by the shipped example.
 
+mod access;
 pub mod raw;
 
 use std::fmt;
@@ -35,6 +36,8 @@ pub struct AgentConfig {
     pub server: ServerUrl,
     /// The files that `https://` needs.
     pub tls: ClientTls,
+    /// The file of the token; absent: none is shown.
+    pub token_file: Option<PathBuf>,
     /// The view to serve.
     pub view: ViewName,
     /// The directory that is the root of the view.
@@ -75,6 +78,7 @@ impl AgentConfig {
         Self {
             server,
             tls: ClientTls::default(),
+            token_file: None,
             view,
             root,
             agent_id: None,
@@ -111,6 +115,7 @@ impl AgentConfig {
         set("ca", path(&self.tls.ca));
         set("client_certificate", path(&self.tls.certificate));
         set("client_key", path(&self.tls.key));
+        set("token_file", path(&self.token_file));
         set("view", Some(text(&self.view)));
         set("root", Some(text(&self.root.display())));
         set("agent_id", self.agent_id.as_ref().map(|id| text(id)));
@@ -268,13 +273,15 @@ fn check_options(
     let call_limit = checks.optional("call_limit", raw.call_limit.as_ref(), timeout);
     let rate = checks.number("placement_rate", raw.placement_rate.as_ref(), 1, 1_000_000);
     let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
-    let tls = check_tls(raw, checks);
+    let tls = access::tls(raw, checks);
+    let token_file = access::token(raw, checks);
     let log = checks.optional("log", raw.log.as_ref(), log_filter);
     let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
     let rate = rate.and_then(|number| u32::try_from(number).ok());
     let scan_rate = scan_rate.and_then(|number| NonZeroU32::new(u32::try_from(number).ok()?));
     move |defaults| AgentConfig {
         tls,
+        token_file,
         agent_id,
         spool_bytes: bytes.unwrap_or(defaults.spool_bytes),
         http_listen,
@@ -289,32 +296,6 @@ fn check_options(
         log: log.unwrap_or(defaults.log),
         ..defaults
     }
-}
-
-/// Checks the files of TLS by reading them; whether there are too few or too many for the server.
-fn check_tls(raw: &Raw, checks: &mut Checks<'_>) -> ClientTls {
-    let tls = ClientTls {
-        ca: checks.optional("ca", raw.ca.as_ref(), non_empty_path),
-        certificate: checks.optional(
-            "client_certificate",
-            raw.client_certificate.as_ref(),
-            non_empty_path,
-        ),
-        key: checks.optional("client_key", raw.client_key.as_ref(), non_empty_path),
-    };
-    let server = raw.server.as_ref().and_then(|url| ServerUrl::new(&url.to_string()).ok());
-    let is_tls = server.is_some_and(|url| url.is_tls());
-    if is_tls {
-        if let Err(fault) = tls.load() {
-            checks.missing("ca, client_certificate, client_key", &fault.to_string());
-        }
-    } else if tls != ClientTls::default() {
-        checks.missing(
-            "ca, client_certificate, client_key",
-            "are for https://HOST:PORT; the server is given without TLS",
-        );
-    }
-    tls
 }
 
 /// Collects faults while values are checked.

@@ -9,6 +9,7 @@
 pub(crate) mod backoff;
 mod batch;
 mod board;
+mod credentials;
 mod exchange;
 pub(crate) mod frame;
 mod heartbeat;
@@ -19,9 +20,9 @@ mod realtime;
 mod scan;
 mod session;
 mod told;
-mod trace;
 mod withhold;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub struct LinkConfig {
     pub server: ServerUrl,
     /// The files that `https://` needs.
     pub tls: ClientTls,
+    /// The file of the token; absent: none is shown.
+    pub token_file: Option<PathBuf>,
     /// The view.
     pub view: ViewName,
     /// The agent's name.

@@ -14,7 +14,9 @@ use fusion_core::id::CorrelationId;
 
 pub(crate) use jobs::{How, JobsCommand, Kind as JobKind, State as JobStateArg};
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
-pub(crate) use operate::{OperateCommand, SessionsCommand, TrashCommand, ViewsCommand};
+pub(crate) use operate::{
+    OperateCommand, SessionsCommand, TokenCommand, TokenCreate, TrashCommand, ViewsCommand,
+};
 pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
@@ -71,6 +73,15 @@ pub(crate) struct AccessArgs {
         hide_env_values = true
     )]
     pub(crate) client_key: Option<PathBuf>,
+    /// The file of your token, if the server wants one.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "FUSION_TOKEN_FILE",
+        hide_env_values = true
+    )]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -89,7 +100,7 @@ Examples:
 Paths are paths in the view and begin with `/`, its root. Bytes that cannot be printed are written
 `\\xHH`, a backslash `\\\\`. A path below a mount of the profile is mapped to its view.
 
-The profile is a TOML file: server = URL, ca, client_certificate and client_key = FILE,
+The profile is a TOML file: server = URL, ca, client_certificate, client_key and token_file = FILE,
 view = NAME (where --view is left out), and
 mounts = [{ mount = \"/mnt/share\", view = NAME, path = \"/\" }].
 

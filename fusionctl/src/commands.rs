@@ -15,6 +15,7 @@ mod records;
 mod refresh;
 mod sessions;
 mod status;
+mod tokens;
 mod trash;
 mod views;
 
@@ -22,7 +23,7 @@ pub(crate) use reads::Share;
 
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::path::{PathRef, TreePath, notation};
-use fusion_proto::client::{CallError, CallHook, Client};
+use fusion_proto::client::{Bearer, CallError, CallHook, Client};
 use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::status::Refusal;
 use fusion_proto::views::{Freshness, ViewsClient};
@@ -95,14 +96,21 @@ fn connect(server: &Profile) -> Result<ViewsClient, Failure> {
 
 /// All clients of the server.
 fn connect_all(server: &Profile) -> Result<Client, Failure> {
-    let Profile { server, tls, correlation, .. } = server;
-    let chain = correlation.clone();
+    let Profile { server, tls, token_file, correlation, .. } = server;
+    let bearer = token_file.as_ref().map(|file| {
+        Bearer::for_server(server, file)
+            .map_err(|fault| Failure::usage(format!("--token-file: {fault}")))
+    });
+    let (bearer, chain) = (bearer.transpose()?, correlation.clone());
     let hook = CallHook::new(move |metadata| {
         if let Some(chain) = &chain {
             metadata.set(CORRELATION_ID_KEY, chain.as_str());
         }
         if let Some(key) = once::key() {
             metadata.set(IDEMPOTENCY_KEY, &key);
+        }
+        if let Some(bearer) = &bearer {
+            bearer.show(metadata);
         }
     });
     fusion_proto::client::connect_with(server, tls, hook)
@@ -191,6 +199,12 @@ fn next_step(error: &CallError) -> Option<&'static str> {
         }
         Refusal::ViewNotReady { .. } | Refusal::ScanFailed { .. } => {
             Some("`fusionctl doctor` finds what is wrong")
+        }
+        Refusal::Unauthenticated { .. } => {
+            Some("show a token that is good: --token-file, FUSION_TOKEN_FILE or the profile")
+        }
+        Refusal::PermissionDenied { .. } => {
+            Some("have whoever runs the server give your token that role: `fusionctl token create`")
         }
         Refusal::StoreUnavailable { .. } => {
             Some("free or mend the disk of the server's data directory")

@@ -13,6 +13,7 @@ mod reads;
 mod records;
 mod status;
 mod table;
+mod tokens;
 
 use std::io::{self, BufWriter, Stdout, Write};
 

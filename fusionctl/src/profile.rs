@@ -24,6 +24,7 @@ struct File {
     ca: Option<PathBuf>,
     client_certificate: Option<PathBuf>,
     client_key: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     view: Option<String>,
     #[serde(default)]
     mounts: Vec<RawMount>,
@@ -58,6 +59,8 @@ pub(crate) struct Profile {
     pub(crate) server: String,
     /// The files that `https://` needs.
     pub(crate) tls: ClientTls,
+    /// The file of the token.
+    pub(crate) token_file: Option<PathBuf>,
     /// The view where none is named.
     pub(crate) view: Option<ViewName>,
     /// The chain of cause and effect that all calls belong to.
@@ -90,7 +93,8 @@ impl Profile {
         access: AccessArgs,
         (name, file): (String, File),
     ) -> Result<Self, Failure> {
-        let File { server: default, ca, client_certificate, client_key, view, mounts } = file;
+        let File { server: default, ca, client_certificate, client_key, token_file, view, mounts } =
+            file;
         // Credentials and trust belong to the server that the file names, and go to no other one.
         let own = |path: Option<PathBuf>| path.filter(|_| server.is_none());
         let tls = ClientTls {
@@ -98,6 +102,7 @@ impl Profile {
             certificate: access.client_certificate.or_else(|| own(client_certificate)),
             key: access.client_key.or_else(|| own(client_key)),
         };
+        let token_file = access.token_file.or_else(|| own(token_file));
         let wrong =
             |key: &str, why: String| Failure::usage(format!("profile {name}: {key}: {why}"));
         let view_name = |key: &str, view: &str| {
@@ -119,6 +124,7 @@ impl Profile {
         Ok(Self {
             server: server.or(default).unwrap_or_else(|| SERVER.to_owned()),
             tls,
+            token_file,
             view: view.map(|view| view_name("view", &view)).transpose()?,
             correlation: None,
             mounts: read,
@@ -247,10 +253,13 @@ mod tests {
 
     #[test]
     fn what_a_server_is_trusted_by_goes_with_it() {
-        let text = "server = \"https://far:1\"\nca = \"/ca\"\nclient_key = \"/key\"";
+        let text = "server = \"https://far:1\"\nca = \"/ca\"\nclient_key = \"/key\"\ntoken_file = \"/token\"";
         let tls = |server: Option<&str>, access| {
             let file = ("p".to_owned(), toml::from_str(text).unwrap());
-            Profile::of(server.map(str::to_owned), access, file).unwrap().tls
+            let Profile { tls, token_file, .. } =
+                Profile::of(server.map(str::to_owned), access, file).unwrap();
+            assert_eq!(token_file.is_some(), server.is_none());
+            tls
         };
         let given = || AccessArgs { ca: Some("/other".into()), ..AccessArgs::default() };
         let own = tls(None, AccessArgs::default());

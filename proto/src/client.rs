@@ -17,6 +17,7 @@
 //! ```
 
 mod admin;
+mod bearer;
 mod events;
 mod jobs;
 mod sessions;
@@ -35,6 +36,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 pub use admin::AdminClient;
+pub use bearer::{Bearer, BearerFault};
 pub use events::{EventsClient, Heard};
 pub use jobs::{FollowedJob, JobsClient};
 pub use sessions::SessionsClient;
@@ -263,6 +265,19 @@ impl Interceptor for CallHook {
 pub struct CallMetadata<'a>(&'a mut MetadataMap);
 
 impl CallMetadata<'_> {
+    /// Sets a value that is not to be told in logs nor kept by header compression; whether it was set,
+    /// as with [`Self::set`].
+    pub fn set_secret(&mut self, key: &str, value: &str) -> bool {
+        let (Ok(key), Ok(mut value)) =
+            (MetadataKey::from_bytes(key.as_bytes()), MetadataValue::try_from(value))
+        else {
+            return false;
+        };
+        value.set_sensitive(true);
+        self.0.insert(key, value);
+        true
+    }
+
     /// Sets a value, in place of one that stood there. Whether it was: a key that is none, or a
     /// value that is not visible ASCII, is left out.
     pub fn set(&mut self, key: &str, value: &str) -> bool {

@@ -43,6 +43,8 @@ fn what_tls_needs_is_told_before_anything_starts() {
         (secure.clone(), "needs --ca"),
         (format!("{secure}ca = \"/none/ca.pem\"\n"), "/none/ca.pem cannot be read"),
         (format!("{NEEDED}ca = \"/none/ca.pem\"\n"), "given without TLS"),
+        (format!("{NEEDED}token_file = \"/none/token\"\n"), "/none/token cannot be read"),
+        (NEEDED.replace("127.0.0.1", "far") + "token_file = \"/x\"\n", "anyone on the way"),
     ];
     for (text, says) in wrong {
         let told = load_text(&text, &none, Raw::default()).unwrap_err().to_string();

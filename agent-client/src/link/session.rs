@@ -18,11 +18,11 @@ use tonic::transport::Channel;
 use super::backoff::Backoff;
 use super::batch::ScanSink;
 use super::board::{Board, COMMANDS_WAITING, Reports};
+use super::credentials::{self, Credentials};
 use super::heartbeat::HeartbeatTask;
 use super::lane::{LaneTask, SentBatches};
 use super::realtime::RealtimeSource;
 use super::scan::ScanSource;
-use super::trace::hook;
 use super::{Command, LinkConfig, LinkDeps, LinkError, LinkView, Standing, TimeExchange};
 use crate::spawn::spawn;
 
@@ -53,6 +53,7 @@ pub struct Link {
     reports: Arc<Reports>,
     pub(crate) exchange: Arc<TimeExchange>,
     pub(crate) backoff: Backoff,
+    credentials: Credentials,
 }
 
 /// What the rest of the agent has of the link.
@@ -96,16 +97,19 @@ impl Link {
             reports: Arc::clone(&reports),
             exchange: Arc::clone(&exchange),
         };
+        let credentials = Credentials::of(&config)?;
+        let hook = credentials.hook();
         let link = Self {
-            control: SessionsClient::on(connect()?, hook()),
-            realtime: EventsClient::on(connect()?, hook()),
-            scan: EventsClient::on(connect()?, hook()),
+            control: SessionsClient::on(connect()?, hook.clone()),
+            realtime: EventsClient::on(connect()?, hook.clone()),
+            scan: EventsClient::on(connect()?, hook),
             config,
             deps,
             board,
             reports,
             exchange,
             backoff: Backoff::default(),
+            credentials,
         };
         Ok((link, handle))
     }
@@ -116,6 +120,8 @@ impl Link {
     /// The server refuses this agent for good.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), LinkError> {
         let mut shutdown = pin!(shutdown);
+        // Ends with the link.
+        let _following = spawn("token file", credentials::follow(self.credentials.clone()));
         loop {
             let created = tokio::select! {
                 () = &mut shutdown => return Ok(()),

@@ -1,6 +1,7 @@
 //! What whoever runs a server asks: suspects, trash, refreshes, sessions, status.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -63,6 +64,11 @@ pub(crate) enum OperateCommand {
         #[arg(long = "view", value_name = "NAME")]
         view: Option<String>,
     },
+    /// Make, list or revoke the tokens of a server, in its file.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
     /// List who asked for which change or administrative act, and what came of it, the newest first.
     Records(RecordsArgs),
     /// Say what changed a path lately, and for each change who asked for it and who looked, oldest first.
@@ -93,6 +99,53 @@ pub(crate) enum OperateCommand {
         #[arg(long, value_name = "DIR")]
         dir: PathBuf,
     },
+}
+
+/// What to do with tokens. The server looks at its file every 5 s; one call at a time may write it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token, put its hash into the file (made if it is not there) and print the token, once.
+    Create(TokenCreate),
+    /// List the tokens of the file.
+    List {
+        /// The server's token file.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Take a token out of the file.
+    Revoke {
+        /// Its id, as `token list` shows it.
+        id: String,
+        /// The server's token file.
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+/// A token to be made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TokenCreate {
+    /// Its id: 1 to 64 of A-Z, a-z, 0-9, `_` and `-`.
+    pub(crate) id: String,
+    /// The server's token file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// agent: pushes, and reads nothing. reader: reads. operator: also jobs, refreshes and the trash.
+    /// admin: everything.
+    #[arg(long, value_name = "ROLE", value_parser = ["agent", "reader", "operator", "admin"])]
+    pub(crate) role: String,
+    /// Whose it is; without a name the token's id. Sessions and idempotency keys belong to it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) principal: Option<String>,
+    /// A view that it is good for, once for each; '*' is all, and what role admin has.
+    #[arg(long = "for-view", value_name = "NAME")]
+    pub(crate) views: Vec<String>,
+    /// An agent id that it is good for, once for each; '*' is all. For role agent, which needs it.
+    #[arg(long = "for-agent", value_name = "ID")]
+    pub(crate) agents: Vec<String>,
+    /// How long it is good, such as `90d`; without a span until it is revoked.
+    #[arg(long, value_name = "SPAN", value_parser = super::quantity::span)]
+    pub(crate) expires_in: Option<Duration>,
 }
 
 /// What to do with the trash.

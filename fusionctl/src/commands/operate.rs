@@ -1,7 +1,7 @@
 //! The commands of whoever runs a server: which does what.
 
 use super::{
-    Target, chain, doctor, generate, jobs, lists, records, refresh, sessions, status, trash,
+    Target, chain, doctor, generate, jobs, lists, records, refresh, sessions, status, tokens, trash,
 };
 use crate::cli::OperateCommand;
 use crate::exit::Failure;
@@ -37,6 +37,7 @@ pub(super) async fn run(
             let filter = if reset { Some(String::new()) } else { filter };
             status::log_filter(server, filter.as_deref(), printer).await
         }
+        OperateCommand::Token { command } => tokens::run(command, printer),
         OperateCommand::Records(args) => records::run(server, args, printer).await,
         OperateCommand::Explain(args) => chain::explain(server, args, printer).await,
         OperateCommand::Trace(args) => chain::trace(server, args, printer).await,

@@ -185,6 +185,7 @@ impl Light {
         let config = LinkConfig {
             server: ServerUrl::new(&world.url()).map_err(|why| anyhow!("our own URL {why}"))?,
             tls: ClientTls::default(),
+            token_file: None,
             view: world.view().clone(),
             agent: AgentId::new(name)?,
             instance: InstanceId::new(Uuid::new_v4()),

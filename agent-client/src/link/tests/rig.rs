@@ -146,6 +146,7 @@ fn config() -> LinkConfig {
     LinkConfig {
         server: ServerUrl::new("http://fake:1").unwrap(),
         tls: ClientTls::default(),
+        token_file: None,
         view: ViewName::new("v").unwrap(),
         agent: AgentId::new("agent-1").unwrap(),
         instance: InstanceId::new(Uuid::new_v4()),
