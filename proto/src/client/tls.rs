@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +26,11 @@ use tower::Service as _;
 
 use super::CONNECT_LIMIT;
 use crate::tls::{self, ALPN};
+
+/// How long the first word of a server is waited for.
+const VERDICT: Duration = Duration::from_secs(1);
+/// Most of it that is taken.
+const EARLY_BYTES: usize = 1_024;
 
 /// What the text of everything that is wrong with TLS begins with.
 pub(super) const MARK: &str = "TLS: ";
@@ -150,8 +157,26 @@ impl Dialer {
         let name = ServerName::try_from(host.clone())
             .map_err(|_| io::Error::other(format!("{MARK}`{host}` is no name of a server")))?;
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-        let stream = stream.map_err(|error| in_words(error, &host))?;
-        Ok(TokioIo::new(Connection::Tls { stream: Box::new(stream), host }))
+        let mut stream = Box::new(stream.map_err(|error| in_words(error, &host))?);
+        let early = verdict(&mut stream).await.map_err(|error| in_words(error, &host))?;
+        Ok(TokioIo::new(Connection::Tls { stream, host, early }))
+    }
+}
+
+/// What the server says first. To the client a handshake of TLS 1.3 is over before the server has looked
+/// at the client's certificate; whoever goes on at once may lose its refusal to the end of the connection.
+/// A server of HTTP/2 speaks first, so this waits half a round trip.
+async fn verdict(stream: &mut TlsStream<TcpStream>) -> io::Result<Bytes> {
+    let mut early = vec![0; EARLY_BYTES];
+    match tokio::time::timeout(VERDICT, stream.read(&mut early)).await {
+        Ok(Ok(0)) => Err(io::Error::other(format!("{MARK}the server ended the connection"))),
+        Ok(Ok(read)) => {
+            early.truncate(read);
+            Ok(early.into())
+        }
+        Ok(Err(error)) => Err(error),
+        // One that is slow may still serve.
+        Err(_) => Ok(Bytes::new()),
     }
 }
 
@@ -159,8 +184,16 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One connection.
 pub(super) enum Connection {
-    Plain { tcp: TcpStream, heard: bool },
-    Tls { stream: Box<TlsStream<TcpStream>>, host: String },
+    Plain {
+        tcp: TcpStream,
+        heard: bool,
+    },
+    Tls {
+        stream: Box<TlsStream<TcpStream>>,
+        host: String,
+        /// What was read while the server's verdict was waited for.
+        early: Bytes,
+    },
 }
 
 impl AsyncRead for Connection {
@@ -182,7 +215,12 @@ impl AsyncRead for Connection {
                     _ => Ok(()),
                 })
             }
-            Self::Tls { stream, host } => Pin::new(&mut **stream)
+            Self::Tls { early, .. } if !early.is_empty() => {
+                let taken = early.split_to(early.len().min(buffer.remaining()));
+                buffer.put_slice(&taken);
+                Poll::Ready(Ok(()))
+            }
+            Self::Tls { stream, host, .. } => Pin::new(&mut **stream)
                 .poll_read(context, buffer)
                 .map_err(|error| in_words(error, host)),
         }
