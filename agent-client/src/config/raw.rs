@@ -110,7 +110,7 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 19] {
+    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 20] {
         [
             ("server", &mut self.server),
             ("ca", &mut self.ca),
