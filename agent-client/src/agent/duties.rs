@@ -43,8 +43,10 @@ pub(crate) struct DutiesTask {
     view: watch::Receiver<LinkView>,
     desk: ReportDesk,
     asked: mpsc::Receiver<AuditOrder>,
-    /// Audits that the server asked for: the scan that runs, or else the next, answers them all.
+    /// Audits that the server asked for, in their order.
     orders: Vec<AuditOrder>,
+    /// So many of them were there when the scan that runs, or is being delivered, began: it answers them.
+    answered: usize,
     running: Option<Running>,
     /// What the scans of a term remember.
     memory: Option<(Term, Arc<Memory>)>,
@@ -92,6 +94,7 @@ impl DutiesTask {
             desk,
             asked,
             orders: Vec::new(),
+            answered: 0,
             running: None,
             memory: None,
             listed: None,
@@ -156,7 +159,7 @@ impl DutiesTask {
             }
             tracing::info!(what = ?running.what, "stopped: no longer this agent's duty");
             self.running = None;
-            self.answer(&Err("no longer this agent's duty".into()));
+            self.answer_all(&Err("no longer this agent's duty".into()));
             if let Some(scan) = &mut *self.shared.state.scan() {
                 scan.phase = ScanPhase::CutOff;
             }
@@ -176,6 +179,7 @@ impl DutiesTask {
         let end = match what {
             What::Scan(term, source) => {
                 self.delivery = None;
+                self.answered = self.orders.len();
                 let order = self.order(term, source, deep);
                 let placer = self.shared.placer();
                 scans::start(&self.shared, order, &standing, &self.exchange, placer, &cancel).end
@@ -216,11 +220,19 @@ impl DutiesTask {
         }
     }
 
-    /// Answers all audits that were asked for.
+    /// Answers the audits that were asked for before the scan began: what was asked for later wants a
+    /// scan that begins later (R10).
     fn answer(&mut self, outcome: &Outcome) {
-        for order in self.orders.drain(..) {
+        let before = std::mem::take(&mut self.answered).min(self.orders.len());
+        for order in self.orders.drain(..before) {
             self.desk.finish(&order.command, outcome.clone());
         }
+    }
+
+    /// Answers all of them.
+    fn answer_all(&mut self, outcome: &Outcome) {
+        self.answered = self.orders.len();
+        self.answer(outcome);
     }
 
     /// What is to be done under this standing, if anything.
@@ -310,7 +322,8 @@ impl DutiesTask {
     /// first, and its successor lists anew.
     fn delivered(&mut self, report: Option<ScanReport>) {
         let Some(report) = report else {
-            return self.answer(&Err("the session ended before everything was delivered".into()));
+            let why = "the session ended before everything was delivered";
+            return self.answer_all(&Err(why.into()));
         };
         self.delivery = None;
         self.acknowledged_at = Some(self.shared.clock.monotonic());

@@ -180,6 +180,8 @@ impl Jobs {
             Ok(Figures { entries, errors, .. }) => Outcome::Done { entries, errors },
             Err(NotDone::Failed(why)) => Outcome::Failed { why },
             Err(NotDone::Lost(why)) => Outcome::Lost { why: why.to_owned() },
+            // Left as it is under way: the next life begins it anew.
+            Err(NotDone::Refused(_)) if self.shared.deps.draining.is_cancelled() => return,
             Err(NotDone::Refused(refusal)) if may_pass(&refusal) => {
                 // What is in the way may be gone in a while.
                 tokio::time::sleep(LOOK).await;
