@@ -397,17 +397,13 @@ async fn quiet(busy: &watch::Sender<usize>, linger: Duration) {
 fn begin_tasks(
     services: &Services,
     health: &Health,
-    mut failures: mpsc::UnboundedReceiver<ViewFailed>,
+    failures: mpsc::UnboundedReceiver<ViewFailed>,
 ) {
     let Services { sessions, views, tasks, .. } = services.clone();
     tasks.spawn("session timer", sessions.clone().run_timer());
     tasks.spawn("jobs", services.jobs.clone().run());
     tasks.spawn("view health", health.clone().follow(views));
-    tasks.spawn("view supervisor", async move {
-        while let Some(failed) = failures.recv().await {
-            sessions.restart_view(failed).await;
-        }
-    });
+    tasks.spawn("view supervisor", sessions.restart_views(tasks.clone(), failures));
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

@@ -171,11 +171,15 @@ impl Views {
 
     /// Loads the view with that id, which failed, anew from the store; reads from disk. `None` if it
     /// is no view of this server any more.
-    pub(super) fn reload(&self, failed: &ViewFailed) -> Option<Result<ViewHandle, Refusal>> {
-        let old = self.get(&failed.name).ok().filter(|view| view.id() == failed.id)?;
-        let (name, id, created_at) = (failed.name.clone(), failed.id, old.created_at());
-        let named = Named { name, id, created_at };
-        Some(self.begin(named, old.config().clone(), failed.lanes.clone()))
+    pub(super) fn reload(
+        &self,
+        name: &ViewName,
+        id: Uuid,
+        lanes: Lanes,
+    ) -> Option<Result<ViewHandle, Refusal>> {
+        let old = self.get(name).ok().filter(|view| view.id() == id)?;
+        let named = Named { name: name.clone(), id, created_at: old.created_at() };
+        Some(self.begin(named, old.config().clone(), lanes))
     }
 
     /// Puts a new life of a view in the place of the one that failed.

@@ -17,14 +17,14 @@ use crate::lists::remove;
 use crate::telling::{Lane, opening};
 
 /// Stores that fail together, and the log, whose crash can be had.
-struct Flaky {
-    moods: Moods,
+pub(crate) struct Flaky {
+    pub(crate) moods: Moods,
     log: Arc<FlakyLog<MemoryLog>>,
-    stores: Stores,
+    pub(crate) stores: Stores,
 }
 
 impl Flaky {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let moods = Moods::new(seed);
         let log = Arc::new(FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone()));
         let blocks = Arc::new(FlakyBlocks::new(Arc::new(MemoryBlocks::default()), moods.clone()));
