@@ -189,7 +189,7 @@ fn services(
     });
     let loaded = views.load().map_err(not_started)?;
     for name in config.views.keys() {
-        views.get_or_create(name).map_err(not_started)?;
+        views.make(name).map_err(not_started)?;
     }
     let saver = Saver::begin(stores.clone()).map_err(not_started)?;
     let sessions = Sessions::new(

@@ -43,7 +43,7 @@ use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
-use crate::task::view::{Note, ViewGone, ViewHandle};
+use crate::task::view::{Note, ViewHandle};
 
 pub(crate) use saved::view_of;
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
@@ -119,22 +119,20 @@ impl Sessions {
         request: CreateSession,
         principal: Principal,
     ) -> Result<CreatedSession, Refusal> {
-        let (created, point) = self.join(request, principal)?;
+        self.refuse_when_draining()?;
+        let view = self.shared.views.get_or_create(&request.view).await?;
+        let (created, point) = self.join(&view, request, principal)?;
         self.shared.saver.written(point).await?;
         Ok(created)
     }
 
     fn join(
         &self,
+        view: &ViewHandle,
         request: CreateSession,
         principal: Principal,
     ) -> Result<(CreatedSession, SavePoint), Refusal> {
-        self.refuse_when_draining()?;
-        let view = self.shared.views.get_or_create(&request.view)?;
-        if view.is_over() {
-            return Err(self.shared.views.gone(&ViewGone));
-        }
-        root::check(&view, &request.root.identity)?;
+        root::check(view, &request.root.identity)?;
         let now = self.now();
         let mut state = self.lock();
         if state.live.len() >= self.shared.config.session.max {

@@ -127,6 +127,32 @@ async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
     assert!(is_there(&mut server, "/f").await);
 }
 
+#[tokio::test]
+async fn a_view_that_is_being_made_on_a_slow_disk_holds_up_no_other() {
+    let flaky = Flaky::new(4);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    flaky.moods.hang(true);
+    let mut asks = asks_with_top("b", "f", 7);
+    asks.view = "other".to_owned();
+    let (mut sessions, hung) = (server.sessions.clone(), flaky.moods.clone());
+    let making = async move { sessions.create_session(asks).await };
+    let others = async {
+        while hung.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        server.beat(&session.session_id).await.unwrap();
+        assert!(is_there(&mut server, "/f").await);
+        hung.hang(false);
+    };
+    let (made, ()) = tokio::join!(making, others);
+    made.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_slow_disk_gave_is_told_after_the_heartbeat_and_not_read_again() {
     let flaky = Flaky::new(3);
