@@ -7,6 +7,7 @@ use std::time::Duration;
 use fusion_proto::pb;
 use fusion_proto::status::{Reason, Refusal};
 use fusion_server::clock::RuntimeClock;
+use fusion_server::config::Config;
 use fusion_server::stores::Stores;
 use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
@@ -151,6 +152,27 @@ async fn a_view_that_is_being_made_on_a_slow_disk_holds_up_no_other() {
     };
     let (made, ()) = tokio::join!(making, others);
     made.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_ends_within_its_grace_on_a_disk_that_hangs() {
+    let flaky = Flaky::new(6);
+    let config = Config { shutdown_grace: Duration::from_secs(4), ..config() };
+    let clock = Arc::new(RuntimeClock::new());
+    let mut server = start_in(config, clock, flaky.stores.clone()).await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    flaky.moods.hang(true);
+    lane.send(batch(2, vec![file("/g", 1)])).await;
+    while !is_there(&mut server, "/g").await {}
+    server.stop();
+    let over = tokio::time::timeout(Duration::from_secs(4), server.run_is_over()).await;
+    flaky.moods.hang(false);
+    over.unwrap();
+    assert!(lane.acknowledged(2).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
