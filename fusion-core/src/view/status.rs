@@ -120,6 +120,11 @@ impl Standing {
         self.pending.push(loss);
     }
 
+    /// Losses that the next change makes durable.
+    pub(super) fn pending(&self) -> &[Loss] {
+        &self.pending
+    }
+
     /// Up to when all that an agent saw is in the view.
     pub(super) fn since(&self, agent: &AgentId, now: ServerTime) -> ServerTime {
         self.known_through(agent, self.agents.get(agent)).unwrap_or(now)
