@@ -162,6 +162,12 @@ impl View {
         self.state.revision
     }
 
+    /// The time of the last change: of what may be durable nothing is later.
+    #[must_use]
+    pub fn time(&self) -> ServerTime {
+        self.state.time
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &ViewSettings {

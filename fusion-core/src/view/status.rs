@@ -79,7 +79,7 @@ pub struct ViewStatus {
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     agents: BTreeMap<AgentId, AgentReport>,
-    /// The last `observed_at` of each agent that was delivered.
+    /// The last `observed_at` of each agent that was delivered, or until when it had delivered all.
     delivered: BTreeMap<AgentId, ServerTime>,
     /// Losses that are not in the ledger yet.
     pending: Vec<Loss>,
@@ -105,7 +105,7 @@ impl Standing {
 
     /// The session of an agent is over.
     pub(super) fn lose(&mut self, agent: &AgentId, ended: bool, now: ServerTime) {
-        let report = self.agents.remove(agent);
+        let report = self.forget_report(agent);
         self.gone.push(agent.clone());
         if ended {
             return;
@@ -125,9 +125,19 @@ impl Standing {
         &self.pending
     }
 
-    /// Up to when all that an agent saw is in the view.
-    pub(super) fn since(&self, agent: &AgentId, now: ServerTime) -> ServerTime {
-        self.known_through(agent, self.agents.get(agent)).unwrap_or(now)
+    /// Up to when all that an agent saw is in the view; the beginning of time if that is not known: of
+    /// an earlier life of the server, say.
+    pub(super) fn since(&self, agent: &AgentId) -> ServerTime {
+        self.known_through(agent, self.agents.get(agent)).unwrap_or_default()
+    }
+
+    /// What an agent said of itself does not hold any longer, but that it had delivered all until then.
+    pub(super) fn forget_report(&mut self, agent: &AgentId) -> Option<AgentReport> {
+        let report = self.agents.remove(agent)?;
+        if let Some(through) = report.delivered_through {
+            self.delivered(agent, through);
+        }
+        Some(report)
     }
 
     fn known_through(&self, agent: &AgentId, report: Option<&AgentReport>) -> Option<ServerTime> {
