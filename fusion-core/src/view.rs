@@ -162,6 +162,12 @@ impl View {
         self.state.revision
     }
 
+    /// The time of the last change: of what may be durable nothing is later.
+    #[must_use]
+    pub fn time(&self) -> ServerTime {
+        self.state.time
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &ViewSettings {
@@ -201,22 +207,33 @@ impl View {
         let before = self.standing.report(agent).map(|known| known.realtime_ready);
         if before != Some(report.realtime_ready) {
             let over_at = report.realtime_ready.then_some(now);
-            let open = self
-                .state
-                .ledger
-                .losses
-                .iter()
-                .filter(|loss| loss.agent == *agent && loss.cause != LossCause::Overflow);
-            let seen: Vec<Loss> = open.map(|loss| Loss { over_at, ..loss.clone() }).collect();
-            seen.into_iter().for_each(|loss| self.standing.note_loss(loss));
+            self.see_losses(agent, over_at, |loss| loss.cause != LossCause::Overflow);
         }
         self.standing.hear(agent, report);
     }
 
     /// Says that an agent's session is over; `ended` if by EndSession, else it was lost (R10). It
     /// becomes durable with the next [`View::tick`], which is due at once.
+    ///
+    /// R10: "if the agent does not return, after its session ended": what was lost before is over now,
+    /// however the session ended, for nobody is left to say that the agent watches again.
     pub fn lose(&mut self, agent: &AgentId, ended: bool, now: ServerTime) {
-        self.standing.lose(agent, ended, now.max(self.state.time));
+        let now = now.max(self.state.time);
+        self.see_losses(agent, Some(now), |loss| loss.over_at.is_none());
+        self.standing.lose(agent, ended, now);
+    }
+
+    /// Notes losses of an agent, durable or not yet, as over at another time.
+    fn see_losses(
+        &mut self,
+        agent: &AgentId,
+        over_at: Option<ServerTime>,
+        which: impl Fn(&Loss) -> bool,
+    ) {
+        let open = self.state.ledger.losses.iter().chain(self.standing.pending());
+        let open = open.filter(|loss| loss.agent == *agent && which(loss));
+        let seen: Vec<Loss> = open.map(|loss| Loss { over_at, ..loss.clone() }).collect();
+        seen.into_iter().for_each(|loss| self.standing.note_loss(loss));
     }
 
     /// Decides what a piece of evidence is worth and applies it. Changes are numbered and added to

@@ -4,7 +4,7 @@
 //! make durable. Called by the view. Must never: say "quiet" or "ready" when a witness is late or
 //! lost; it says "not known yet". Tested by `tests/cases/clocks-readiness.txt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::RootState;
 use crate::id::{AgentId, Revision};
@@ -79,7 +79,9 @@ pub struct ViewStatus {
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     agents: BTreeMap<AgentId, AgentReport>,
-    /// The last `observed_at` of each agent that was delivered.
+    /// The agents that have spoken, in a report or of their root, since their last session ended.
+    here: BTreeSet<AgentId>,
+    /// The last `observed_at` of each agent that was delivered, or until when it had delivered all.
     delivered: BTreeMap<AgentId, ServerTime>,
     /// Losses that are not in the ledger yet.
     pending: Vec<Loss>,
@@ -89,9 +91,17 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn hear(&mut self, agent: &AgentId, report: &AgentReport) {
+        self.speaks(agent);
         match self.agents.get_mut(agent) {
             Some(known) => known.clone_from(report),
             None => drop(self.agents.insert(agent.clone(), report.clone())),
+        }
+    }
+
+    /// An agent is here: how it finds its root counts (R11).
+    pub(super) fn speaks(&mut self, agent: &AgentId) {
+        if !self.here.contains(agent) {
+            self.here.insert(agent.clone());
         }
     }
 
@@ -105,7 +115,8 @@ impl Standing {
 
     /// The session of an agent is over.
     pub(super) fn lose(&mut self, agent: &AgentId, ended: bool, now: ServerTime) {
-        let report = self.agents.remove(agent);
+        let report = self.forget_report(agent);
+        self.here.remove(agent);
         self.gone.push(agent.clone());
         if ended {
             return;
@@ -120,9 +131,24 @@ impl Standing {
         self.pending.push(loss);
     }
 
-    /// Up to when all that an agent saw is in the view.
-    pub(super) fn since(&self, agent: &AgentId, now: ServerTime) -> ServerTime {
-        self.known_through(agent, self.agents.get(agent)).unwrap_or(now)
+    /// Losses that the next change makes durable.
+    pub(super) fn pending(&self) -> &[Loss] {
+        &self.pending
+    }
+
+    /// Up to when all that an agent saw is in the view; the beginning of time if that is not known: of
+    /// an earlier life of the server, say.
+    pub(super) fn since(&self, agent: &AgentId) -> ServerTime {
+        self.known_through(agent, self.agents.get(agent)).unwrap_or_default()
+    }
+
+    /// What an agent said of itself does not hold any longer, but that it had delivered all until then.
+    pub(super) fn forget_report(&mut self, agent: &AgentId) -> Option<AgentReport> {
+        let report = self.agents.remove(agent)?;
+        if let Some(through) = report.delivered_through {
+            self.delivered(agent, through);
+        }
+        Some(report)
     }
 
     fn known_through(&self, agent: &AgentId, report: Option<&AgentReport>) -> Option<ServerTime> {
@@ -186,7 +212,9 @@ impl Standing {
         if ledger.relists.is_overdue(now, settings.relist_overdue) {
             reasons.push("the leader does not answer a relist".to_owned());
         }
-        few(&mut reasons, ledger.root.away_now(), "agents whose root is away", |agent| {
+        // That of an agent that is gone is nobody's loss; should it come back, it counts again.
+        let away = ledger.root.away_now().filter(|agent| self.here.contains(*agent));
+        few(&mut reasons, away, "agents whose root is away", |agent| {
             format!("the root is away at agent {agent}")
         });
         if let Some(doubt) = &ledger.root.doubt {

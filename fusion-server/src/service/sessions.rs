@@ -168,7 +168,7 @@ impl Sessions {
             live.insert(session.id, begun);
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
-            view.tell(Note::Joined(session.id));
+            view.tell(Note::Joined(session.id, saved::life(&session.save())));
         }
         self.carry_out(&mut state);
         let session = joined.map_err(refused_join)?;

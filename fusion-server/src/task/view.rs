@@ -42,7 +42,7 @@ use crate::spawn::Tasks;
 use crate::stores::Stores;
 
 pub(crate) use apply::leadership;
-pub(crate) use control::Note;
+pub(crate) use control::{Life, Note};
 pub(crate) use desk::CommandDesk;
 pub(crate) use errands::{ErrandEnd, Sent};
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};

@@ -13,7 +13,7 @@ use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 
 use crate::evidence::{ROOT_INODE, batch, file, root};
-use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in};
+use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in, uuid};
 use crate::lists::remove;
 use crate::telling::{Lane, opening};
 
@@ -204,6 +204,41 @@ async fn what_a_slow_disk_gave_is_told_after_the_heartbeat_and_not_read_again() 
     let paths = next().await.events.into_iter().map(|event| event.target.unwrap().path);
     assert_eq!(paths.collect::<Vec<_>>(), ["/", "/f"]);
     assert!(server.get("/metrics").await.contains(&format!("{reads} 1\n")), "read once");
+}
+
+/// The session of another process of an agent is durable, and that events were lost (R10) is not yet:
+/// the next life of the server finds it out.
+#[tokio::test]
+async fn a_death_between_a_session_and_what_it_means_to_the_view_loses_neither() {
+    let moods = Moods::new(4);
+    let log = Arc::new(FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone()));
+    let (blocks, state) = (Arc::new(MemoryBlocks::default()), Arc::new(MemoryState::default()));
+    let flaky = Flaky { moods, log: Arc::clone(&log), stores: Stores::new(log, blocks, state) };
+    let mut server = flaky.start().await;
+    let session_id = server.join("a").await.session_id;
+    let ask = opening(pb::Lane::Realtime, &session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    let end = pb::EndSessionRequest { session_id, allow_missing: false };
+    server.sessions.end_session(end).await.unwrap();
+    flaky.moods.fail(1000);
+    let another = uuid("another process");
+    let asks = pb::CreateSessionRequest { instance_id: another, ..asks_with_top("a", "f", 7) };
+    let again = server.sessions.create_session(asks).await.unwrap().into_inner();
+    server.stop();
+    flaky.log.crash(0);
+    flaky.moods.fail(0);
+    drop(lane);
+    server.ended().await;
+
+    let mut server = flaky.start().await;
+    let ask = opening(pb::Lane::Realtime, &again.session_id, "a");
+    let ask = pb::PushOpening { first_held: 2, next: 2, ..ask };
+    let (_lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    let answer = server.views.get_entry(entry("/f")).await.unwrap().into_inner();
+    let reasons = answer.freshness.unwrap().reasons;
+    assert_eq!(reasons[0], "events of agent a were lost: it was started anew");
 }
 
 /// Batches of the script; each tells of two names, so that half of one would be seen.

@@ -12,7 +12,7 @@ use fusion_server::stores::Stores;
 use fusion_store::Retention;
 
 use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
-use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in};
+use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in, uuid};
 use crate::telling::{Lane, opening};
 
 async fn on(stores: &Stores) -> TestServer {
@@ -197,6 +197,49 @@ async fn another_tree_is_still_refused() {
     let other = server.sessions.create_session(asks_with_top("b", "x", 1)).await;
     assert!(matches!(refusal(other), Refusal::RootMismatch { .. }));
     server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
+}
+
+/// Process `instance` of agent `b` has a session, does something, and ends it. Whether the view holds
+/// that events were lost when an earlier process of it had ended.
+async fn lives(server: &mut TestServer, instance: &str, next: u64) -> bool {
+    let asks =
+        pb::CreateSessionRequest { instance_id: uuid(instance), ..asks_with_top("b", "f", 7) };
+    let session_id = server.sessions.create_session(asks).await.unwrap().into_inner().session_id;
+    let ask = opening(pb::Lane::Realtime, &session_id, "b");
+    let ask = pb::PushOpening { first_held: next, next, ..ask };
+    let (mut lane, _) = Lane::open(server, ask).await.unwrap();
+    lane.send(batch(next, vec![root(), file("/f", next)])).await;
+    lane.acknowledged(next).await.unwrap();
+    let answer = server.views.get_entry(entry("/f")).await.unwrap().into_inner();
+    let end = pb::EndSessionRequest { session_id, allow_missing: false };
+    server.sessions.end_session(end).await.unwrap();
+    let reasons = answer.freshness.unwrap().reasons;
+    reasons.contains(&"events of agent b were lost: it was started anew".to_owned())
+}
+
+/// R10: what happened on a host while its agent was not there nobody saw, however it had ended.
+#[tokio::test]
+async fn another_process_of_an_agent_means_lost_events_and_the_same_does_not() {
+    let mut server = on(&Stores::memory()).await;
+    assert!(!lives(&mut server, "one", 1).await, "the first");
+    assert!(!lives(&mut server, "one", 2).await, "the same");
+    assert!(lives(&mut server, "two", 3).await, "another");
+}
+
+#[tokio::test]
+async fn another_process_of_an_agent_is_told_from_the_same_by_the_next_life_of_the_server() {
+    for (instance, lost) in [("one", false), ("two", true)] {
+        let stores = Stores::memory();
+        let mut server = on(&stores).await;
+        assert!(!lives(&mut server, "one", 1).await);
+        server.ended().await;
+        let mut server = on(&stores).await;
+        assert_eq!(lives(&mut server, instance, 2).await, lost);
+        server.ended().await;
+        // It stays so, and is not found out once more.
+        let mut server = on(&stores).await;
+        assert_eq!(lives(&mut server, instance, 3).await, lost);
+    }
 }
 
 /// Lets real time pass: for what other threads do while the tests' clock stands.

@@ -54,6 +54,8 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// Syncs fail, and what was written since the last one is lost.
     pub syncs_fail: bool,
+    /// From the operation with this number on, names in directories cannot be made durable.
+    pub dir_syncs_fail_from: Option<u64>,
     /// Writes fail as on a read-only file system.
     pub read_only: bool,
 }
@@ -291,6 +293,9 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         let mut contents = self.lock();
         contents.change()?;
+        if contents.faults.dir_syncs_fail_from.is_some_and(|from| contents.operations >= from) {
+            return Err(io::Error::other("a simulated error"));
+        }
         contents.durable_names = contents.names.clone();
         contents.steps.clear();
         Ok(())

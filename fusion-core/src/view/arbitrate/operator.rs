@@ -131,9 +131,14 @@ impl View {
     }
 
     /// R10: says that events of an agent were lost: it came back as another process, or its sequences
-    /// have a hole. It becomes durable with the next change.
+    /// have a hole. It becomes durable with the next [`View::tick`], which is due at once.
     pub fn lose_events(&mut self, agent: &AgentId, cause: LossCause, now: ServerTime) {
-        let since = self.standing.since(agent, now);
+        let now = now.max(self.state.time);
+        let since = self.standing.since(agent);
+        if cause == LossCause::NewInstance {
+            // What the process before it said of its watches is not true of this one.
+            self.standing.forget_report(agent);
+        }
         let watches = self.standing.report(agent).is_some_and(|report| report.realtime_ready);
         let over_at = watches.then_some(now);
         self.standing.note_loss(Loss { agent: agent.clone(), cause, since, over_at });

@@ -103,6 +103,7 @@ impl View {
         identity: Option<&RootIdentity>,
         at: ServerTime,
     ) -> Verdict {
+        self.standing.speaks(&by.agent);
         let agrees =
             identity.is_none_or(|identity| self.look_at_root(act, &by.agent, identity, at));
         let known = self.state.ledger.root.away.get(&by.agent).copied();

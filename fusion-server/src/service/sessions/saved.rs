@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
-use fusion_core::session::{Session, SessionSettings, SessionState, ViewRules};
+use fusion_core::session::{SavedSession, Session, SessionSettings, SessionState, ViewRules};
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_core::view::{AgentReport, Leadership};
 use fusion_store::{Item, Space};
@@ -13,7 +13,7 @@ use super::record::{SessionRecord, Told};
 use super::standing::Live;
 use super::{Sessions, State};
 use crate::stores::{LoadError, SavePoint, Stores, scan_all};
-use crate::task::view::{Note, ViewHandle};
+use crate::task::view::{Life, Note, ViewHandle};
 
 impl Sessions {
     /// Leaves a session to be written.
@@ -76,7 +76,9 @@ impl Sessions {
         self.set_views(&mut state, loaded, &records);
         let num_live = records.iter().filter(|record| record.ended.is_none()).count().max(1);
         let mut num_restored: u32 = 0;
+        let mut lives: BTreeMap<ViewName, Vec<Life>> = BTreeMap::new();
         for record in records {
+            lives.entry(record.session.view.clone()).or_default().push(life(&record.session));
             match record.ended {
                 Some((how, at)) => {
                     state.table.restore_ended(record.session, how, at, now.monotonic);
@@ -92,7 +94,7 @@ impl Sessions {
             }
         }
         for (view, _) in loaded {
-            tell_view(&state, view);
+            tell_view(&state, view, lives.remove(view.name()).unwrap_or_default());
         }
         drop(state);
         if num_restored > 0 {
@@ -160,11 +162,17 @@ fn restore_live(state: &mut State, record: SessionRecord, heard: Monotonic) -> b
     true
 }
 
-/// Tells a view who is there, and what they last said of themselves.
-fn tell_view(state: &State, view: &ViewHandle) {
+/// Which process of which agent made a session.
+pub(super) fn life(session: &SavedSession) -> Life {
+    let (agent, instance) = (session.agent.clone(), session.instance);
+    Life { agent, instance, since: session.created_at }
+}
+
+/// Tells a view who is there and was, and what they last said of themselves.
+fn tell_view(state: &State, view: &ViewHandle, lives: Vec<Life>) {
     let sessions: HashSet<SessionId> =
         state.table.of_view(view.name(), 0).map(|session| session.id).collect();
-    view.tell(Note::Kept(sessions));
+    view.tell(Note::Kept { sessions, lives });
     for session in state.table.of_view(view.name(), 0) {
         if let Some(live) = state.live.get(&session.id) {
             view.tell(Note::Heard(session.agent.clone(), live.saved.report.clone()));

@@ -8,7 +8,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use fusion_core::id::{AgentId, SessionId};
+use fusion_core::id::{AgentId, InstanceId, SessionId};
+use fusion_core::time::ServerTime;
 use fusion_core::view::{AgentReport, Leadership};
 use tokio::sync::Notify;
 
@@ -22,9 +23,14 @@ pub(crate) enum Note {
     /// An operator has the view forget all; its sessions are over.
     Reset(Operator),
     /// A session began.
-    Joined(SessionId),
-    /// The sessions that live on after the server began anew; no other does.
-    Kept(HashSet<SessionId>),
+    Joined(SessionId, Life),
+    /// The server began anew.
+    Kept {
+        /// The sessions that live on; no other does.
+        sessions: HashSet<SessionId>,
+        /// What began each session that is remembered, also of those that are over; the oldest first.
+        lives: Vec<Life>,
+    },
     /// An agent said this of itself.
     Heard(AgentId, AgentReport),
     /// A session is over.
@@ -36,6 +42,17 @@ pub(crate) enum Note {
         /// By `EndSession`.
         ended: bool,
     },
+}
+
+/// The life of an agent that began a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Life {
+    /// The agent.
+    pub(crate) agent: AgentId,
+    /// Which process of it.
+    pub(crate) instance: InstanceId,
+    /// When its session began.
+    pub(crate) since: ServerTime,
 }
 
 /// The queue.
@@ -51,7 +68,11 @@ impl Control {
         if let Note::Heard(agent, report) = &note {
             let last = notes.iter_mut().rev().find_map(|earlier| match earlier {
                 Note::Heard(of, report) if of == agent => Some(Some(report)),
-                Note::Over { agent: of, .. } if of == agent => Some(None),
+                Note::Over { agent: of, .. } | Note::Joined(_, Life { agent: of, .. })
+                    if of == agent =>
+                {
+                    Some(None)
+                }
                 _ => None,
             });
             if let Some(Some(earlier)) = last {

@@ -1,11 +1,13 @@
-//! Sequences of a view's lanes: which batch is next, which is a repeat, which was left out.
+//! Sequences of a view's lanes: which batch is next, which is a repeat, which was left out; and which
+//! life of each agent fills them.
 //!
 //! Owned by the view's thread, so that a sequence and what it carried are applied as one. REALTIME
-//! counts per (agent, spool) for as long as the view lives, SCAN per session.
+//! counts per (agent, spool) for as long as the view lives, SCAN per session. Lives are not stored: the
+//! session service tells of them when the server begins.
 
 use std::collections::{HashMap, HashSet};
 
-use fusion_core::id::{AgentId, SessionId, SpoolId};
+use fusion_core::id::{AgentId, InstanceId, SessionId, SpoolId};
 
 /// What a sequence counts in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -73,12 +75,31 @@ pub(crate) enum Admission {
 pub(crate) struct Lanes {
     realtime: HashMap<(AgentId, SpoolId), u64>,
     scan: HashMap<SessionId, u64>,
+    lives: HashMap<AgentId, InstanceId>,
 }
 
 impl Lanes {
     /// What a new life of the view needs to know: realtime sequences go on, sessions are gone.
     pub(super) fn carried_over(&mut self) -> Self {
-        Self { realtime: std::mem::take(&mut self.realtime), scan: HashMap::new() }
+        Self {
+            realtime: std::mem::take(&mut self.realtime),
+            scan: HashMap::new(),
+            lives: std::mem::take(&mut self.lives),
+        }
+    }
+
+    /// Takes the lives that an earlier life of the view knew of.
+    pub(super) fn take_lives(&mut self, of: &Self) {
+        self.lives.clone_from(&of.lives);
+    }
+
+    /// This life of an agent begins a session. Whether it is another than the one before; of an agent
+    /// that has filled a lane and is remembered by that alone, that is taken to be so.
+    pub(super) fn begin_life(&mut self, agent: &AgentId, instance: InstanceId) -> bool {
+        match self.lives.insert(agent.clone(), instance) {
+            Some(before) => before != instance,
+            None => self.realtime.keys().any(|(of, _)| of == agent),
+        }
     }
 
     /// Takes the last applied sequence of a lane from elsewhere.
@@ -219,6 +240,24 @@ mod tests {
                 assert_eq!(lanes.admit(&spool(), opened.resume_after + 1), Admission::Next);
             }
         }
+    }
+
+    #[test]
+    fn another_life_of_an_agent_is_told_from_the_same_and_from_the_first() {
+        let (mut lanes, agent) = (Lanes::default(), AgentId::new("a").unwrap());
+        let instance = |number| InstanceId::new(Uuid::from_u128(number));
+        assert!(!lanes.begin_life(&agent, instance(1)), "the first");
+        assert_eq!(lanes.admit(&spool(), 1), Admission::Next);
+        assert!(!lanes.begin_life(&agent, instance(1)), "the same");
+        assert!(lanes.begin_life(&agent, instance(2)), "another");
+        let carried = lanes.carried_over();
+        let mut next = Lanes::default();
+        next.take_lives(&carried);
+        assert!(!next.begin_life(&agent, instance(2)), "the view began anew, the agent did not");
+        let mut forgetful = Lanes::default();
+        forgetful.set(spool(), 1);
+        assert!(forgetful.begin_life(&agent, instance(2)), "nobody knows which it was");
+        assert!(!forgetful.begin_life(&AgentId::new("b").unwrap(), instance(2)), "the first");
     }
 
     #[test]

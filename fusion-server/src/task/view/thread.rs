@@ -9,7 +9,7 @@ use std::time::Duration;
 use fusion_core::evidence::{Evidence, Witness};
 use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
-use fusion_core::view::{Order, View, ViewState};
+use fusion_core::view::{LossCause, Order, View, ViewState};
 use fusion_store::{Origin, RecordHead, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::apply::Applier;
 use super::beside;
-use super::control::{Control, Note};
+use super::control::{Control, Life, Note};
 use super::desk::CommandDesk;
 use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
@@ -125,6 +125,7 @@ impl ViewTask {
     /// A batch that an earlier life failed on must not come again, though no log has it: what it
     /// told is lost.
     fn take_over(&mut self, before: &Lanes) -> Result<(), StoreError> {
+        self.lanes.take_lives(before);
         for (lane, resume_after) in before.iter() {
             let last = self.lanes.last(&lane);
             if resume_after > last {
@@ -208,8 +209,21 @@ impl ViewTask {
                     }
                 }
                 Note::Reset(by) => self.reset(&by, now)?,
-                Note::Joined(session) => self.lanes.join(session),
-                Note::Kept(sessions) => self.lanes.keep(&sessions),
+                Note::Joined(session, life) => {
+                    self.lanes.join(session);
+                    self.begin_life(&life, now);
+                }
+                Note::Kept { sessions, lives } => {
+                    self.lanes.keep(&sessions);
+                    let durable = self.view.time();
+                    for life in &lives {
+                        if life.since > durable {
+                            self.begin_life(life, now);
+                        } else {
+                            self.lanes.begin_life(&life.agent, life.instance);
+                        }
+                    }
+                }
                 Note::Heard(agent, report) => self.view.hear(&agent, &report, now),
                 Note::Over { session, agent, ended } => {
                     self.lanes.leave(session);
@@ -218,6 +232,14 @@ impl ViewTask {
             }
         }
         Ok(())
+    }
+
+    /// R10: what happened on a host between two lives of its agent nobody saw.
+    fn begin_life(&mut self, life: &Life, now: ServerTime) {
+        if self.lanes.begin_life(&life.agent, life.instance) {
+            tracing::info!(agent = %life.agent, "the agent was started anew");
+            self.view.lose_events(&life.agent, LossCause::NewInstance, now);
+        }
     }
 
     fn serve(&mut self, request: Request) -> Result<Option<Answer>, StoreError> {

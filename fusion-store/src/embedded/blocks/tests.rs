@@ -168,6 +168,43 @@ fn a_checkpoint_that_failed_leaves_the_one_before_and_can_be_written_again() {
     }
 }
 
+/// Writes three checkpoints; of the last one the names cannot be made durable from an operation on, and
+/// the machine stops a few operations after. How many files that left, and whether it stopped.
+fn half_done(disk: &SimulatedDisk, fails_after: u64, stops_after: u64) -> (usize, bool) {
+    let (dir, settings) =
+        (PathBuf::from("/data/blocks"), BlocksSettings { file_bytes: 500, ..SMALL });
+    let blocks = EmbeddedBlocks::new(Arc::new(disk.clone()), dir, settings).unwrap();
+    let kept = write(&blocks, 1, &Kept::new()).unwrap();
+    let kept = write(&blocks, 2, &kept).unwrap();
+    let (before, from) = (disk.files().len(), disk.operations() + fails_after);
+    disk.set_faults(Faults { dir_syncs_fail_from: Some(from), ..Faults::default() });
+    let failed = write(&blocks, 3, &kept).is_err();
+    let left = disk.files().len() - before.min(disk.files().len());
+    let stop_at = Some(disk.operations() + stops_after);
+    disk.set_faults(Faults { stop_at, ..Faults::default() });
+    drop(write(&blocks, 3, &kept));
+    (if failed { left } else { 0 }, disk.is_stopped())
+}
+
+#[test]
+fn a_crash_while_a_checkpoint_that_failed_is_removed_leaves_one_that_is_whole() {
+    let mut most = 0;
+    for (fails_after, stops_after) in (1..30).flat_map(|fails| (1..6).map(move |it| (fails, it))) {
+        let disk = SimulatedDisk::default();
+        let (left, stopped) = half_done(&disk, fails_after, stops_after);
+        if left == 0 || !stopped {
+            continue;
+        }
+        most = most.max(left);
+        for seed in 0..8 {
+            let what = format!("fails {fails_after}, stops {stops_after}, seed {seed}");
+            let (number, _) = check(&open(&disk.restart(seed)), &what);
+            assert!(number == 2 || number == 3, "{what}: {number}");
+        }
+    }
+    assert!(most > 1, "a checkpoint of {most} files");
+}
+
 #[test]
 fn one_checkpoint_at_a_time() {
     let disk = SimulatedDisk::default();

@@ -126,7 +126,9 @@ impl ViewBlocks {
             return Err(StoreError::Refused { what: "a checkpoint", why });
         }
         if !writing.orphans.is_empty() {
-            for path in &writing.orphans {
+            // As when a directory is opened: what a crash leaves of them is then never without the file
+            // before it, and ends in no checkpoint.
+            for path in writing.orphans.iter().rev() {
                 self.disk.remove(path).map_err(StoreError::io("remove", path))?;
             }
             self.disk.sync_dir(&self.dir).map_err(StoreError::io("sync", &self.dir))?;

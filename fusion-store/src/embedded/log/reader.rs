@@ -1,18 +1,21 @@
 //! Reading the log of a view: from any place, beside the writer, what was durable when it began.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::frame::{FrameKind, FrameReader};
 use super::segment::{SEGMENT_HEAD, Segment};
+use super::view::Shared;
 use crate::codec;
-use crate::disk::{Access, Disk};
+use crate::disk::Access;
 use crate::error::{Malformed, StoreError};
 use crate::ports::{LogPoint, Skip, StoredRecord};
 
-/// Reads records. A segment is not recycled while a reader holds it.
+/// Reads records. A segment is not recycled while a reader holds it; one that it has not opened yet may
+/// be trimmed, and then it ends with `Trimmed`.
 #[derive(Debug)]
 pub(super) struct LogReader {
-    disk: Arc<dyn Disk>,
+    log: Arc<Shared>,
     /// Those that are left, the next one last.
     segments: Vec<Arc<Segment>>,
     current: Option<Current>,
@@ -35,7 +38,7 @@ struct Current {
 impl LogReader {
     /// Reads these segments, oldest first, up to a place.
     pub(super) fn new(
-        disk: Arc<dyn Disk>,
+        log: Arc<Shared>,
         segments: &[Arc<Segment>],
         skip: Skip,
         end: LogPoint,
@@ -44,7 +47,7 @@ impl LogReader {
         let first = segments.iter().rposition(|segment| !skip.takes(segment.head.base));
         let segments: Vec<_> = segments[first.unwrap_or(0)..].iter().rev().cloned().collect();
         let point = segments.last().map_or(end, |segment| segment.head.base);
-        Self { disk, segments, current: None, skip, end, point, failed: false }
+        Self { log, segments, current: None, skip, end, point, failed: false }
     }
 
     fn read(&mut self) -> Result<Option<StoredRecord>, StoreError> {
@@ -90,8 +93,11 @@ impl LogReader {
             let why = Malformed::Broken("a segment is missing before it");
             return Err(StoreError::corrupt(segment.path.display(), 40)(why));
         }
-        let file = self.disk.open(&segment.path, Access::Read);
-        let file = file.map_err(StoreError::io("read", &segment.path))?;
+        let file = self.log.disk().open(&segment.path, Access::Read).map_err(|error| {
+            let trimmed = Some(error.kind()).filter(|kind| *kind == ErrorKind::NotFound);
+            let trimmed = trimmed.and_then(|_| self.log.trimmed_after(self.point));
+            trimmed.unwrap_or_else(|| StoreError::io("read", &segment.path)(error))
+        })?;
         let frames = FrameReader::new(file, segment.seed, SEGMENT_HEAD as u64);
         let end = self.segments.last().map_or(self.end, |next| next.head.base);
         self.current = Some(Current { segment, frames, end });

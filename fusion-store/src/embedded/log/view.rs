@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fusion_core::id::Revision;
 use fusion_core::time::ServerTime;
 
 use super::LogSettings;
@@ -39,7 +40,7 @@ pub(super) struct ViewLog {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     view: ViewRef,
@@ -143,7 +144,7 @@ impl ViewLog {
         let files = self.shared.files();
         let start = files.segments[0].head.base;
         let skip = from.check(self.shared.view.id, start, durable)?;
-        Ok(LogReader::new(Arc::clone(&self.shared.disk), &files.segments, skip, durable))
+        Ok(LogReader::new(Arc::clone(&self.shared), &files.segments, skip, durable))
     }
 
     /// Drops whole segments from the front.
@@ -325,6 +326,19 @@ impl Shared {
         files.segments.push(Arc::clone(&tail.segment));
         files.lengths.push(tail.length());
         Ok(tail)
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// What somebody is told who asks for what comes after a place, if that is trimmed.
+    pub(super) fn trimmed_after(&self, point: LogPoint) -> Option<StoreError> {
+        let start = self.files().segments[0].head.base;
+        let after = |point: LogPoint| Revision(point.revision.0 + 1);
+        let (asked, first) = (after(point), after(start));
+        let view = self.view.id;
+        (point.record < start.record).then_some(StoreError::Trimmed { view, asked, first })
     }
 
     fn remove_orphans(&self, files: &mut Files) -> Result<(), StoreError> {
