@@ -24,9 +24,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::Services;
-use super::idempotency::{changing, given_key, refused, whole, whole_request};
+use super::idempotency::{given_key, refused, whole, whole_request};
 use super::layer::{code_name, code_of};
+use super::{Services, methods};
 use crate::service::audit::{Audit, EndedCall};
 use crate::service::idempotency::{CallIdentity, GivenKey};
 use told::Told;
@@ -71,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(method) = changing(request.uri().path()) else {
+        let Some(method) = methods::changing_at(request.uri().path()) else {
             return Box::pin(self.inner.call(request));
         };
         if let Err(refusal) = self.audit.room() {

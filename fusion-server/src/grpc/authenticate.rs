@@ -2,7 +2,7 @@
 //!
 //! Puts the caller into the request, where handlers and the layers below find it. What a caller may
 //! see of what it asks for is asked of [`Caller`] by the handlers. Must never: let a method pass that
-//! the table does not have, or say what a token is.
+//! is for others ([`methods`]), or say what a token is.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,58 +17,11 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::Services;
+use super::{Services, methods};
 use crate::access::tokens::NotGood;
 use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
 use crate::tokens::Keyring;
-
-/// What each method is for. One that is not here is for administrators.
-const METHODS: &[(&str, Least)] = &[
-    ("fusion.v1.SessionService/CreateSession", Least::Agent),
-    ("fusion.v1.SessionService/Heartbeat", Least::Agent),
-    ("fusion.v1.SessionService/EndSession", Least::Agent),
-    ("fusion.v1.SessionService/GetSession", Least::AgentOrOperator),
-    ("fusion.v1.SessionService/ListSessions", Least::Operator),
-    ("fusion.v1.EventService/PushEvents", Least::Agent),
-    ("fusion.v1.EventService/PushEventBatch", Least::Agent),
-    ("fusion.v1.ViewService/ListViews", Least::Reader),
-    ("fusion.v1.ViewService/GetView", Least::Reader),
-    ("fusion.v1.ViewService/GetEntry", Least::Reader),
-    ("fusion.v1.ViewService/ListEntries", Least::Reader),
-    ("fusion.v1.ViewService/GetStats", Least::Reader),
-    ("fusion.v1.ViewService/FindEntries", Least::Reader),
-    ("fusion.v1.ViewService/GetBreakdown", Least::Reader),
-    ("fusion.v1.ViewService/CompareViews", Least::Reader),
-    ("fusion.v1.ViewService/WatchView", Least::Reader),
-    ("fusion.v1.ViewService/ListChanges", Least::Reader),
-    ("fusion.v1.ViewService/WaitQuiet", Least::Reader),
-    ("fusion.v1.ViewService/ListSuspects", Least::Reader),
-    ("fusion.v1.ViewService/ListBlindSpots", Least::Reader),
-    ("fusion.v1.ViewService/ListTrash", Least::Reader),
-    ("fusion.v1.ViewService/ExportEntries", Least::Reader),
-    ("fusion.v1.ViewService/RestoreTrash", Least::Operator),
-    ("fusion.v1.ViewService/PurgeTrash", Least::Operator),
-    ("fusion.v1.ViewService/RefreshPath", Least::Operator),
-    ("fusion.v1.JobService/CreateJob", Least::Operator),
-    ("fusion.v1.JobService/GetJob", Least::Operator),
-    ("fusion.v1.JobService/ListJobs", Least::Operator),
-    ("fusion.v1.JobService/WatchJob", Least::Operator),
-    ("fusion.v1.JobService/CancelJob", Least::Operator),
-    ("fusion.v1.JobService/RetryJob", Least::Operator),
-    ("fusion.v1.AdminService/GetServerInfo", Least::Admin),
-    ("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator),
-    ("fusion.v1.AdminService/EvictSession", Least::Admin),
-    ("fusion.v1.AdminService/ResetView", Least::Admin),
-    ("fusion.v1.AdminService/AcceptRoot", Least::Admin),
-    ("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
-    ("fusion.v1.AdminService/SetLogFilter", Least::Admin),
-    // Of a view only who may see it is told.
-    ("grpc.health.v1.Health/Check", Least::Anyone),
-    ("grpc.health.v1.Health/Watch", Least::Anyone),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone),
-    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Least::Anyone),
-];
 
 /// Who makes a call.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
@@ -92,7 +45,7 @@ impl AuthenticateLayer {
     /// Who calls, if the method is theirs.
     fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let Some(keyring) = &self.keyring else { return Ok(Caller::anonymous()) };
-        let least = least(path);
+        let least = methods::least(path);
         let token = match bearer(headers) {
             Ok(Some(token)) => token,
             Ok(None) if least == Least::Anyone => return Ok(Caller::nobody()),
@@ -157,12 +110,6 @@ where
             Err(refusal) => Either::Right(ready(Ok(refusal.into_status().into_http()))),
         }
     }
-}
-
-fn least(path: &str) -> Least {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let row = METHODS.iter().find(|(method, _)| *method == path);
-    row.map_or(Least::Admin, |(_, least)| *least)
 }
 
 /// The token that came with a call.
