@@ -25,7 +25,7 @@ use fusion_store::{Item, Put, Space, State, StoreError};
 use uuid::{Builder, Uuid};
 
 use super::internal;
-use super::paging::PageOf;
+use super::paging::{PageOf, time_field};
 use super::views::PageOfRows;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -208,8 +208,6 @@ fn page_of(server: Uuid, asked: &ListAuditRecords) -> PageOf {
         until,
         page: _,
     } = asked;
-    let time =
-        |time: &Option<ServerTime>| time.map_or(i64::MIN, ServerTime::as_nanos).to_be_bytes();
     let outcome = match outcome {
         None => 0,
         Some(AuditOutcome::Done) => 1,
@@ -225,8 +223,8 @@ fn page_of(server: Uuid, asked: &ListAuditRecords) -> PageOf {
             path.as_ref().map_or(&[][..], |path| path.as_bytes()),
             &[u8::from(path.is_some()), outcome],
             correlation.as_ref().map_or(&[][..], |id| id.as_str().as_bytes()),
-            &time(since),
-            &time(until),
+            &time_field(*since),
+            &time_field(*until),
         ],
     )
 }
