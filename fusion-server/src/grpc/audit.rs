@@ -121,6 +121,18 @@ impl Asked {
         audit.leave(record);
     }
 
+    /// Leaves the record of a call that its principal may not make, unless there were too many of its kind.
+    /// What it asks for is not even read.
+    pub(super) fn denied(self, audit: &Audit, refusal: &Refusal) {
+        let Some(left_out) = audit.records_denial(&self.principal, self.method) else { return };
+        let mut told = Told::default();
+        if left_out > 0 {
+            told.change("not_recorded", "", left_out.to_string());
+        }
+        let (code, reason) = (code_name(refusal.code()), refusal.reason().as_str().to_owned());
+        audit.leave(audit.record(self.ended(told, code, reason)));
+    }
+
     fn ended(self, told: Told, code: &'static str, reason: String) -> EndedCall {
         let Self { method, at: asked_at, principal, correlation, key_digest, call } = self;
         let Told { target, version, changes } = told;

@@ -17,10 +17,12 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::audit::Asked;
 use super::{Services, methods};
 use crate::access::tokens::NotGood;
 use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
+use crate::service::audit::Audit;
 use crate::tokens::Keyring;
 
 /// Who makes a call.
@@ -34,16 +36,24 @@ pub(super) struct AuthenticateLayer {
     keyring: Option<Keyring>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    audit: Audit,
+}
+
+/// A call that goes no further.
+struct Denied {
+    refusal: Refusal,
+    /// Who calls, where that is known: the method is not theirs.
+    known: Option<Principal>,
 }
 
 impl AuthenticateLayer {
     pub(super) fn new(services: &Services, keyring: Option<Keyring>) -> Self {
-        let Services { clock, metrics, .. } = services.clone();
-        Self { keyring, clock, metrics }
+        let Services { clock, metrics, audit, .. } = services.clone();
+        Self { keyring, clock, metrics, audit }
     }
 
     /// Who calls, if the method is theirs.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Denied> {
         let Some(keyring) = &self.keyring else { return Ok(Caller::anonymous()) };
         let least = methods::least(path);
         let token = match bearer(headers) {
@@ -62,14 +72,26 @@ impl AuthenticateLayer {
         })?;
         if !caller.role.is_some_and(|role| least.is_met_by(role)) {
             self.metrics.denied.with_label_values(&["role"]).inc();
-            return Err(Refusal::PermissionDenied { permission: least.as_str().to_owned() });
+            let refusal = Refusal::PermissionDenied { permission: least.as_str().to_owned() };
+            return Err(Denied { refusal, known: Some(caller.principal) });
         }
         Ok(caller)
     }
 
-    fn unauthenticated(&self, reason: &str, problem: &str) -> Refusal {
+    fn unauthenticated(&self, reason: &str, problem: &str) -> Denied {
         self.metrics.denied.with_label_values(&[reason]).inc();
-        Refusal::Unauthenticated { problem: problem.to_owned() }
+        let refusal = Refusal::Unauthenticated { problem: problem.to_owned() };
+        Denied { refusal, known: None }
+    }
+
+    /// Leaves the audit record of a changing call that a known principal may not make. Of those without
+    /// good credentials there is none: anybody could have as many written as they like.
+    fn record(&self, denied: &Denied, mut request: Request<Body>) {
+        let Some(method) = methods::changing_at(request.uri().path()) else { return };
+        if let Some(principal) = &denied.known {
+            request.extensions_mut().insert(principal.clone());
+            Asked::of(&self.audit, method, &request).denied(&self.audit, &denied.refusal);
+        }
     }
 }
 
@@ -107,7 +129,10 @@ where
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(refusal) => Either::Right(ready(Ok(refusal.into_status().into_http()))),
+            Err(denied) => {
+                self.layer.record(&denied, request);
+                Either::Right(ready(Ok(denied.refusal.into_status().into_http())))
+            }
         }
     }
 }

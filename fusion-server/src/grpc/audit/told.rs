@@ -80,7 +80,12 @@ impl Told {
         Some(())
     }
 
-    fn change(&mut self, name: &str, before: impl Into<String>, after: impl Into<String>) {
+    pub(super) fn change(
+        &mut self,
+        name: &str,
+        before: impl Into<String>,
+        after: impl Into<String>,
+    ) {
         let (name, before, after) = (name.to_owned(), before.into(), after.into());
         self.changes.push(ValueChange { name, before, after });
     }
