@@ -27,6 +27,7 @@ mod jobs;
 mod kills;
 mod listing;
 mod lists;
+mod observed;
 mod offline;
 mod ops;
 mod refresh;

@@ -24,7 +24,7 @@ use crate::task::view::{Operator, ViewHandle};
 const RUNNING: usize = 64;
 const RUNNING_IN_VIEW: usize = 4;
 /// How long a step waits before it is looked at again if an agent has come.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks for jobs that do not come further, or whose time is over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Suspects that one step looks at, at most, and how many one command names.
@@ -103,6 +103,9 @@ impl Jobs {
         let mut waiting = Vec::new();
         for told in table.open.values() {
             let job = told.borrow();
+            if !job.origin.is_given_out() {
+                continue;
+            }
             for (step, _) in job.at_work() {
                 round.took(&job.steps[step].spec.view);
             }
