@@ -198,7 +198,8 @@ impl Job {
     /// The server was away, and has the job again: its silence begins now.
     pub fn taken_back(&mut self, now: ServerTime) {
         if self.state == JobState::Running {
-            self.progressed_at = self.progressed_at.max(now);
+            // Also where the clock went back meanwhile.
+            self.progressed_at = now;
             self.changed(now);
         }
     }

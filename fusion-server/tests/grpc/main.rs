@@ -23,6 +23,7 @@ mod failing;
 mod find;
 mod harness;
 mod idempotency;
+mod job_faults;
 mod jobs;
 mod kills;
 mod listing;

@@ -3,7 +3,8 @@
 //! One task looks for steps that can be begun, the most urgent job first; each step is a task of its
 //! own, so that one that hangs holds up no other. An agent that is lost hands its step on.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
@@ -100,24 +101,20 @@ impl Jobs {
     fn begin_ready(&self) -> Vec<Given> {
         let mut table = self.lock();
         let mut round = Round::default();
-        let mut waiting = Vec::new();
         for told in table.open.values() {
             let job = told.borrow();
-            if !job.origin.is_given_out() {
-                continue;
-            }
-            for (step, _) in job.at_work() {
-                round.took(&job.steps[step].spec.view);
-            }
-            if job.steps.iter().any(|step| step.state == StepState::Waiting) {
-                waiting.push((-i64::from(job.priority), job.created_at, job.id));
-            }
+            let at_work = job.at_work().filter(|_| job.origin.is_given_out());
+            at_work.for_each(|(step, _)| round.took(&job.steps[step].spec.view));
         }
-        waiting.sort_unstable();
-        for (.., job) in waiting {
-            if round.is_full() {
-                break;
-            }
+        let waits = |told: &watch::Sender<Job>| {
+            let job = told.borrow();
+            let mut steps = job.steps.iter().filter(|step| step.state == StepState::Waiting);
+            let has_room = steps.any(|step| round.has_room(&step.spec.view));
+            has_room.then_some(Reverse((-i64::from(job.priority), job.created_at, job.id)))
+        };
+        // Only the first few of thousands may find room: they are not all put in order.
+        let mut waiting: BinaryHeap<_> = table.open.values().filter_map(waits).collect();
+        while let Some(Reverse((.., job))) = waiting.pop().filter(|_| !round.is_full()) {
             self.begin_job(&mut table, job, &mut round);
         }
         round.given
