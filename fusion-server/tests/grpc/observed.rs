@@ -228,12 +228,21 @@ async fn a_scan_that_is_gone_when_the_server_comes_back_is_over() {
     let state = Arc::clone(&stores.state);
     let id = uuid::Uuid::parse_str(&scan.job_id).unwrap();
     let early = fusion_core::time::ServerTime::default();
-    let record = state.get(fusion_store::Space::Job, id.as_bytes(), early).unwrap().unwrap();
+    // What is observed is written a little later.
+    let stored = async |is: &dyn Fn(&[u8]) -> bool| loop {
+        let found = state.get(fusion_store::Space::Job, id.as_bytes(), early).unwrap();
+        if let Some(record) = found.filter(|record| is(&record.value)) {
+            return record.value;
+        }
+        tokio::task::yield_now().await;
+    };
+    let record = stored(&|_| true).await;
     let evict = pb::EvictSessionRequest { session_id, allow_missing: false };
     server.admin.evict_session(evict).await.unwrap();
     until(&server, over).await;
+    stored(&|value| value != record.as_slice()).await;
     server.ended().await;
-    state.put(fusion_store::Space::Job, id.as_bytes(), &record.value, None).unwrap();
+    state.put(fusion_store::Space::Job, id.as_bytes(), &record, None).unwrap();
 
     let server = on(&stores).await;
     let jobs = until(&server, over).await;
