@@ -5,6 +5,7 @@
 //! tells jobs. Must never: read a clock, or change without a new version. Tested by properties in
 //! `job/tests.rs`.
 
+mod origin;
 mod plan;
 mod state;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::id::{AgentId, CorrelationId};
 use crate::session::Principal;
 use crate::time::ServerTime;
 
+pub use origin::JobOrigin;
 pub use plan::{Plan, PlanError, STEP_AGENTS_MAX, STEP_ID_MAX, STEPS_MAX, StepKind, StepSpec};
 pub use state::{IllegalTransition, JobState, StepState};
 
@@ -34,7 +36,9 @@ pub const WHY_MAX: usize = 512;
 pub struct Job {
     /// Its id.
     pub id: Uuid,
-    /// Who asked for it.
+    /// Whose wish it is, and so who has it done.
+    pub origin: JobOrigin,
+    /// Who asked for it; empty if it is nobody's wish.
     pub principal: Principal,
     /// The chain that it belongs to.
     pub correlation: CorrelationId,
@@ -142,6 +146,7 @@ impl Job {
             |spec| Step { spec, state: StepState::Waiting, progress: 0, results: Vec::new() };
         Self {
             id,
+            origin: JobOrigin::Request,
             principal,
             correlation,
             retry_of: None,
@@ -159,6 +164,46 @@ impl Job {
         }
     }
 
+    /// Work of one step that an agent is at by now, for somebody else than the jobs' own dispatch: it is
+    /// only watched, and never given out.
+    #[must_use]
+    pub fn observed(new: NewJob, origin: JobOrigin, agent: &AgentId, now: ServerTime) -> Self {
+        let mut job = Self::new(new, now);
+        // A new job is not over, and its first step waits for nothing.
+        let _ = job.begin(0, agent, now);
+        job.origin = origin;
+        job
+    }
+
+    /// How far observed work is, and what it has looked at so far. Whether it changed anything.
+    pub fn observe(
+        &mut self,
+        agent: &AgentId,
+        progress: u8,
+        (entries, errors): (u64, u64),
+        now: ServerTime,
+    ) -> bool {
+        let Some(step) = self.running(0, agent) else { return false };
+        let progress = progress.min(100).max(step.progress);
+        let Some(result) = step.results.last_mut() else { return false };
+        if (progress, entries, errors) == (step.progress, result.entries, result.errors) {
+            return false;
+        }
+        (result.entries, result.errors, step.progress) = (entries, errors, progress);
+        self.progressed_at = now;
+        self.changed(now);
+        true
+    }
+
+    /// The server was away, and has the job again: its silence begins now.
+    pub fn taken_back(&mut self, now: ServerTime) {
+        if self.state == JobState::Running {
+            // Also where the clock went back meanwhile.
+            self.progressed_at = now;
+            self.changed(now);
+        }
+    }
+
     /// Steps that can be begun: nothing that they wait for is open.
     pub fn ready(&self) -> impl Iterator<Item = usize> + '_ {
         let complete = self.steps.iter().filter(|step| step.state == StepState::Complete);
@@ -167,7 +212,8 @@ impl Job {
             let mut before = step.spec.depends_on.iter();
             step.state == StepState::Waiting && before.all(|id| complete.contains(id.as_str()))
         };
-        let steps = self.steps.iter().enumerate().filter(|_| !self.state.is_end());
+        let is_ours = !self.state.is_end() && self.origin.is_given_out();
+        let steps = self.steps.iter().enumerate().filter(move |_| is_ours);
         steps.filter(move |(_, step)| is_ready(step)).map(|(at, _)| at)
     }
 
@@ -235,6 +281,11 @@ impl Job {
         outcome: Outcome,
         now: ServerTime,
     ) -> bool {
+        let outcome = match outcome {
+            // Who watches does not hand on.
+            Outcome::Lost { why } if !self.origin.is_given_out() => Outcome::Failed { why },
+            outcome => outcome,
+        };
         let came_further = !matches!(outcome, Outcome::Lost { .. });
         let Some(step) = self.running(step, agent) else { return false };
         let (state, of_try, entries, errors, why) = match outcome {
@@ -273,17 +324,22 @@ impl Job {
     /// Somebody calls the job off.
     ///
     /// # Errors
-    /// It is over already.
+    /// It is over already; or nobody made it as a job, so that it cannot be called off here.
     pub fn cancel(&mut self, now: ServerTime) -> Result<(), IllegalTransition> {
+        if !self.origin.is_given_out() {
+            return Err(IllegalTransition { from: self.state, to: JobState::Cancelled });
+        }
         let state = self.state.go(JobState::Cancelled)?;
         self.end(state, "it was cancelled", now);
         Ok(())
     }
 
-    /// Ends a running job that did not come further for [`STALLED_AFTER`]. Whether it did.
+    /// Ends a running job that did not come further for [`STALLED_AFTER`]. Whether it did. What is only
+    /// watched ends when it does.
     pub fn end_if_stalled(&mut self, now: ServerTime) -> bool {
-        let stalled =
-            self.state == JobState::Running && now.since(self.progressed_at) >= STALLED_AFTER;
+        let stalled = self.state == JobState::Running
+            && self.origin.is_given_out()
+            && now.since(self.progressed_at) >= STALLED_AFTER;
         if stalled {
             self.end(self.failure(), "it did not come further for 30 minutes", now);
         }

@@ -280,6 +280,11 @@ impl View {
         &self.counts
     }
 
+    /// Scans that began and did not end.
+    pub fn running_scans(&self) -> impl Iterator<Item = &RunningScan> {
+        self.state.ledger.scans.iter()
+    }
+
     /// How much is remembered beside the entries.
     #[must_use]
     pub fn figures(&self) -> ViewFigures {

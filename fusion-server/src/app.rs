@@ -42,7 +42,7 @@ use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
-use crate::task::view::ViewFailed;
+use crate::task::view::{ScanNews, ViewFailed};
 
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
@@ -134,6 +134,8 @@ pub struct Server {
     health: Health,
     /// Views whose task panicked.
     failures: mpsc::UnboundedReceiver<ViewFailed>,
+    /// Scans of whole trees.
+    scans: mpsc::UnboundedReceiver<ScanNews>,
     /// Ends the views' threads; they end last, after the calls that they serve.
     end_views: CancellationToken,
     stores: Stores,
@@ -150,7 +152,9 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
-    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), failed)?;
+    let (scans_out, scans) = mpsc::unbounded_channel();
+    let told = (scans_out, failed);
+    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), told)?;
     let guards = Guards::begin(&config, &services)?;
     Ok(Server {
         grpc,
@@ -162,6 +166,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         guards,
         health: Health::default(),
         failures,
+        scans,
         end_views,
         stores,
     })
@@ -174,7 +179,7 @@ fn services(
     stores: &Stores,
     (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
     end_views: CancellationToken,
-    failed: mpsc::UnboundedSender<ViewFailed>,
+    (scans, failed): (mpsc::UnboundedSender<ScanNews>, mpsc::UnboundedSender<ViewFailed>),
 ) -> Result<Services, ServerError> {
     let metrics = Metrics::new().map_err(not_started)?;
     let draining = CancellationToken::new();
@@ -187,6 +192,7 @@ fn services(
         stores: stores.clone(),
         tasks: tasks.clone(),
         end: end_views,
+        scans,
         failed,
     });
     let loaded = views.load().map_err(not_started)?;
@@ -239,14 +245,6 @@ fn services(
     );
     let errands =
         Errands::new(views.clone(), sessions.clone(), Arc::clone(&clock), Arc::clone(&ids));
-    let refreshes = Refreshes::new(
-        views.clone(),
-        sessions.clone(),
-        Arc::clone(&clock),
-        errands.clone(),
-        tasks.clone(),
-        draining.clone(),
-    );
     let jobs = Jobs::new(JobsDeps {
         state: Arc::clone(&stores.state),
         saver,
@@ -257,11 +255,20 @@ fn services(
         draining: draining.clone(),
         views: views.clone(),
         sessions: sessions.clone(),
-        errands,
+        errands: errands.clone(),
         ttl: config.job_ttl,
         max_open: config.max_open_jobs,
     });
     jobs.load().map_err(not_started)?;
+    let refreshes = Refreshes::new(
+        views.clone(),
+        sessions.clone(),
+        Arc::clone(&clock),
+        errands,
+        jobs.clone(),
+        tasks.clone(),
+        draining.clone(),
+    );
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
@@ -338,6 +345,7 @@ impl Server {
             guards,
             health,
             failures,
+            scans,
             end_views,
             stores,
         } = self;
@@ -346,7 +354,7 @@ impl Server {
             address_file::write(file, grpc_address, http_address)?;
         }
 
-        begin_tasks(&services, &health, failures);
+        begin_tasks(&services, &health, failures, scans);
         services.tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
@@ -418,10 +426,12 @@ fn begin_tasks(
     services: &Services,
     health: &Health,
     failures: mpsc::UnboundedReceiver<ViewFailed>,
+    scans: mpsc::UnboundedReceiver<ScanNews>,
 ) {
     let Services { sessions, views, tasks, .. } = services.clone();
     tasks.spawn("session timer", sessions.clone().run_timer());
     tasks.spawn("jobs", services.jobs.clone().run());
+    tasks.spawn("observed scans", services.jobs.clone().observe(scans));
     tasks.spawn("view health", health.clone().follow(views));
     tasks.spawn("view supervisor", sessions.restart_views(tasks.clone(), failures));
 }

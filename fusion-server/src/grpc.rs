@@ -13,6 +13,7 @@ pub(crate) mod health;
 mod idempotency;
 mod jobs;
 mod layer;
+mod methods;
 mod sessions;
 mod views;
 

@@ -12,7 +12,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use fusion_core::id::CorrelationId;
 
-pub(crate) use jobs::{How, JobsCommand, Kind as JobKind, State as JobStateArg};
+pub(crate) use jobs::{
+    How, JobsCommand, Kind as JobKind, Origin as JobOriginArg, State as JobStateArg,
+};
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{
     OperateCommand, SessionsCommand, TokenCommand, TokenCreate, TrashCommand, ViewsCommand,

@@ -134,7 +134,9 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
 fn its_chain(world: &World) {
     let trace = json(world, &["trace", "ticket:4711"]);
     // The directory changed with it.
-    let [asked, .., changed] = trace.as_slice() else { panic!("{trace:?}") };
+    let [asked, job, looked, .., changed] = trace.as_slice() else { panic!("{trace:?}") };
+    assert_eq!((&job["link"], &job["origin"]), (&"job".into(), &"REFRESH".into()));
+    assert_eq!((&looked["link"], &looked["agent_id"]), (&"looked".into(), &"leader".into()));
     assert_eq!((&asked["link"], &changed["link"]), (&"asked".into(), &"changed".into()));
     assert_eq!((&asked["principal"], &asked["code"]), (&"anonymous".into(), &"OK".into()));
     assert_eq!(asked["method"], "fusion.v1.ViewService/RefreshPath");
@@ -144,7 +146,8 @@ fn its_chain(world: &World) {
     );
     assert_eq!((&changed["agent_id"], &changed["blind"]), (&"leader".into(), &true.into()));
     assert_ne!(changed["causation_id"], Value::Null, "the command");
-    assert_eq!(json(world, &["explain", "/in/new"]), [asked.clone(), changed.clone()]);
+    let chain = [asked, job, looked, changed].map(Value::clone);
+    assert_eq!(json(world, &["explain", "/in/new"]), chain);
     let nothing = world.fusionctl(&["trace", "ticket:4712"]);
     assert_eq!(nothing.status.code(), Some(1), "{}", text(&nothing));
 }

@@ -154,6 +154,43 @@ fn a_job_that_is_silent_for_half_an_hour_is_over() {
     assert!(!job.end_try(0, &agent(1), done(), at(3600)), "it is over");
 }
 
+fn observed(origin: JobOrigin) -> Job {
+    let plan = Plan::new(steps(&[&[]])).unwrap();
+    let principal = Principal::new("");
+    let correlation = CorrelationId::new("c").unwrap();
+    let new = NewJob { id: Uuid::from_u128(1), principal, correlation, priority: 0, plan };
+    Job::observed(new, origin, &agent(1), at(0))
+}
+
+#[test]
+fn what_is_only_watched_is_never_given_out_handed_on_called_off_or_stalled() {
+    for origin in JobOrigin::ALL.into_iter().filter(|origin| !origin.is_given_out()) {
+        let mut job = observed(origin);
+        assert_eq!((job.state, job.started_at), (JobState::Running, Some(at(0))));
+        assert!(job.observe(&agent(1), 40, (7, 1), at(1)));
+        assert!(!job.observe(&agent(1), 30, (7, 1), at(2)), "it never goes back");
+        assert!(!job.observe(&agent(2), 50, (8, 1), at(2)), "another's");
+        let result = &job.steps[0].results[0];
+        assert_eq!((job.progress, result.entries, result.errors), (40, 7, 1));
+        assert!(!job.end_if_stalled(at(100_000)));
+        let refused = job.cancel(at(3)).unwrap_err();
+        assert_eq!((refused.from, job.state), (JobState::Running, JobState::Running));
+        assert!(job.end_try(0, &agent(1), Outcome::Lost { why: "gone".to_owned() }, at(4)));
+        assert_eq!((job.state, job.ready().count()), (JobState::Failed, 0));
+        assert_eq!(job.steps[0].results[0].why, "gone");
+        let again = job.retry(Uuid::from_u128(2), Principal::new("me"), at(5)).unwrap();
+        assert_eq!((again.origin, again.ready().count()), (JobOrigin::Request, 1));
+    }
+}
+
+#[test]
+fn the_time_without_a_server_is_no_silence() {
+    let mut job = job(&[&[]]);
+    job.begin(0, &agent(1), at(0)).unwrap();
+    job.taken_back(at(100_000));
+    assert!(!job.end_if_stalled(at(101_799)) && job.end_if_stalled(at(101_800)));
+}
+
 /// What may happen to a job.
 #[derive(Debug, Clone)]
 enum Event {
@@ -189,9 +226,14 @@ fn edges() -> impl Strategy<Value = Vec<Vec<usize>>> {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_rules_hold(edges in edges(), events in proptest::collection::vec(event(), 0..60)) {
+    fn whatever_happens_the_rules_hold(
+        edges in edges(),
+        watched in prop::option::of(prop::sample::select(&JobOrigin::ALL[1..])),
+        events in proptest::collection::vec(event(), 0..60),
+    ) {
+        let edges = if watched.is_some() { vec![Vec::new()] } else { edges };
         let edges: Vec<&[usize]> = edges.iter().map(Vec::as_slice).collect();
-        let mut job = job(&edges);
+        let mut job = watched.map_or_else(|| job(&edges), observed);
         let mut now = 0;
         for event in events {
             let before = job.clone();
@@ -256,6 +298,7 @@ fn check(before: &Job, job: &Job) -> Result<(), TestCaseError> {
         prop_assert_eq!(before, job, "what is over does not change");
     }
     prop_assert_eq!(before == job, before.version == job.version, "every change has its version");
+    prop_assert!(job.origin.is_given_out() || job.ready().next().is_none());
     prop_assert!(job.version >= before.version && job.progress >= before.progress);
     prop_assert!(job.progress <= 100);
     prop_assert_eq!(job.state.is_end(), job.ended_at.is_some());

@@ -45,7 +45,8 @@ pub struct RunningScan {
 
 impl RunningScan {
     /// Whether it reads the whole tree on behalf of the view.
-    pub(super) fn is_whole(&self) -> bool {
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
         self.deep && self.path.as_ref().is_root() && self.source.is_leader_only()
     }
 }

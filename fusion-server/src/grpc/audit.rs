@@ -24,9 +24,9 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::Services;
-use super::idempotency::{changing, given_key, refused, whole, whole_request};
+use super::idempotency::{given_key, refused, whole, whole_request};
 use super::layer::{code_name, code_of};
+use super::{Services, methods};
 use crate::service::audit::{Audit, EndedCall};
 use crate::service::idempotency::{CallIdentity, GivenKey};
 use told::Told;
@@ -71,7 +71,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(method) = changing(request.uri().path()) else {
+        let Some(method) = methods::changing_at(request.uri().path()) else {
             return Box::pin(self.inner.call(request));
         };
         if let Err(refusal) = self.audit.room() {
@@ -119,6 +119,18 @@ impl Asked {
         let (code, reason) = (code_name(refusal.code()), refusal.reason().as_str().to_owned());
         let record = audit.record(self.ended(told, code, reason));
         audit.leave(record);
+    }
+
+    /// Leaves the record of a call that its principal may not make, unless there were too many of its kind.
+    /// What it asks for is not even read.
+    pub(super) fn denied(self, audit: &Audit, refusal: &Refusal) {
+        let Some(left_out) = audit.records_denial(&self.principal, self.method) else { return };
+        let mut told = Told::default();
+        if left_out > 0 {
+            told.change("not_recorded", "", left_out.to_string());
+        }
+        let (code, reason) = (code_name(refusal.code()), refusal.reason().as_str().to_owned());
+        audit.leave(audit.record(self.ended(told, code, reason)));
     }
 
     fn ended(self, told: Told, code: &'static str, reason: String) -> EndedCall {

@@ -2,7 +2,7 @@
 //!
 //! Puts the caller into the request, where handlers and the layers below find it. What a caller may
 //! see of what it asks for is asked of [`Caller`] by the handlers. Must never: let a method pass that
-//! the table does not have, or say what a token is.
+//! is for others ([`methods`]), or say what a token is.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,58 +17,13 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
-use super::Services;
+use super::audit::Asked;
+use super::{Services, methods};
 use crate::access::tokens::NotGood;
 use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
+use crate::service::audit::Audit;
 use crate::tokens::Keyring;
-
-/// What each method is for. One that is not here is for administrators.
-const METHODS: &[(&str, Least)] = &[
-    ("fusion.v1.SessionService/CreateSession", Least::Agent),
-    ("fusion.v1.SessionService/Heartbeat", Least::Agent),
-    ("fusion.v1.SessionService/EndSession", Least::Agent),
-    ("fusion.v1.SessionService/GetSession", Least::AgentOrOperator),
-    ("fusion.v1.SessionService/ListSessions", Least::Operator),
-    ("fusion.v1.EventService/PushEvents", Least::Agent),
-    ("fusion.v1.EventService/PushEventBatch", Least::Agent),
-    ("fusion.v1.ViewService/ListViews", Least::Reader),
-    ("fusion.v1.ViewService/GetView", Least::Reader),
-    ("fusion.v1.ViewService/GetEntry", Least::Reader),
-    ("fusion.v1.ViewService/ListEntries", Least::Reader),
-    ("fusion.v1.ViewService/GetStats", Least::Reader),
-    ("fusion.v1.ViewService/FindEntries", Least::Reader),
-    ("fusion.v1.ViewService/GetBreakdown", Least::Reader),
-    ("fusion.v1.ViewService/CompareViews", Least::Reader),
-    ("fusion.v1.ViewService/WatchView", Least::Reader),
-    ("fusion.v1.ViewService/ListChanges", Least::Reader),
-    ("fusion.v1.ViewService/WaitQuiet", Least::Reader),
-    ("fusion.v1.ViewService/ListSuspects", Least::Reader),
-    ("fusion.v1.ViewService/ListBlindSpots", Least::Reader),
-    ("fusion.v1.ViewService/ListTrash", Least::Reader),
-    ("fusion.v1.ViewService/ExportEntries", Least::Reader),
-    ("fusion.v1.ViewService/RestoreTrash", Least::Operator),
-    ("fusion.v1.ViewService/PurgeTrash", Least::Operator),
-    ("fusion.v1.ViewService/RefreshPath", Least::Operator),
-    ("fusion.v1.JobService/CreateJob", Least::Operator),
-    ("fusion.v1.JobService/GetJob", Least::Operator),
-    ("fusion.v1.JobService/ListJobs", Least::Operator),
-    ("fusion.v1.JobService/WatchJob", Least::Operator),
-    ("fusion.v1.JobService/CancelJob", Least::Operator),
-    ("fusion.v1.JobService/RetryJob", Least::Operator),
-    ("fusion.v1.AdminService/GetServerInfo", Least::Admin),
-    ("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator),
-    ("fusion.v1.AdminService/EvictSession", Least::Admin),
-    ("fusion.v1.AdminService/ResetView", Least::Admin),
-    ("fusion.v1.AdminService/AcceptRoot", Least::Admin),
-    ("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
-    ("fusion.v1.AdminService/SetLogFilter", Least::Admin),
-    // Of a view only who may see it is told.
-    ("grpc.health.v1.Health/Check", Least::Anyone),
-    ("grpc.health.v1.Health/Watch", Least::Anyone),
-    ("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone),
-    ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Least::Anyone),
-];
 
 /// Who makes a call.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
@@ -81,18 +36,26 @@ pub(super) struct AuthenticateLayer {
     keyring: Option<Keyring>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    audit: Audit,
+}
+
+/// A call that goes no further.
+struct Denied {
+    refusal: Refusal,
+    /// Who calls, where that is known: the method is not theirs.
+    known: Option<Principal>,
 }
 
 impl AuthenticateLayer {
     pub(super) fn new(services: &Services, keyring: Option<Keyring>) -> Self {
-        let Services { clock, metrics, .. } = services.clone();
-        Self { keyring, clock, metrics }
+        let Services { clock, metrics, audit, .. } = services.clone();
+        Self { keyring, clock, metrics, audit }
     }
 
     /// Who calls, if the method is theirs.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Denied> {
         let Some(keyring) = &self.keyring else { return Ok(Caller::anonymous()) };
-        let least = least(path);
+        let least = methods::least(path);
         let token = match bearer(headers) {
             Ok(Some(token)) => token,
             Ok(None) if least == Least::Anyone => return Ok(Caller::nobody()),
@@ -109,14 +72,26 @@ impl AuthenticateLayer {
         })?;
         if !caller.role.is_some_and(|role| least.is_met_by(role)) {
             self.metrics.denied.with_label_values(&["role"]).inc();
-            return Err(Refusal::PermissionDenied { permission: least.as_str().to_owned() });
+            let refusal = Refusal::PermissionDenied { permission: least.as_str().to_owned() };
+            return Err(Denied { refusal, known: Some(caller.principal) });
         }
         Ok(caller)
     }
 
-    fn unauthenticated(&self, reason: &str, problem: &str) -> Refusal {
+    fn unauthenticated(&self, reason: &str, problem: &str) -> Denied {
         self.metrics.denied.with_label_values(&[reason]).inc();
-        Refusal::Unauthenticated { problem: problem.to_owned() }
+        let refusal = Refusal::Unauthenticated { problem: problem.to_owned() };
+        Denied { refusal, known: None }
+    }
+
+    /// Leaves the audit record of a changing call that a known principal may not make. Of those without
+    /// good credentials there is none: anybody could have as many written as they like.
+    fn record(&self, denied: &Denied, mut request: Request<Body>) {
+        let Some(method) = methods::changing_at(request.uri().path()) else { return };
+        if let Some(principal) = &denied.known {
+            request.extensions_mut().insert(principal.clone());
+            Asked::of(&self.audit, method, &request).denied(&self.audit, &denied.refusal);
+        }
     }
 }
 
@@ -154,15 +129,12 @@ where
                 request.extensions_mut().insert(caller);
                 Either::Left(self.inner.call(request))
             }
-            Err(refusal) => Either::Right(ready(Ok(refusal.into_status().into_http()))),
+            Err(denied) => {
+                self.layer.record(&denied, request);
+                Either::Right(ready(Ok(denied.refusal.into_status().into_http())))
+            }
         }
     }
-}
-
-fn least(path: &str) -> Least {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let row = METHODS.iter().find(|(method, _)| *method == path);
-    row.map_or(Least::Admin, |(_, least)| *least)
 }
 
 /// The token that came with a call.

@@ -21,26 +21,10 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use super::audit::{Asked, Recorded};
 use super::layer::code_of;
-use super::{Services, draining};
+use super::{Services, draining, methods};
 use crate::service::audit::Audit;
 use crate::service::idempotency::{Begun, GivenKey, Idempotency, Turn};
 use crate::spawn::Tasks;
-
-/// The calls that are done once under a key. Not among them: those of sessions and of evidence, which
-/// repeat safely by their own rules.
-pub(super) const CHANGING: &[&str] = &[
-    "fusion.v1.ViewService/RestoreTrash",
-    "fusion.v1.ViewService/PurgeTrash",
-    "fusion.v1.ViewService/RefreshPath",
-    "fusion.v1.JobService/CreateJob",
-    "fusion.v1.JobService/CancelJob",
-    "fusion.v1.JobService/RetryJob",
-    "fusion.v1.AdminService/EvictSession",
-    "fusion.v1.AdminService/ResetView",
-    "fusion.v1.AdminService/AcceptRoot",
-    "fusion.v1.AdminService/DeleteIdempotencyKey",
-    "fusion.v1.AdminService/SetLogFilter",
-];
 
 /// Longest key in bytes.
 const KEY_MAX: usize = 255;
@@ -91,7 +75,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Some(method) = changing(request.uri().path()) else {
+        let Some(method) = methods::changing_at(request.uri().path()) else {
             return Box::pin(self.inner.call(request));
         };
         let given = match given_key(request.headers()) {
@@ -218,12 +202,6 @@ pub(super) fn refused(refusal: Refusal) -> Response<Body> {
     refusal.into_status().into_http()
 }
 
-/// The method, if its calls are done once under a key.
-pub(super) fn changing(path: &str) -> Option<&'static str> {
-    let path = path.strip_prefix('/')?;
-    CHANGING.iter().copied().find(|method| *method == path)
-}
-
 /// The key that came with a call.
 pub(super) fn given_key(headers: &HeaderMap) -> Result<Option<GivenKey>, Refusal> {
     let derived = match headers.get(IDEMPOTENCY_AUTO_KEY).map(HeaderValue::as_bytes) {
@@ -248,8 +226,9 @@ pub(super) async fn delete(
     method: &str,
     key: &str,
 ) -> Result<bool, Refusal> {
-    let Some(method) = CHANGING.iter().copied().find(|changing| *changing == method) else {
-        return Err(Refusal::invalid("method", format!("must be one of {}", CHANGING.join(", "))));
+    let Some(method) = methods::changing().find(|changing| *changing == method) else {
+        let all = methods::changing().collect::<Vec<_>>().join(", ");
+        return Err(Refusal::invalid("method", format!("must be one of {all}")));
     };
     let key = check_key("key", key.as_bytes())?;
     calls.delete(principal, method, key).await

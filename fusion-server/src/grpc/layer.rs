@@ -22,59 +22,13 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
-use super::Services;
 use super::body::{Ending, WatchedBody};
+use super::{Services, methods};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 
-/// The methods that are told of by name; all else is `unknown`, so that callers cannot make labels.
-const METHODS: &[&str] = &[
-    "fusion.v1.SessionService/CreateSession",
-    "fusion.v1.SessionService/Heartbeat",
-    "fusion.v1.SessionService/EndSession",
-    "fusion.v1.SessionService/GetSession",
-    "fusion.v1.SessionService/ListSessions",
-    "fusion.v1.EventService/PushEvents",
-    "fusion.v1.EventService/PushEventBatch",
-    "fusion.v1.ViewService/ListViews",
-    "fusion.v1.ViewService/GetView",
-    "fusion.v1.ViewService/GetEntry",
-    "fusion.v1.ViewService/ListEntries",
-    "fusion.v1.ViewService/GetStats",
-    "fusion.v1.ViewService/FindEntries",
-    "fusion.v1.ViewService/GetBreakdown",
-    "fusion.v1.ViewService/CompareViews",
-    "fusion.v1.ViewService/WatchView",
-    "fusion.v1.ViewService/ListChanges",
-    "fusion.v1.ViewService/WaitQuiet",
-    "fusion.v1.ViewService/ListSuspects",
-    "fusion.v1.ViewService/ListBlindSpots",
-    "fusion.v1.ViewService/ListTrash",
-    "fusion.v1.ViewService/RestoreTrash",
-    "fusion.v1.ViewService/PurgeTrash",
-    "fusion.v1.ViewService/RefreshPath",
-    "fusion.v1.JobService/CreateJob",
-    "fusion.v1.JobService/GetJob",
-    "fusion.v1.JobService/ListJobs",
-    "fusion.v1.JobService/WatchJob",
-    "fusion.v1.JobService/CancelJob",
-    "fusion.v1.JobService/RetryJob",
-    "fusion.v1.ViewService/ExportEntries",
-    "fusion.v1.AdminService/EvictSession",
-    "fusion.v1.AdminService/DeleteIdempotencyKey",
-    "fusion.v1.AdminService/GetServerInfo",
-    "fusion.v1.AdminService/ResetView",
-    "fusion.v1.AdminService/AcceptRoot",
-    "fusion.v1.AdminService/SetLogFilter",
-    "fusion.v1.AdminService/ListAuditRecords",
-    "grpc.health.v1.Health/Check",
-    "grpc.health.v1.Health/Watch",
-    "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-    "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-];
-
-/// What all other methods are told of by.
+/// What methods are told of by that are not served, so that callers cannot make labels.
 const UNKNOWN: &str = "unknown";
 
 /// By how much a deadline of ours comes before the library's, at most.
@@ -87,7 +41,7 @@ pub(super) struct RpcLayer {
 
 struct Shared {
     metrics: Metrics,
-    /// One for each of [`METHODS`], and one for all else.
+    /// One for each of [`methods::all`], and one for all else.
     methods: Vec<MethodMetrics>,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -97,8 +51,8 @@ struct Shared {
 impl RpcLayer {
     pub(super) fn new(services: &Services) -> Self {
         let Services { metrics, ids, clock, busy, .. } = services.clone();
-        let names = METHODS.iter().chain(std::iter::once(&UNKNOWN));
-        let methods = names.map(|method| MethodMetrics::new(&metrics, method)).collect();
+        let names = methods::all().iter().map(|method| method.name).chain([UNKNOWN]);
+        let methods = names.map(|name| MethodMetrics::new(&metrics, name)).collect();
         Self { shared: Arc::new(Shared { metrics, methods, ids, clock, busy }) }
     }
 }
@@ -151,7 +105,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let number = method(request.uri().path());
+        let number = methods::number(request.uri().path()).unwrap_or(methods::all().len());
         let method = self.shared.methods[number].name;
         let correlation = correlation(request.headers(), &*self.shared.ids);
         let span = span(method, request.headers(), correlation.as_ref().ok());
@@ -261,12 +215,6 @@ impl Drop for Call {
     }
 }
 
-/// The number of a method; of an unknown one that after the last.
-fn method(path: &str) -> usize {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    METHODS.iter().position(|method| *method == path).unwrap_or(METHODS.len())
-}
-
 /// Whether a call keeps the server from ending: ours do, and they end; a health watch or a
 /// reflection stream would stay for ever.
 fn is_waited_for(method: &str) -> bool {
@@ -370,39 +318,5 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(http::HeaderName::as_str).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use prost::Message as _;
-
-    use super::*;
-    use crate::grpc::idempotency::CHANGING;
-
-    #[test]
-    fn every_method_has_its_name_in_metrics_and_spans() {
-        let set =
-            prost_types::FileDescriptorSet::decode(fusion_proto::FILE_DESCRIPTOR_SET).unwrap();
-        let (mut ours, mut methods) = (0, Vec::new());
-        for file in set.file {
-            for service in &file.service {
-                let of = |method: &prost_types::MethodDescriptorProto| {
-                    format!("{}.{}/{}", file.package(), service.name(), method.name())
-                };
-                methods.extend(service.method.iter().map(of));
-            }
-        }
-        for method in &methods {
-            assert!(METHODS.contains(&method.as_str()), "{method}");
-            ours += usize::from(CHANGING.contains(&method.as_str()));
-        }
-        assert_eq!(ours, CHANGING.len(), "each changing method is one of them");
-        assert!(
-            METHODS
-                .iter()
-                .filter(|it| it.starts_with("fusion."))
-                .all(|it| methods.iter().any(|method| method == it))
-        );
     }
 }

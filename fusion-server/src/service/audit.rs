@@ -6,10 +6,11 @@
 //! wait; then changing calls are refused before anything is done ([`Audit::room`]): no change without its
 //! record. Must never: keep a credential or an idempotency key. Tested in `tests/grpc/audit.rs`.
 
+mod denied;
 mod record;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fusion_core::id::CorrelationId;
@@ -24,8 +25,9 @@ use fusion_proto::status::Refusal;
 use fusion_store::{Item, Put, Space, State, StoreError};
 use uuid::{Builder, Uuid};
 
+use self::denied::Denials;
 use super::internal;
-use super::paging::PageOf;
+use super::paging::{PageOf, time_field};
 use super::views::PageOfRows;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -69,6 +71,8 @@ struct Shared {
     made: AtomicU64,
     /// Those that were made and are not yet written.
     unwritten: AtomicUsize,
+    /// Locked for one look; nothing is locked under it.
+    denials: Mutex<Denials>,
 }
 
 /// A call that is over.
@@ -91,8 +95,8 @@ pub(crate) struct EndedCall {
 
 impl Audit {
     pub(crate) fn new(deps: AuditDeps) -> Self {
-        let (made, unwritten) = (AtomicU64::new(0), AtomicUsize::new(0));
-        Self { shared: Arc::new(Shared { deps, made, unwritten }) }
+        let (made, unwritten, denials) = Default::default();
+        Self { shared: Arc::new(Shared { deps, made, unwritten, denials }) }
     }
 
     /// The time, for when a call came.
@@ -107,6 +111,18 @@ impl Audit {
     pub(crate) fn room(&self) -> Result<(), Refusal> {
         let unwritten = self.shared.unwritten.load(Ordering::Relaxed);
         if unwritten < UNWRITTEN { Ok(()) } else { Err(unwritten_yet()) }
+    }
+
+    /// Whether to record a call that was denied; if so, how many of the same principal and method were not
+    /// since the last that was.
+    pub(crate) fn records_denial(
+        &self,
+        principal: &Principal,
+        method: &'static str,
+    ) -> Option<u64> {
+        let now = self.shared.deps.clock.monotonic();
+        let mut denials = self.shared.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        self.room().ok().and_then(|()| denials.next(principal, method, now))
     }
 
     /// The record of a call that is over now, to be written: by [`Audit::leave`], or together with
@@ -208,8 +224,6 @@ fn page_of(server: Uuid, asked: &ListAuditRecords) -> PageOf {
         until,
         page: _,
     } = asked;
-    let time =
-        |time: &Option<ServerTime>| time.map_or(i64::MIN, ServerTime::as_nanos).to_be_bytes();
     let outcome = match outcome {
         None => 0,
         Some(AuditOutcome::Done) => 1,
@@ -225,8 +239,8 @@ fn page_of(server: Uuid, asked: &ListAuditRecords) -> PageOf {
             path.as_ref().map_or(&[][..], |path| path.as_bytes()),
             &[u8::from(path.is_some()), outcome],
             correlation.as_ref().map_or(&[][..], |id| id.as_str().as_bytes()),
-            &time(since),
-            &time(until),
+            &time_field(*since),
+            &time_field(*until),
         ],
     )
 }

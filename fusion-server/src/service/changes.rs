@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use fusion_core::change::Change;
 use fusion_core::id::Revision;
-use fusion_core::time::ServerTime;
 use fusion_proto::convert::event::{Event, EventView, Side};
 use fusion_proto::convert::view::live::ListChanges;
 use fusion_proto::limits;
@@ -15,7 +14,7 @@ use fusion_proto::status::Refusal;
 use fusion_store::{LogStatus, ReadFrom, Records, StoreError, StoredRecord, ViewId};
 
 use super::internal;
-use super::paging::PageOf;
+use super::paging::{PageOf, time_field};
 use super::views::{Views, Worth, worth};
 use super::watch::{gone, kept, wanted};
 use crate::task::view::{ViewHandle, account};
@@ -91,8 +90,6 @@ fn page_of(view: &ViewHandle, asked: &ListChanges) -> PageOf {
         itself,
     } = asked;
     let number = |revision: &Option<Revision>| revision.map_or(0, |it| it.0).to_be_bytes();
-    let time =
-        |time: &Option<ServerTime>| time.map_or(i64::MIN, ServerTime::as_nanos).to_be_bytes();
     let types: Vec<u8> = filter.types.iter().map(|kind| *kind as u8).collect();
     let kinds: Vec<u8> = filter.kinds.iter().map(|kind| *kind as u8).collect();
     PageOf::new(
@@ -103,8 +100,8 @@ fn page_of(view: &ViewHandle, asked: &ListChanges) -> PageOf {
             path.as_bytes(),
             &number(after),
             &number(through),
-            &time(since),
-            &time(until),
+            &time_field(*since),
+            &time_field(*until),
             &types,
             &kinds,
             &[u8::from(*itself)],

@@ -1,22 +1,22 @@
-//! Jobs: made, kept, shown, called off and done again. [`run`] does their steps.
+//! Jobs: made, kept, shown, called off and done again. [`run`] does their steps; [`observed`] lists with them
+//! what is done anyway.
 //!
 //! Owns all jobs of a server: the open ones whole, of those that are over their place in the list; the
 //! store has them until `job_ttl` is over. Every change is left to be written, and a call that makes or
 //! ends a job waits for that. Its lock is held for one change, or to give out steps; the locks of views and
 //! sessions may be taken under it. Must never: change a job otherwise than by its rules (`fusion_core::job`).
 
+mod observed;
 mod record;
 mod run;
+mod table;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fusion_core::id::CorrelationId;
-use fusion_core::job::{Job, JobState, NewJob, Outcome};
+use fusion_core::job::{Job, JobOrigin, JobState, NewJob, Outcome};
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
 use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs};
@@ -27,6 +27,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::table::{Listed, Place, Table, chain_of, key, place, read_key};
 use super::errands::Errands;
 use super::idempotency::CallIdentity;
 use super::internal;
@@ -74,29 +75,6 @@ struct Shared {
     news: Notify,
 }
 
-#[derive(Default)]
-struct Table {
-    /// Jobs that are not over, each to be watched.
-    open: HashMap<Uuid, watch::Sender<Job>>,
-    /// Jobs that are over and not yet written so: the store still has them as they were.
-    ended: HashMap<Uuid, Job>,
-    /// All jobs, the newest first.
-    list: BTreeMap<Place, Listed>,
-}
-
-/// A job's place in the list.
-type Place = (Reverse<ServerTime>, Uuid);
-
-/// What the list knows of a job.
-#[derive(Debug, Clone, Copy)]
-struct Listed {
-    state: JobState,
-    /// A hash of the chain that it belongs to.
-    chain: u64,
-    /// When it is swept; not while it is open.
-    expires_at: Option<ServerTime>,
-}
-
 /// A job to be followed.
 pub(crate) enum Followed {
     /// It is over.
@@ -122,23 +100,29 @@ impl Jobs {
                 record::from_bytes(&item.value).map_err(LoadError::record(Space::Job, &item))?;
             let mut table = self.lock();
             if job.state.is_end() {
-                let expires_at = job.ended_at.map(|ended| ended.plus(*ttl));
-                table.list.insert(
-                    place(&job),
-                    Listed { state: job.state, chain: chain_of(&job.correlation), expires_at },
-                );
+                table.list.insert(place(&job), Listed::of(&job, *ttl));
+                if !job.origin.is_given_out() {
+                    self.keep_watched(&mut table, &job);
+                }
                 continue;
             }
-            let id = job.id;
+            let (id, is_given_out) = (job.id, job.origin.is_given_out());
             let at_work: Vec<_> =
                 job.at_work().map(|(step, agent)| (step, agent.clone())).collect();
+            let goes_on = self.goes_on(&job);
             table.add(job);
             drop(table);
+            if goes_on {
+                continue;
+            }
             for (step, agent) in at_work {
                 let why = "the server was restarted".to_owned();
                 self.change(id, |job, now| {
                     job.end_try(step, &agent, Outcome::Lost { why }, now);
                 });
+            }
+            if is_given_out {
+                self.change(id, Job::taken_back);
             }
         }
         Ok(())
@@ -188,7 +172,7 @@ impl Jobs {
         let deps = &self.shared.deps;
         let point = {
             let mut table = self.lock();
-            if table.open.len() >= deps.max_open {
+            if table.open_requests >= deps.max_open {
                 return Err(Refusal::QuotaExceeded {
                     quota: "max_open_jobs".to_owned(),
                     limit: deps.max_open as u64,
@@ -259,9 +243,12 @@ impl Jobs {
     /// A page of jobs, the newest first.
     pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
         let of = asked.state.map(JobState::as_str).unwrap_or_default();
+        let whose = asked.origin.map(JobOrigin::as_str).unwrap_or_default();
         let correlation = asked.correlation.as_ref();
         let name = correlation.map(CorrelationId::as_str).unwrap_or_default();
-        let pages = PageOf::new(self.shared.id, &[b"jobs", of.as_bytes(), name.as_bytes()]);
+        let hides = [u8::from(asked.hide_routine)];
+        let request = [b"jobs", of.as_bytes(), name.as_bytes(), whose.as_bytes(), &hides];
+        let pages = PageOf::new(self.shared.id, &request);
         let chain = correlation.map(chain_of);
         let after = pages.key(&asked.page.token)?.map(|key| read_key(&key)).transpose()?;
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -270,6 +257,8 @@ impl Jobs {
             let rest = table.list.range((after, Bound::Unbounded));
             let wanted = rest.filter(|(_, it)| {
                 asked.state.is_none_or(|state| it.state == state)
+                    && asked.origin.is_none_or(|origin| it.origin == origin)
+                    && !(asked.hide_routine && it.is_routine())
                     && chain.is_none_or(|chain| it.chain == chain)
             });
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
@@ -350,15 +339,20 @@ impl Jobs {
         let deps = &self.shared.deps;
         let job = table.open.get(&id)?.borrow();
         let point = self.save(&job);
-        let (place, state, chain) = (place(&job), job.state, chain_of(&job.correlation));
-        let expires_at = job.ended_at.map(|ended| ended.plus(deps.ttl));
+        let state = job.state;
+        let (place, listed) = (place(&job), Listed::of(&job, deps.ttl));
         drop(job);
-        table.list.insert(place, Listed { state, chain, expires_at });
+        table.list.insert(place, listed);
         if state.is_end()
             && let Some(told) = table.open.remove(&id)
         {
             let job = told.borrow().clone();
             tracing::info!(job = %id, state = state.as_str(), why = job.why, "job over");
+            if job.origin.is_given_out() {
+                table.open_requests -= 1;
+            } else {
+                self.keep_watched(table, &job);
+            }
             table.ended.insert(id, job);
             let shared = Arc::clone(&self.shared);
             deps.saver.then(move || drop(shared.lock().ended.remove(&id)));
@@ -377,7 +371,11 @@ impl Jobs {
     /// Forgets the places of jobs that the store has swept.
     fn sweep(&self) {
         let now = self.shared.deps.clock.now();
-        self.lock().list.retain(|_, listed| listed.expires_at.is_none_or(|at| now < at));
+        let mut table = self.lock();
+        let Table { list, watched, .. } = &mut *table;
+        list.retain(|_, listed| listed.expires_at.is_none_or(|at| now < at));
+        watched.values_mut().for_each(|places| places.retain(|place| list.contains_key(place)));
+        watched.retain(|_, places| !places.is_empty());
     }
 
     /// Sets the gauge of jobs.
@@ -403,44 +401,6 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Table {
-    fn add(&mut self, job: Job) {
-        self.list.insert(
-            place(&job),
-            Listed { state: job.state, chain: chain_of(&job.correlation), expires_at: None },
-        );
-        self.open.insert(job.id, watch::Sender::new(job));
-    }
-
-    /// A job that the store does not have, or not as it is.
-    fn in_memory(&self, id: Uuid) -> Option<Job> {
-        let open = self.open.get(&id).map(|told| told.borrow().clone());
-        open.or_else(|| self.ended.get(&id).cloned())
-    }
-}
-
-fn chain_of(correlation: &CorrelationId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    correlation.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn place(job: &Job) -> Place {
-    (Reverse(job.created_at), job.id)
-}
-
-/// A place as a page token has it.
-fn key((Reverse(created_at), id): Place) -> Vec<u8> {
-    [&created_at.as_nanos().to_be_bytes()[..], id.as_bytes()].concat()
-}
-
-fn read_key(key: &[u8]) -> Result<Place, Refusal> {
-    let malformed = || Refusal::invalid("page_token", "is not a token of this list");
-    let (created_at, id) = key.split_first_chunk::<8>().ok_or_else(malformed)?;
-    let id = Uuid::from_slice(id).map_err(|_| malformed())?;
-    Ok((Reverse(ServerTime::from_nanos(i64::from_be_bytes(*created_at))), id))
 }
 
 /// How many bytes of a message a job takes, roughly and never less: the notation takes four bytes for

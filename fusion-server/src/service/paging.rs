@@ -4,6 +4,7 @@
 //! view) and a hash of the request less its page size, in hexadecimal. It grants nothing: the call
 //! is checked anew. Anything else in it is INVALID_ARGUMENT.
 
+use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use uuid::Uuid;
 
@@ -55,6 +56,11 @@ impl PageOf {
             [&[VERSION][..], self.owner.as_bytes(), &self.request.to_be_bytes()].concat();
         if head == expected && !key.is_empty() { Ok(Some(key.to_vec())) } else { Err(refused()) }
     }
+}
+
+/// A bound in time as a field of a request; `None` is no bound, and no time that could be asked for.
+pub(crate) fn time_field(time: Option<ServerTime>) -> [u8; 8] {
+    time.map_or(i64::MIN, ServerTime::as_nanos).to_be_bytes()
 }
 
 /// FNV-1a over the fields, each with its length. Tells requests apart, and defends nothing.

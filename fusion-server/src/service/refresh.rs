@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::errands::{Errands, Lookout, NotDone};
+use super::jobs::Jobs;
 use super::lists::entry;
 use super::sessions::{DRAINING_RETRY, Sessions};
 use super::views::{Views, Worth, worth};
@@ -45,6 +46,7 @@ struct Shared {
     sessions: Sessions,
     clock: Arc<dyn Clock>,
     errands: Errands,
+    jobs: Jobs,
     tasks: Tasks,
     draining: CancellationToken,
     /// Locked to look up, insert or remove; nothing is locked under it.
@@ -57,11 +59,12 @@ impl Refreshes {
         sessions: Sessions,
         clock: Arc<dyn Clock>,
         errands: Errands,
+        jobs: Jobs,
         tasks: Tasks,
         draining: CancellationToken,
     ) -> Self {
         let running = Mutex::default();
-        let shared = Shared { views, sessions, clock, errands, tasks, draining, running };
+        let shared = Shared { views, sessions, clock, errands, jobs, tasks, draining, running };
         Self { shared: Arc::new(shared) }
     }
 
@@ -138,7 +141,10 @@ impl Refreshes {
             recursive = asked.recursive, "refresh"
         );
         let at = Lookout { view: &view, session: &session, by };
-        let looked = shared.errands.look(&at, &asked.path, asked.recursive, &|_| ()).await;
+        let work = shared.jobs.refresh(asked, by, &session.agent);
+        let on_progress = |progress| work.came_to(progress);
+        let looked = shared.errands.look(&at, &asked.path, asked.recursive, &on_progress).await;
+        work.ended(&looked);
         let figures = looked.map_err(|not_done| not_refreshed(not_done, &view, &session))?;
         let path = asked.path.clone();
         let settled = view.ask(move |view| is_settled(view, path.as_ref())).await;

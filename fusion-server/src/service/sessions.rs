@@ -29,7 +29,7 @@ use fusion_core::session::{
 };
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_core::view::AgentReport;
-use fusion_proto::convert::session::agent::AgentStatus;
+use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress};
 use fusion_proto::convert::session::command::{Command, CommandReport};
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
 use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession, SessionInfo};
@@ -256,6 +256,11 @@ impl Sessions {
             self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
         }
         (commands, refused)
+    }
+
+    /// What a session last said of its running scan.
+    pub(crate) fn scan_of(&self, id: SessionId) -> Option<ScanProgress> {
+        self.lock().live.get(&id)?.status.as_ref()?.scan
     }
 
     /// Whether a session is honoured still, for what goes on for it within the server.

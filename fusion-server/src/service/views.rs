@@ -32,7 +32,7 @@ use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
 use crate::stores::{LoadError, Stores, ViewRecord, scan_all, unwritten};
 use crate::task::view::{
-    BeginError, Lanes, Named, ViewDeps, ViewFailed, ViewGone, ViewHandle, quiet_for,
+    BeginError, Lanes, Named, ScanNews, ViewDeps, ViewFailed, ViewGone, ViewHandle, quiet_for,
 };
 
 /// A page of rows and the token of the next one; the token is empty if this is the last.
@@ -59,6 +59,8 @@ pub(crate) struct ViewsDeps {
     pub(crate) tasks: Tasks,
     /// Ends the views' threads.
     pub(crate) end: CancellationToken,
+    /// Learns of scans of whole trees.
+    pub(crate) scans: mpsc::UnboundedSender<ScanNews>,
     /// Learns of views that failed.
     pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
 }
@@ -224,6 +226,7 @@ impl Views {
             stores: shared.deps.stores.clone(),
             tasks: shared.deps.tasks.clone(),
             lanes,
+            scans: shared.deps.scans.clone(),
             failed: shared.deps.failed.clone(),
             end: shared.deps.end.clone(),
         };

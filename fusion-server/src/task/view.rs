@@ -20,6 +20,7 @@ mod lanes;
 mod operate;
 mod restore;
 mod thread;
+mod whole;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub(crate) use errands::{ErrandEnd, Sent};
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
+pub(crate) use whole::{ScanEnd, ScanNews, WholeScan};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
 const REALTIME_QUEUE: usize = 32;
@@ -180,6 +182,8 @@ pub(crate) struct ViewDeps {
     pub(crate) tasks: Tasks,
     /// Sequences that were applied in an earlier life of the view in this process, durable or not.
     pub(crate) lanes: Lanes,
+    /// Learns of scans of the whole tree.
+    pub(crate) scans: mpsc::UnboundedSender<ScanNews>,
     /// Learns that the task failed.
     pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
     /// Ends the task.

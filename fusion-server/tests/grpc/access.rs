@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fusion_proto::client::CallHook;
-use fusion_proto::limits::IDEMPOTENCY_KEY;
+use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_client::AdminServiceClient;
 use fusion_proto::pb::job_service_client::JobServiceClient;
@@ -396,4 +396,53 @@ async fn a_token_that_is_revoked_is_good_no_more_and_a_bad_file_changes_nothing(
     assert!(problem(goes.list_views().await).contains("not known"));
     stays.list_views().await.unwrap();
     assert!(server.get("/metrics").await.contains(refused), "told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changing_call_that_is_denied_is_recorded_and_a_flood_of_them_does_not_fill_the_store() {
+    const FLOOD: usize = 200;
+    let mut ring = Ring::new();
+    let [reader, admin] = ["reader", "admin"].map(|role| ring.add(role, role, &["*"], &[]));
+    let server = guarded(&ring.path).await;
+    let (mut reader, mut admin) = (Clients::of(&server, &reader), Clients::of(&server, &admin));
+    let reset = || {
+        let mut request = Request::new(pb::ResetViewRequest { view: VIEW.to_owned() });
+        request.metadata_mut().insert(IDEMPOTENCY_KEY, "k".parse().unwrap());
+        request.metadata_mut().insert(CORRELATION_ID_KEY, "case:7".parse().unwrap());
+        request
+    };
+    for _ in 0..FLOOD {
+        assert_eq!(needed(reader.admin.reset_view(reset()).await), "role admin");
+    }
+    // Neither what only reads, nor who shows no good token.
+    assert_eq!(
+        needed(reader.admin.get_server_info(pb::GetServerInfoRequest::default()).await),
+        "role admin"
+    );
+    problem(Clients::new(&server, Some("Bearer fusion.x.y")).admin.reset_view(reset()).await);
+    advance(Duration::from_secs(3600)).await;
+    needed(reader.admin.reset_view(reset()).await);
+    let mut records = async |wanted: usize| loop {
+        let asked = pb::ListAuditRecordsRequest::default();
+        let found = admin.admin.list_audit_records(asked).await.unwrap().into_inner().records;
+        if found.len() >= wanted {
+            return found;
+        }
+        tokio::task::yield_now().await;
+    };
+    let found = records(11).await;
+    assert_eq!(found.len(), 11, "{found:?}");
+    for record in &found {
+        let call = match record.payload.as_ref() {
+            Some(pb::event_envelope::Payload::Call(call)) => call,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(call.method, "fusion.v1.AdminService/ResetView");
+        assert_eq!((&*call.code, &*call.reason), ("PERMISSION_DENIED", "PERMISSION_DENIED"));
+        assert_eq!(record.actor.as_ref().unwrap().principal, "reader");
+        assert_eq!(record.correlation_id, "case:7");
+        assert!(!call.key_digest.is_empty() && call.key_digest != "k");
+    }
+    let left_out: Vec<_> = found.iter().map(|it| it.payload.as_ref().unwrap()).collect();
+    assert!(format!("{:?}", left_out[0]).contains(&(FLOOD - 10).to_string()), "{left_out:?}");
 }

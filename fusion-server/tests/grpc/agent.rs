@@ -15,19 +15,34 @@ pub(crate) struct Agent {
     pub(crate) session: String,
     pub(crate) scan: Lane,
     sequence: u64,
+    /// Of its leadership, if it leads.
+    epoch: u64,
 }
 
 impl Agent {
     pub(crate) async fn join(server: &mut TestServer, name: &str) -> Self {
         let asks = asks_with_top(name, "z", 7);
-        let session = server.sessions.create_session(asks).await.unwrap().into_inner().session_id;
-        Self::of(server, session, name).await
+        let made = server.sessions.create_session(asks).await.unwrap().into_inner();
+        Self { epoch: made.leader_epoch, ..Self::of(server, made.session_id, name).await }
     }
 
+    /// A session that was made before; the first of its view.
     pub(crate) async fn of(server: &mut TestServer, session: String, name: &str) -> Self {
+        Self::after(server, session, name, 0).await
+    }
+
+    /// The same that has pushed so many batches.
+    pub(crate) async fn after(
+        server: &mut TestServer,
+        session: String,
+        name: &str,
+        pushed: u64,
+    ) -> Self {
+        let (first_held, next) = (pushed + 1, pushed + 1);
         let ask = opening(pb::Lane::Scan, &session, name);
+        let ask = pb::PushOpening { first_held, next, ..ask };
         let (scan, sequence) = Lane::open(server, ask).await.unwrap();
-        Self { session, scan, sequence }
+        Self { session, scan, sequence, epoch: 1 }
     }
 
     /// The next command of a notice.
@@ -65,6 +80,25 @@ impl Agent {
         self.scan.send(listed).await;
         self.scan.send(batch(next + 2, vec![row(ended)])).await;
         self.scan.acknowledged(next + 2).await.unwrap()
+    }
+
+    /// One batch of these.
+    pub(crate) async fn push(&mut self, rows: Vec<pb::Evidence>) {
+        self.push_batch(batch(self.sequence + 1, rows)).await;
+    }
+
+    /// The same on behalf of a command.
+    pub(crate) async fn push_for(&mut self, command: &pb::Command, rows: Vec<pb::Evidence>) {
+        let (correlation_id, causation_id) =
+            (command.correlation_id.clone(), command.command_id.clone());
+        let batch = batch(self.sequence + 1, rows);
+        self.push_batch(pb::EvidenceBatch { correlation_id, causation_id, ..batch }).await;
+    }
+
+    async fn push_batch(&mut self, batch: pb::EvidenceBatch) {
+        self.sequence += 1;
+        self.scan.send(pb::EvidenceBatch { leader_epoch: self.epoch, ..batch }).await;
+        assert_eq!(self.scan.acknowledged(self.sequence).await.unwrap(), []);
     }
 
     pub(crate) async fn report(

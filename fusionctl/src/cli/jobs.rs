@@ -7,8 +7,15 @@ use super::ViewArg;
 /// What to do with jobs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobsCommand {
-    /// List jobs, the newest first.
+    /// List jobs, the newest first: those that somebody made, and of refreshes and of what the server and its
+    /// agents scan by themselves what is under way or failed.
     List {
+        /// Also what nobody made as a job and is complete.
+        #[arg(long, short)]
+        all: bool,
+        /// Only those of this origin, complete ones too.
+        #[arg(long, value_enum)]
+        origin: Option<Origin>,
         /// Only those in this state.
         #[arg(long, value_enum)]
         state: Option<State>,
@@ -64,6 +71,19 @@ pub(crate) enum JobsCommand {
         #[command(flatten)]
         view: ViewArg,
     },
+}
+
+/// Whose wish a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Origin {
+    /// Somebody made it as a job.
+    Request,
+    /// Somebody waits for the answer.
+    Refresh,
+    /// The server wants it: an audit after events were lost.
+    Server,
+    /// An agent does it of itself: its first scan, its hourly audit.
+    Agent,
 }
 
 /// How a job that was made is followed.

@@ -118,7 +118,13 @@ async fn asked_for(client: &mut Client, chain: &CorrelationId) -> Result<Vec<Lin
         }
         asked.page.token = token;
     }
-    let mut asked = ListJobs { page: first(), state: None, correlation: Some(chain.clone()) };
+    let mut asked = ListJobs {
+        page: first(),
+        state: None,
+        correlation: Some(chain.clone()),
+        origin: None,
+        hide_routine: false,
+    };
     loop {
         let (jobs, token) = client.jobs.list(&asked).await?;
         links.extend(jobs.into_iter().flat_map(Link::of_job));

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use fusion_core::id::AgentId;
-use fusion_core::job::{Job, JobState, Plan, StepKind, StepSpec};
+use fusion_core::job::{Job, JobOrigin, JobState, Plan, StepKind, StepSpec};
 use fusion_proto::client::{CallError, Client};
 use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs, job_id};
 use fusion_proto::convert::view::Page;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::once::once;
 use super::{Target, connect_all, explain};
-use crate::cli::{How, JobKind, JobStateArg, JobsCommand, ViewArg};
+use crate::cli::{How, JobKind, JobOriginArg, JobStateArg, JobsCommand, ViewArg};
 use crate::exit::Failure;
 use crate::output::Printer;
 use crate::profile::Profile;
@@ -25,7 +25,17 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mut jobs = Jobs { client: connect_all(server)?, server };
     match command {
-        JobsCommand::List { state, limit } => jobs.list(state, limit, printer).await?,
+        JobsCommand::List { all, origin, state, limit } => {
+            let asked = ListJobs {
+                page: Page { size: limit.min(10_000) as usize, token: String::new() },
+                state: state.map(state_of),
+                correlation: None,
+                origin: origin.map(origin_of),
+                // An hourly audit of each of many views would be most of the list.
+                hide_routine: !all && origin.is_none(),
+            };
+            jobs.list(asked, limit, printer).await?;
+        }
         JobsCommand::Show { id } => {
             let job = jobs.client.jobs.get(parse_id(&id)?).await.map_err(jobs.failed())?;
             printer.job(&job)?;
@@ -98,12 +108,10 @@ impl Jobs<'_> {
 
     async fn list(
         &mut self,
-        state: Option<JobStateArg>,
+        mut asked: ListJobs,
         limit: u32,
         printer: &mut Printer,
     ) -> Result<(), Failure> {
-        let page = Page { size: limit.min(10_000) as usize, token: String::new() };
-        let mut asked = ListJobs { page, state: state.map(state_of), correlation: None };
         let mut left = limit as usize;
         printer.jobs_head()?;
         loop {
@@ -214,6 +222,15 @@ fn parse_id(text: &str) -> Result<Uuid, Failure> {
     job_id(text).map_err(|_| {
         Failure::usage(format!("job `{text}`: an id is a UUID; `fusionctl jobs list` shows them"))
     })
+}
+
+fn origin_of(origin: JobOriginArg) -> JobOrigin {
+    match origin {
+        JobOriginArg::Request => JobOrigin::Request,
+        JobOriginArg::Refresh => JobOrigin::Refresh,
+        JobOriginArg::Server => JobOrigin::Server,
+        JobOriginArg::Agent => JobOrigin::Agent,
+    }
 }
 
 fn kind_of(kind: JobKind) -> StepKind {

@@ -1,6 +1,6 @@
 //! Jobs.
 
-use fusion_core::job::{AgentResult, Job, Step};
+use fusion_core::job::{AgentResult, Job, JobOrigin, Step};
 use fusion_core::path::notation;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
@@ -12,8 +12,8 @@ impl Printer {
     /// The head of a table of jobs; nothing in JSON.
     pub(crate) fn jobs_head(&mut self) -> Result<(), Failure> {
         self.head(&format!(
-            "{:<36}  {:<15}  {:>4}  {:<19}  STEPS",
-            "JOB", "STATE", "DONE", "CREATED (UTC)"
+            "{:<36}  {:<15}  {:>4}  {:<19}  {:<20}  STEPS",
+            "JOB", "STATE", "DONE", "CREATED (UTC)", "BY"
         ))
     }
 
@@ -27,10 +27,11 @@ impl Printer {
             job.steps.iter().take(3).map(|step| step.spec.kind.as_str()).collect();
         let more = if job.steps.len() > kinds.len() { ", …" } else { "" };
         self.text(&format!(
-            "{}  {:<15}  {:>3}%  {at}  {}: {}{more}",
+            "{}  {:<15}  {:>3}%  {at}  {:<20}  {}: {}{more}",
             job.id,
             job.state.as_str(),
             job.progress,
+            whose(job),
             job.steps.len(),
             kinds.join(", ")
         ))
@@ -46,7 +47,7 @@ impl Printer {
         if !job.why.is_empty() {
             self.text(&format!("because      {}", job.why))?;
         }
-        self.text(&format!("asked by     {}, chain {}", job.principal.as_str(), job.correlation))?;
+        self.text(&format!("by           {}, chain {}", whose(job), job.correlation))?;
         let times = [("created", Some(job.created_at)), ("started", job.started_at)];
         for (name, time) in times.into_iter().chain([("ended", job.ended_at)]) {
             if let Some(time) = time {
@@ -79,6 +80,19 @@ impl Printer {
     }
 }
 
+/// Whose wish a job is.
+fn whose(job: &Job) -> String {
+    match job.origin {
+        JobOrigin::Request => job.principal.as_str().to_owned(),
+        JobOrigin::Refresh => format!("{} (refresh)", job.principal.as_str()),
+        JobOrigin::Server => "the server".to_owned(),
+        JobOrigin::Agent => {
+            let of = job.steps.first().and_then(|step| step.results.last());
+            of.map_or_else(|| "an agent".to_owned(), |of| format!("agent {}", of.agent))
+        }
+    }
+}
+
 pub(super) fn document(job: &Job) -> Value {
     let time = |time: fusion_core::time::ServerTime| rfc3339(time.as_nanos());
     json!({
@@ -88,6 +102,7 @@ pub(super) fn document(job: &Job) -> Value {
         "version": job.version,
         "why": job.why,
         "priority": job.priority,
+        "origin": job.origin.as_str(),
         "principal": job.principal.as_str(),
         "correlation_id": job.correlation.as_str(),
         "retry_of": job.retry_of.map(|id| id.to_string()),

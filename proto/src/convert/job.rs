@@ -1,7 +1,9 @@
 //! Jobs, both ways: what is asked for, and what is told. The core's types are the plain ones.
 
 use fusion_core::id::{AgentId, CorrelationId, ViewName};
-use fusion_core::job::{AgentResult, Job, JobState, Plan, Step, StepKind, StepSpec, StepState};
+use fusion_core::job::{
+    AgentResult, Job, JobOrigin, JobState, Plan, Step, StepKind, StepSpec, StepState,
+};
 use fusion_core::path::TreePath;
 use fusion_core::session::Principal;
 use uuid::Uuid;
@@ -39,6 +41,10 @@ pub struct ListJobs {
     pub state: Option<JobState>,
     /// Only those of this chain.
     pub correlation: Option<CorrelationId>,
+    /// Only those of this origin.
+    pub origin: Option<JobOrigin>,
+    /// Not what nobody made as a job and is complete.
+    pub hide_routine: bool,
 }
 
 /// The id of a job in a request.
@@ -94,21 +100,32 @@ impl TryFrom<pb::ListJobsRequest> for ListJobs {
     type Error = ConvertError;
 
     fn try_from(request: pb::ListJobsRequest) -> Result<Self, ConvertError> {
-        let pb::ListJobsRequest { page_size, page_token, state, correlation_id } = request;
+        let pb::ListJobsRequest {
+            page_size,
+            page_token,
+            state,
+            correlation_id,
+            origin,
+            hide_routine,
+        } = request;
+        let origin = (origin != 0).then(|| origin_from_pb(origin)).transpose()?;
         let state = (state != 0).then(|| job_state_from_pb(state)).transpose()?;
         let correlation = event::chain("correlation_id", &correlation_id)?;
-        Ok(Self { page: page(page_size, &page_token)?, state, correlation })
+        let page = page(page_size, &page_token)?;
+        Ok(Self { page, state, correlation, origin, hide_routine })
     }
 }
 
 impl From<&ListJobs> for pb::ListJobsRequest {
     fn from(asked: &ListJobs) -> Self {
-        let ListJobs { page, state, correlation } = asked;
+        let ListJobs { page, state, correlation, origin, hide_routine } = asked;
         Self {
             page_size: i32::try_from(page.size).unwrap_or(i32::MAX),
             page_token: page.token.clone(),
             state: state.map_or(0, |state| job_state_to_pb(state).into()),
             correlation_id: correlation.as_ref().map(ToString::to_string).unwrap_or_default(),
+            origin: origin.map_or(0, |origin| origin_to_pb(origin).into()),
+            hide_routine: *hide_routine,
         }
     }
 }
@@ -131,6 +148,7 @@ pub fn job_to_pb(job: &Job) -> pb::Job {
         ended_at: job.ended_at.map(server_time_to_pb),
         why: job.why.clone(),
         steps: job.steps.iter().map(step_to_pb).collect(),
+        origin: origin_to_pb(job.origin).into(),
     }
 }
 
@@ -146,6 +164,11 @@ pub fn job_from_pb(job: pb::Job) -> Result<Job, ConvertError> {
     });
     Ok(Job {
         id: job_id(&job.job_id)?,
+        origin: match job.origin {
+            // Of a server of before there were others.
+            0 => JobOrigin::Request,
+            origin => origin_from_pb(origin)?,
+        },
         principal: Principal::new(&job.principal),
         correlation: CorrelationId::new(&job.correlation_id).in_field("correlation_id")?,
         retry_of: retry_of.map_err(|_| ConvertError::invalid("retry_of", "must be a UUID"))?,
@@ -270,6 +293,7 @@ macro_rules! same {
     };
 }
 
+same!(origin_to_pb, origin_from_pb, JobOrigin, "origin", Request, Refresh, Server, Agent);
 same!(kind_to_pb, kind_from_pb, StepKind, "kind", Scan, Snapshot, Audit, ProbeSuspects);
 same!(
     job_state_to_pb,
@@ -332,6 +356,7 @@ mod tests {
             state in prop::sample::select(&JobState::ALL),
             kinds: bool,
             progress in 0..=100_u8,
+            origin in prop::sample::select(&JobOrigin::ALL),
             version: u64,
             retried: Option<u128>,
         ) -> Job {
@@ -357,6 +382,7 @@ mod tests {
             let step = |spec| Step { spec, state: StepState::Waiting, progress, results: results.clone() };
             Job {
                 id: Uuid::from_u128(7),
+                origin,
                 principal: Principal::anonymous(),
                 correlation: CorrelationId::new("c").unwrap(),
                 retry_of: retried.map(Uuid::from_u128),
@@ -389,6 +415,8 @@ mod tests {
                 page,
                 state: Some(job.state),
                 correlation: Some(job.correlation.clone()),
+                origin: Some(job.origin),
+                hide_routine: version % 2 == 0,
             };
             prop_assert_eq!(ListJobs::try_from(pb::ListJobsRequest::from(&asked)), Ok(asked));
             let _ = pb::Job::decode(&*bytes).map(job_from_pb);

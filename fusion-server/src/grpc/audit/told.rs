@@ -80,7 +80,12 @@ impl Told {
         Some(())
     }
 
-    fn change(&mut self, name: &str, before: impl Into<String>, after: impl Into<String>) {
+    pub(super) fn change(
+        &mut self,
+        name: &str,
+        before: impl Into<String>,
+        after: impl Into<String>,
+    ) {
         let (name, before, after) = (name.to_owned(), before.into(), after.into());
         self.changes.push(ValueChange { name, before, after });
     }
@@ -197,7 +202,7 @@ fn message<M: Message + Default>(frame: &[u8]) -> Option<M> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::idempotency::CHANGING;
+    use super::super::super::methods;
     use super::*;
 
     fn framed(message: &impl Message) -> Vec<u8> {
@@ -213,7 +218,7 @@ mod tests {
             steps: vec![pb::JobStepSpec { view: "v".to_owned(), ..Default::default() }],
             priority: 0,
         });
-        for method in CHANGING {
+        for method in methods::changing() {
             let request = if method.ends_with("CreateJob") { &steps } else { &text };
             let told = Told::asked(method, &principal, request);
             assert_ne!(told.target, AuditTarget::default(), "{method}");

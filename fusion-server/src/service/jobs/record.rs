@@ -1,10 +1,13 @@
 //! What is kept of a job: JSON, so that an operator can read it where the store shows values.
 //!
-//! Version 1 had no `progressed_at_ns`: a job counted as silent since it changed last. It is read, and
-//! written back in the newest form when the job changes.
+//! Version 1 had no `progressed_at_ns`: a job counted as silent since it changed last. Before version 3 there
+//! was no `origin`: every job had been made as one. They are read, and written back in the newest form when the
+//! job changes.
 
 use fusion_core::id::{AgentId, CorrelationId, ViewName};
-use fusion_core::job::{AgentResult, Job, JobState, Step, StepKind, StepSpec, StepState};
+use fusion_core::job::{
+    AgentResult, Job, JobOrigin, JobState, Step, StepKind, StepSpec, StepState,
+};
 use fusion_core::path::{TreePath, notation};
 use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
@@ -14,12 +17,14 @@ use uuid::Uuid;
 use crate::stores::{RecordError, check_version};
 
 /// The version that is written; every one up to it is read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Stored {
     v: u32,
     id: Uuid,
+    /// Since version 3.
+    origin: Option<StoredOrigin>,
     principal: String,
     correlation: String,
     retry_of: Option<Uuid>,
@@ -89,6 +94,7 @@ macro_rules! stored {
     };
 }
 
+stored!(StoredOrigin, JobOrigin, Request, Refresh, Server, Agent);
 stored!(StoredState, JobState, Pending, Running, Completed, PartialFailure, Failed, Cancelled);
 stored!(StoredKind, StepKind, Scan, Snapshot, Audit, ProbeSuspects);
 stored!(StoredStepState, StepState, Waiting, Running, Complete, Failed, Skipped);
@@ -98,6 +104,7 @@ pub(super) fn to_bytes(job: &Job) -> Vec<u8> {
     let stored = Stored {
         v: VERSION,
         id: job.id,
+        origin: Some(job.origin.into()),
         principal: job.principal.as_str().to_owned(),
         correlation: job.correlation.as_str().to_owned(),
         retry_of: job.retry_of,
@@ -124,6 +131,7 @@ pub(super) fn from_bytes(bytes: &[u8]) -> Result<Job, RecordError> {
     let time = ServerTime::from_nanos;
     Ok(Job {
         id: stored.id,
+        origin: stored.origin.map_or(JobOrigin::Request, JobOrigin::from),
         principal: Principal::new(&stored.principal),
         correlation: CorrelationId::new(&stored.correlation)?,
         retry_of: stored.retry_of,
@@ -210,6 +218,7 @@ mod tests {
 
     const GOLDEN_V1: &[u8] = include_bytes!("../../../tests/golden/job-v1.json");
     const GOLDEN_V2: &[u8] = include_bytes!("../../../tests/golden/job-v2.json");
+    const GOLDEN_V3: &[u8] = include_bytes!("../../../tests/golden/job-v3.json");
 
     fn job() -> Job {
         let at = |seconds: i64| ServerTime::from_nanos(seconds * 1_000_000_000);
@@ -233,6 +242,7 @@ mod tests {
         };
         Job {
             id: Uuid::from_u128(9),
+            origin: JobOrigin::Refresh,
             principal: Principal::anonymous(),
             correlation: CorrelationId::new("c").unwrap(),
             retry_of: Some(Uuid::from_u128(8)),
@@ -258,22 +268,25 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_the_form_does_not_drift() {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned();
-        assert_eq!(text(&to_bytes(&job())), text(GOLDEN_V2));
-        assert_eq!(from_bytes(GOLDEN_V2).unwrap(), job());
+        assert_eq!(text(&to_bytes(&job())), text(GOLDEN_V3));
+        assert_eq!(from_bytes(GOLDEN_V3).unwrap(), job());
     }
 
     #[test]
-    fn version_1_is_read_and_written_back_as_version_2() {
-        let read = from_bytes(GOLDEN_V1).unwrap();
-        let migrated = Job { progressed_at: job().updated_at, ..job() };
-        assert_eq!(read, migrated);
-        assert_eq!(from_bytes(&to_bytes(&read)).unwrap(), migrated);
-        assert!(to_bytes(&read).starts_with(b"{\"v\":2,"));
+    fn earlier_versions_are_read_and_written_back_as_the_newest() {
+        let of_v2 = Job { origin: JobOrigin::Request, ..job() };
+        let of_v1 = Job { progressed_at: job().updated_at, ..of_v2.clone() };
+        for (golden, migrated) in [(GOLDEN_V1, of_v1), (GOLDEN_V2, of_v2)] {
+            let read = from_bytes(golden).unwrap();
+            assert_eq!(read, migrated);
+            assert_eq!(from_bytes(&to_bytes(&read)).unwrap(), migrated);
+            assert!(to_bytes(&read).starts_with(b"{\"v\":3,"));
+        }
     }
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        for bad in [&b"{\"v\":3}"[..], b"{\"v\":2}", b""] {
+        for bad in [&b"{\"v\":4}"[..], b"{\"v\":3}", b""] {
             assert!(from_bytes(bad).is_err());
         }
     }

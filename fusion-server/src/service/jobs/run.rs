@@ -3,7 +3,8 @@
 //! One task looks for steps that can be begun, the most urgent job first; each step is a task of its
 //! own, so that one that hangs holds up no other. An agent that is lost hands its step on.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
@@ -24,7 +25,7 @@ use crate::task::view::{Operator, ViewHandle};
 const RUNNING: usize = 64;
 const RUNNING_IN_VIEW: usize = 4;
 /// How long a step waits before it is looked at again if an agent has come.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) const LOOK: Duration = Duration::from_secs(1);
 /// Between two looks for jobs that do not come further, or whose time is over.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Suspects that one step looks at, at most, and how many one command names.
@@ -41,6 +42,35 @@ struct Given {
     by: Operator,
     /// How the job is.
     told: watch::Receiver<Job>,
+}
+
+/// An agent of a view; `None` is its leader.
+type Who = (ViewName, Option<AgentId>);
+
+/// A look at all jobs for what can be begun.
+#[derive(Default)]
+struct Round {
+    /// Steps under way, of all jobs and of those in one view; those that this round gives out among them.
+    at_work: usize,
+    in_view: HashMap<ViewName, usize>,
+    /// Who was looked for and is not there: not looked for again.
+    absent: HashSet<Who>,
+    given: Vec<Given>,
+}
+
+impl Round {
+    fn is_full(&self) -> bool {
+        self.at_work >= RUNNING
+    }
+
+    fn has_room(&self, view: &ViewName) -> bool {
+        !self.is_full() && self.in_view.get(view).is_none_or(|taken| *taken < RUNNING_IN_VIEW)
+    }
+
+    fn took(&mut self, view: &ViewName) {
+        self.at_work += 1;
+        *self.in_view.entry(view.clone()).or_default() += 1;
+    }
 }
 
 impl Jobs {
@@ -70,51 +100,36 @@ impl Jobs {
     /// Gives out what can be begun now, of the most urgent jobs first.
     fn begin_ready(&self) -> Vec<Given> {
         let mut table = self.lock();
-        let (mut at_work, mut in_view) = (0, HashMap::<ViewName, usize>::new());
-        let mut waiting = Vec::new();
+        let mut round = Round::default();
         for told in table.open.values() {
             let job = told.borrow();
-            for (step, _) in job.at_work() {
-                at_work += 1;
-                *in_view.entry(job.steps[step].spec.view.clone()).or_default() += 1;
-            }
-            if job.steps.iter().any(|step| step.state == StepState::Waiting) {
-                waiting.push((-i64::from(job.priority), job.created_at, job.id));
-            }
+            let at_work = job.at_work().filter(|_| job.origin.is_given_out());
+            at_work.for_each(|(step, _)| round.took(&job.steps[step].spec.view));
         }
-        waiting.sort_unstable();
-        let (mut given, mut absent) = (Vec::new(), HashSet::new());
-        for (.., job) in waiting {
-            if at_work >= RUNNING {
-                break;
-            }
-            let room = RUNNING - at_work;
-            let before = given.len();
-            self.begin_job(&mut table, job, (room, &mut in_view), &mut absent, &mut given);
-            at_work += given.len() - before;
+        let waits = |told: &watch::Sender<Job>| {
+            let job = told.borrow();
+            let mut steps = job.steps.iter().filter(|step| step.state == StepState::Waiting);
+            let has_room = steps.any(|step| round.has_room(&step.spec.view));
+            has_room.then_some(Reverse((-i64::from(job.priority), job.created_at, job.id)))
+        };
+        // Only the first few of thousands may find room: they are not all put in order.
+        let mut waiting: BinaryHeap<_> = table.open.values().filter_map(waits).collect();
+        while let Some(Reverse((.., job))) = waiting.pop().filter(|_| !round.is_full()) {
+            self.begin_job(&mut table, job, &mut round);
         }
-        given
+        round.given
     }
 
-    /// Gives out the steps of a job that can be begun now, `room` at most.
-    fn begin_job(
-        &self,
-        table: &mut Table,
-        job: Uuid,
-        (room, in_view): (usize, &mut HashMap<ViewName, usize>),
-        absent: &mut HashSet<(ViewName, Option<AgentId>)>,
-        given: &mut Vec<Given>,
-    ) {
+    /// Gives out the steps of a job that can be begun now, as far as the round has room.
+    fn begin_job(&self, table: &mut Table, job: Uuid, round: &mut Round) {
         let Some(told) = table.open.get(&job).map(watch::Sender::subscribe) else { return };
         let steps: Vec<usize> = told.borrow().ready().collect();
-        let most = given.len() + room;
         for step in steps {
             let spec = told.borrow().steps[step].spec.clone();
-            let taken = in_view.get(&spec.view).copied().unwrap_or(0);
-            if taken >= RUNNING_IN_VIEW || given.len() >= most {
+            if !round.has_room(&spec.view) {
                 continue;
             }
-            let found = self.find_agent(&spec, absent);
+            let found = self.find_agent(&spec, &mut round.absent);
             let (view, session) = match found {
                 Ok(Some(found)) => found,
                 Ok(None) => continue,
@@ -130,9 +145,9 @@ impl Jobs {
                 begun.then(|| Operator { principal: principal.as_str().to_owned(), correlation })
             });
             if let Some((Some(by), _)) = begun {
-                *in_view.entry(spec.view.clone()).or_default() += 1;
+                round.took(&spec.view);
                 let told = told.clone();
-                given.push(Given { job, step, spec, view, session, by, told });
+                round.given.push(Given { job, step, spec, view, session, by, told });
             }
         }
     }
@@ -144,7 +159,7 @@ impl Jobs {
     fn find_agent(
         &self,
         spec: &StepSpec,
-        absent: &mut HashSet<(ViewName, Option<AgentId>)>,
+        absent: &mut HashSet<Who>,
     ) -> Result<Option<(ViewHandle, Session)>, String> {
         let deps = &self.shared.deps;
         let view = deps.views.get(&spec.view).map_err(|refusal| refusal.to_string())?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fusion_core::change::Change;
-use fusion_core::evidence::{Evidence, Source, Witness};
+use fusion_core::evidence::{Evidence, ScanId, Source, Witness};
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::{Reject, Verdict, View};
@@ -14,6 +14,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::flush::FlushMetrics;
 use super::lanes::LaneKey;
+use super::whole::ScanFigures;
 use super::{Push, PushOutcome};
 use crate::ops::metrics::{Metrics, seconds};
 
@@ -38,6 +39,8 @@ pub(super) struct AppliedBatch {
     pub(super) all_rejected: bool,
     /// What kind of evidence it began with.
     pub(super) origin: Origin,
+    /// The scans that ended in it, and what was said of them.
+    pub(super) finished: Vec<(ScanId, ScanFigures)>,
 }
 
 /// Applies batches, one after the other, reusing its buffers.
@@ -65,8 +68,12 @@ impl Applier {
     pub(super) fn apply(&mut self, view: &mut View, push: &Push, now: ServerTime) -> AppliedBatch {
         let before = view.revision();
         self.changes.clear();
-        let mut done =
-            AppliedBatch { rejected: Vec::new(), all_rejected: false, origin: Origin::Report };
+        let mut done = AppliedBatch {
+            rejected: Vec::new(),
+            all_rejected: false,
+            origin: Origin::Report,
+            finished: Vec::new(),
+        };
         let mut tally = Tally::default();
         let num_pieces = match push.batch.decode() {
             Err(whole) => {
@@ -125,6 +132,9 @@ impl Applier {
                     }
                 };
                 origin.get_or_insert_with(|| origin_of(&row.evidence));
+                if let Evidence::ScanFinished { scan, entries, errors, .. } = row.evidence {
+                    done.finished.push((scan, ScanFigures { entries, errors }));
+                }
                 let verdict = view.apply(&push.witness, &row.evidence, now, &mut self.changes);
                 let (tier, rows) = weigh(&row.evidence);
                 tally[tier][outcome(verdict)] += rows;

@@ -26,6 +26,7 @@ use super::journal::Journal;
 use super::lanes::Lanes;
 use super::restore::{Restored, restore};
 use super::thread::ViewTask;
+use super::whole::WholeScans;
 use super::{
     ASKED_QUEUE, BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps,
     ViewFailed, ViewHandle,
@@ -58,6 +59,7 @@ pub(super) fn begin(
     let (ended_out, ended) = watch::channel(());
     let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
     let reader = view.reader();
+    let whole = WholeScans::new((name.clone(), id), &view, deps.scans);
     let flusher = {
         let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));
         Flusher::new(
@@ -86,6 +88,7 @@ pub(super) fn begin(
             leads: epoch,
             control: Arc::clone(&control),
             commands: Arc::clone(&commands),
+            whole,
             hands_full: false,
             realtime: realtime_in,
             scan: scan_in,

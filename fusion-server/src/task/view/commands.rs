@@ -117,6 +117,10 @@ impl CommandTable {
         count
     }
 
+    pub(super) fn has(&self, command: Uuid) -> bool {
+        self.given.iter().any(|given| given.command.id == command)
+    }
+
     fn is_auditing(&self) -> bool {
         let auditing =
             |given: &Given| matches!(given.command.action, Action::Scan { recursive: true, .. });

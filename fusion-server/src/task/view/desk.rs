@@ -85,6 +85,16 @@ impl CommandDesk {
         sent
     }
 
+    /// Whether the view wants what this command asks for.
+    pub(super) fn is_order(&self, command: Uuid) -> bool {
+        self.lock().orders.has(command)
+    }
+
+    /// Whether somebody waits for what comes of this command.
+    pub(super) fn is_errand(&self, command: Uuid) -> bool {
+        self.lock().errands.has(command)
+    }
+
     /// Ends the errands of which nothing was heard for too long.
     pub(crate) fn lapse_errands(&self, now: Monotonic) {
         self.lock().errands.lapse(now);

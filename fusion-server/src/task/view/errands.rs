@@ -11,6 +11,7 @@ use fusion_core::time::Monotonic;
 use fusion_proto::convert::session::command::{Command, CommandReport, CommandState};
 use fusion_proto::convert::session::result::ResultValue;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::commands::{Ended, LEASE};
 
@@ -71,6 +72,10 @@ impl Errands {
         let until = now.plus(LEASE);
         self.given.push(Errand { session, command, until, noticed: false, progress, end });
         Some(Sent { progress: told, end: ended })
+    }
+
+    pub(super) fn has(&self, command: Uuid) -> bool {
+        self.given.iter().any(|errand| errand.command.id == command)
     }
 
     pub(super) fn lapse(&mut self, now: Monotonic) {
@@ -154,7 +159,6 @@ mod tests {
     use std::time::Duration;
 
     use fusion_proto::convert::session::command::Action;
-    use uuid::Uuid;
 
     use super::*;
 

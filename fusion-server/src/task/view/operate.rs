@@ -213,6 +213,7 @@ impl ViewTask {
             ..RecordHead::new(now, Origin::Operator)
         };
         self.applier.metrics().changed(&changes);
+        self.whole.reset();
         self.journal.append(&head, &changes)
     }
 }

@@ -23,6 +23,7 @@ use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
 use super::operate::{NotOperated, Operated};
+use super::whole::WholeScans;
 use super::{Published, Push, PushOutcome, Request};
 use crate::ids::Ids;
 
@@ -67,6 +68,7 @@ pub(super) struct ViewTask {
     pub(super) leads: LeaderEpoch,
     pub(super) control: Arc<Control>,
     pub(super) commands: Arc<CommandDesk>,
+    pub(super) whole: WholeScans,
     /// Orders are due that the leader has no room for.
     pub(super) hands_full: bool,
     pub(super) realtime: mpsc::Receiver<Request>,
@@ -290,6 +292,8 @@ impl ViewTask {
                 let applied = self.applier.apply(&mut self.view, push, now);
                 let head = head_of(push, applied.origin, now);
                 self.journal.append(&head, self.applier.changes())?;
+                let (changes, finished) = (self.applier.changes(), &applied.finished);
+                self.whole.pushed(push, changes, finished, &self.commands, begun);
                 let took = self.clock.monotonic().since(begun);
                 self.applier.metrics().applied(&push.lane, took);
                 PushOutcome::Applied {
@@ -319,6 +323,7 @@ impl ViewTask {
         self.applier.tick(&mut self.view, now);
         if !self.applier.changes().is_empty() {
             self.journal.append(&RecordHead::new(now, Origin::Time), self.applier.changes())?;
+            self.whole.ticked(self.applier.changes());
         }
         self.order(now);
         Ok(())

@@ -1,0 +1,87 @@
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+
+use super::*;
+use crate::access::Role;
+
+/// The methods that are served, and whether each is unary.
+fn served() -> BTreeMap<String, bool> {
+    let sets = [
+        fusion_proto::FILE_DESCRIPTOR_SET,
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+    ];
+    let sets = sets.map(|set| prost_types::FileDescriptorSet::decode(set).unwrap());
+    let mut served = BTreeMap::new();
+    for file in sets.iter().flat_map(|set| &set.file) {
+        for service in &file.service {
+            for method in &service.method {
+                let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
+                served.insert(name, !method.client_streaming() && !method.server_streaming());
+            }
+        }
+    }
+    served
+}
+
+#[test]
+fn every_method_that_is_served_has_one_row() {
+    let served = served();
+    assert!(served.len() > 35, "{served:?}");
+    let mut names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, served.keys().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_changes_takes_a_key_and_what_reads_is_named_so() {
+    let reads = ["Get", "List", "Find", "Compare", "Watch", "Wait", "Export", "Check", "Server"];
+    let served = served();
+    for method in METHODS {
+        let (service, last) = method.name.rsplit_once('/').unwrap();
+        let of_agents = service.ends_with("SessionService") || service.ends_with("EventService");
+        let effect = match reads.iter().any(|verb| last.starts_with(verb)) {
+            true => Effect::Reads,
+            false if of_agents => Effect::Repeats,
+            false => Effect::Changes,
+        };
+        assert_eq!(method.effect, effect, "{}", method.name);
+        // A stream has no one answer that could be kept.
+        assert!(effect != Effect::Changes || served[method.name], "{}", method.name);
+    }
+}
+
+#[test]
+fn a_call_is_found_by_its_path() {
+    for (number, method) in METHODS.iter().enumerate() {
+        let path = format!("/{}", method.name);
+        assert_eq!(super::number(&path), Some(number));
+        assert_eq!(least(&path), method.least);
+        assert_eq!(changing_at(&path).is_some(), method.effect == Effect::Changes, "{path}");
+    }
+    for path in ["/fusion.v1.ViewService/DoWhatever", "/", "", "fusion.v1.ViewService/GetView"] {
+        assert_eq!((super::number(path), least(path)), (None, Least::Admin), "{path}");
+        assert_eq!(changing_at(path), None);
+    }
+}
+
+#[test]
+fn who_pushes_cannot_ask_and_who_asks_cannot_push() {
+    use std::collections::BTreeSet;
+    let may = |role: Role| -> BTreeSet<&str> {
+        let rows = METHODS.iter().filter(|method| method.least != Least::Anyone);
+        rows.filter(|method| method.least.is_met_by(role)).map(|method| method.name).collect()
+    };
+    let (agent, reader) = (may(Role::Agent), may(Role::Reader));
+    let (operator, admin) = (may(Role::Operator), may(Role::Admin));
+    assert!(agent.is_disjoint(&reader));
+    let both: Vec<_> = agent.intersection(&operator).collect();
+    assert_eq!(both, [&"fusion.v1.SessionService/GetSession"]);
+    assert!(reader.is_subset(&operator) && reader.len() < operator.len());
+    assert!(operator.is_subset(&admin) && agent.is_subset(&admin) && operator.len() < admin.len());
+    assert!(!operator.iter().any(|method| method.starts_with("fusion.v1.EventService/")));
+    let pushes = |method: &&str| method.contains("/Push") || method.contains("SessionService/");
+    assert!(agent.iter().all(pushes), "{agent:?}");
+}
