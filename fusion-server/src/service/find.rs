@@ -2,7 +2,7 @@
 //!
 //! A slice looks at a bounded number of entries on the runtime's blocking pool and gives back what
 //! it found; between slices nothing is held, so neither the view nor a thread waits for a client. Who
-//! drops a search ends it with the slice that is under way. The first slices are short: what is found
+//! drops a search ends it with the step that is under way. The first slices are short: what is found
 //! early is told early.
 
 pub(crate) mod filter;
@@ -17,6 +17,7 @@ use fusion_proto::convert::view::FindEntries;
 use fusion_proto::status::Refusal;
 
 use super::best::{Best, Place};
+use super::running::{Running, StillWanted};
 use super::views::{Views, Worth, unread, worth};
 use crate::ids::Ids;
 use crate::task::view::ViewHandle;
@@ -68,9 +69,11 @@ pub(crate) struct Search {
     ids: Arc<dyn Ids>,
     walk: Option<Walk>,
     wanted: Wanted,
+    _running: Running,
 }
 
 struct Walk {
+    still: StillWanted,
     reader: ViewReader,
     cursor: FindCursor,
     wanted: Wanted,
@@ -84,23 +87,23 @@ struct Walk {
 }
 
 impl Search {
-    /// Begins to search a view.
+    /// Begins to search a view; it is counted under the name of the call.
     pub(crate) fn begin(
         views: &Views,
         ids: Arc<dyn Ids>,
         wanted: Wanted,
         view: &ViewName,
     ) -> Result<Self, Refusal> {
-        Self::begin_after(views, ids, wanted, view, None)
+        Self::begin_after(views, ids, wanted, view, ("find", None))
     }
 
-    /// The same, after a path that an earlier search for the same told.
+    /// The same, of a call, after a path that an earlier search for the same told.
     pub(crate) fn begin_after(
         views: &Views,
         ids: Arc<dyn Ids>,
         wanted: Wanted,
         view: &ViewName,
-        after: Option<PathRef<'_>>,
+        (call, after): (&str, Option<PathRef<'_>>),
     ) -> Result<Self, Refusal> {
         let request = &wanted.request;
         let (handle, _) = views.demand(view, request.class)?;
@@ -114,8 +117,12 @@ impl Search {
             .order
             .map(|order| Best::new(order, usize::try_from(left).unwrap_or(usize::MAX)));
         let above = if path.is_root() { 0 } else { slashes(path.as_bytes()) };
-        let walk = Walk { reader, cursor, wanted: wanted.clone(), above, left, steps: 1, best };
-        Ok(Self { views: views.clone(), view: handle, ids, walk: Some(walk), wanted })
+        let running = Running::begin(&views.deps().metrics, view, call);
+        let still = running.wanted();
+        let filter = wanted.clone();
+        let walk = Walk { still, reader, cursor, wanted: filter, above, left, steps: 1, best };
+        let (views, walk) = (views.clone(), Some(walk));
+        Ok(Self { views, view: handle, ids, walk, wanted, _running: running })
     }
 
     /// The next chunks of what is found; `None` when all of it was.
@@ -140,6 +147,9 @@ impl Search {
 fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
     let mut chunks = Chunks::default();
     for _ in 0..walk.steps {
+        if !walk.still.step(STEP) {
+            return (None, Vec::new());
+        }
         if walk.step(&mut chunks) {
             if let Some(best) = walk.best {
                 best.into_rows().0.into_iter().for_each(|kept| chunks.push(kept.row));

@@ -32,6 +32,7 @@ mod ops;
 mod refresh;
 mod refusals;
 mod restart;
+mod running;
 mod sessions;
 mod telling;
 mod tls;
