@@ -6,12 +6,14 @@
 //! early is told early.
 
 pub(crate) mod filter;
+mod pace;
 
 use std::sync::Arc;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::PathRef;
 use fusion_core::stat::Stat;
+use fusion_core::time::Clock;
 use fusion_core::view::{FindCursor, Totals, ViewReader};
 use fusion_proto::convert::view::FindEntries;
 use fusion_proto::status::Refusal;
@@ -22,9 +24,8 @@ use super::views::{Views, Worth, unread, worth};
 use crate::ids::Ids;
 use crate::task::view::ViewHandle;
 use filter::{Filter, slashes};
+use pace::Pace;
 
-/// Entries looked at while the tree is locked once.
-const STEP: usize = 2_048;
 /// Steps of a slice at most.
 const STEPS: usize = 32;
 /// Entries of a message at most.
@@ -82,6 +83,8 @@ struct Walk {
     left: u64,
     /// Steps of the next slice.
     steps: usize,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
     /// What is kept until the end, if an order is asked for.
     best: Option<Best<Found>>,
 }
@@ -119,8 +122,10 @@ impl Search {
         let above = if path.is_root() { 0 } else { slashes(path.as_bytes()) };
         let running = Running::begin(&views.deps().metrics, view, call);
         let still = running.wanted();
-        let filter = wanted.clone();
-        let walk = Walk { still, reader, cursor, wanted: filter, above, left, steps: 1, best };
+        let (pace, clock) = (Pace::new(wanted.filter.may_be_slow()), views.deps().clock.clone());
+        let (steps, filter) = (1, wanted.clone());
+        let walk =
+            Walk { still, reader, cursor, wanted: filter, above, left, steps, pace, clock, best };
         let (views, walk) = (views.clone(), Some(walk));
         Ok(Self { views, view: handle, ids, walk, wanted, _running: running })
     }
@@ -147,7 +152,7 @@ impl Search {
 fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
     let mut chunks = Chunks::default();
     for _ in 0..walk.steps {
-        if !walk.still.step(STEP) {
+        if !walk.still.step(walk.pace.entries()) {
             return (None, Vec::new());
         }
         if walk.step(&mut chunks) {
@@ -167,11 +172,11 @@ fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
 impl Walk {
     /// One step; whether it was the last.
     fn step(&mut self, chunks: &mut Chunks) -> bool {
-        let Self { reader, cursor, wanted, above, left, best, .. } = self;
-        let filter = &wanted.filter;
+        let Self { reader, cursor, wanted, above, left, best, pace, clock, .. } = self;
+        let (filter, began) = (&wanted.filter, clock.monotonic());
         let done = reader.find_next_with(
             cursor,
-            STEP,
+            pace.entries(),
             filter.needle(),
             |name, stat| filter.by_name(name, stat),
             |path, entry| {
@@ -196,6 +201,7 @@ impl Walk {
                 }
             },
         );
+        pace.took(clock.monotonic().since(began));
         done || self.left == 0
     }
 }

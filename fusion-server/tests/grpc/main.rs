@@ -12,6 +12,7 @@ mod access;
 mod admin;
 mod agent;
 mod audit;
+mod bounds;
 mod breakage;
 mod certificates;
 mod changes;
