@@ -9,6 +9,7 @@ mod lists;
 mod live;
 mod once;
 mod operate;
+mod pages;
 mod picture;
 mod reads;
 mod records;

@@ -65,7 +65,7 @@ fn wrong_usage_exits_with_2_and_names_what_is_wrong() {
         (&["tree", "-d", "0"], "0"),
         (&["du", "-n", "10001"], "10001"),
         (&["compare", "--rank", "beauty"], "beauty"),
-        (&["export", "--format", "parquet"], "parquet"),
+        (&["export", "--format", "orc"], "parquet"),
         (&["ls", "-n"], "-n"),
     ];
     for &(args, says) in cases {

@@ -1,8 +1,10 @@
 //! Benchmarks: rows of 6-quality's table, each beside its yardstick in the same run.
 
+mod answers;
 pub mod arrivals;
 mod cost;
 mod ingest;
+mod latency;
 mod load;
 mod queries;
 mod raw;
@@ -76,12 +78,33 @@ pub fn run(options: &Options) -> Result<()> {
     if options.wants(3) {
         print(&runtime.block_on(ingest::listings(options))?);
     }
+    if options.wants(5) {
+        print(&runtime.block_on(latency::row(options))?);
+    }
+    if [6, 8, 13].iter().any(|&row| options.wants(row)) {
+        runtime.block_on(answers(options))?;
+    }
     if options.wants(7) {
         print(&runtime.block_on(queries::listings(options))?);
     }
     if options.wants(10) {
         print(&runtime.block_on(queries::heartbeats(options))?);
         print(&runtime.block_on(sessions::heartbeats(options))?);
+    }
+    Ok(())
+}
+
+/// The rows on one filled view.
+async fn answers(options: &Options) -> Result<()> {
+    let filled = answers::Filled::begin(options).await?;
+    if options.wants(6) {
+        print(&filled.totals(options).await?);
+    }
+    if options.wants(8) {
+        filled.find(options).await?.iter().for_each(print);
+    }
+    if options.wants(13) {
+        print(&filled.command_line(options)?);
     }
     Ok(())
 }
@@ -105,6 +128,11 @@ fn figure(value: f64, unit: &str) -> String {
     } else {
         format!("{value:.0} {unit}")
     }
+}
+
+/// So many hundredths of sorted times are at most this, in milliseconds.
+fn part(sorted: &[Duration], hundredths: usize) -> f64 {
+    sorted.get(sorted.len() * hundredths / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
 /// The middle one.

@@ -20,12 +20,14 @@ prometheus --config.file="$work/prometheus.yaml" --storage.tsdb.path="$work/tsdb
     --web.listen-address="$prometheus" >"$work/prometheus.log" 2>&1 </dev/null &
 pids=($! "${pids[@]}")
 
-# What an idle pair does not do: somebody watches, something changes, an audit.
+# What an idle pair does not do: somebody watches, something changes, an audit, a search.
 "$bin_dir/fusionctl" --server "http://$grpc" watch --view demo / >"$work/watch.log" 2>&1 </dev/null &
 watcher=$!
 pids=("$watcher" "${pids[@]}")
 "$bin_dir/fusionctl" --server "http://$grpc" audit --view demo >"$work/audit.log"
 echo more >"$work/tree/dir/more.txt"
+
+"$bin_dir/fusionctl" --server "http://$grpc" find --view demo >"$work/find.log"
 
 # has_answer QUERY: Prometheus gives a series.
 has_answer() {

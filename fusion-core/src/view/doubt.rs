@@ -3,7 +3,8 @@
 //! Asked by whoever must not take silence for certainty: evidence that is held back, or whose way was
 //! not known so that the leader was asked to look, has been delivered and is in no total. Must never:
 //! count what only waits for its time (a back-off, a second look at a young directory): that can go on
-//! for as long as a directory is written to. Tested by the server's `tests/grpc/wait.rs`.
+//! for as long as a directory is written to. So whoever drops evidence where a back-off holds the relist has
+//! to have something else looked at. Tested by `tests/cases/doubt.txt` and the server's `tests/grpc/wait.rs`.
 
 use crate::path::PathRef;
 use crate::time::ServerTime;

@@ -25,6 +25,8 @@ impl World {
             "unprobed" => !waits(self.view.probes(), &words)?,
             "trash" => self.claim_trash(&words)?,
             "untrashed" => !self.claim_trash(&words)?,
+            "doubt" => self.claim_doubt(&words)?,
+            "certain" => !self.claim_doubt(&words)?,
             "held" => words.has(&self.view.figures().held.to_string()),
             "suspects" => words.has(&self.view.figures().suspects.to_string()),
             "losses" => words.has(&self.view.figures().losses.to_string()),
@@ -43,6 +45,11 @@ impl World {
             _ => return Err(format!("what is `{verb}`?")),
         };
         if truth { Ok(()) } else { Err(format!("it is not so\n{}", self.view.dump())) }
+    }
+
+    fn claim_doubt(&self, words: &Words<'_>) -> Result<bool, String> {
+        let now = words.number("now").ok_or("in doubt when?")?;
+        Ok(self.view.in_doubt(words.path(0)?.as_ref(), server(now)))
     }
 
     fn claim_there(&mut self, words: &Words<'_>) -> Outcome {

@@ -115,6 +115,10 @@ metrics! {
         "Readings of the log for watchers that were further back than what is kept in memory.";
     watch_slow: IntCounterVec = "fusion_watchers_too_slow_total" ["view"] NONE,
         "Watchers that were ended because they did not take what they were told.";
+    searches: IntGaugeVec = "fusion_searches" ["view", "call"] NONE,
+        "Searches (find), counts (breakdown) and exports of a view that are under way, also those whose client does not read.";
+    searched_entries: IntCounterVec = "fusion_searched_entries_total" ["view"] NONE,
+        "Entries looked at for searches, counts and exports, in steps of at most 2,048.";
     certificate_expiry: IntGaugeVec = "fusion_tls_certificate_expiry_timestamp_seconds" [] NONE,
         "When the server's certificate expires, in seconds since 1970; absent without TLS.";
     handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,

@@ -21,6 +21,7 @@ use fusion_proto::limits;
 use fusion_proto::status::Refusal;
 
 use super::best::{Best, Kept, Place, ordered};
+use super::running::{Running, StillWanted};
 use super::views::{Views, Worth, unread, worth};
 use crate::ids::Ids;
 use crate::task::view::ViewHandle;
@@ -58,9 +59,11 @@ pub(crate) struct Counting {
     expected: u64,
     looked_at: u64,
     look: Option<Look>,
+    _running: Running,
 }
 
 struct Look {
+    still: StillWanted,
     reader: ViewReader,
     cursor: FindCursor,
     census: Census,
@@ -81,8 +84,10 @@ impl Counting {
         let totals = reader.totals(path).map_err(unread)?;
         let expected = totals.files.wrapping_add(totals.directories).wrapping_add(totals.others);
         let census = Census::new(request.top, status.watermark);
-        let look = Some(Look { reader, cursor, census });
-        Ok(Self { views: views.clone(), view, ids, request, expected, looked_at: 0, look })
+        let running = Running::begin(&views.deps().metrics, &request.view, "breakdown");
+        let look = Some(Look { still: running.wanted(), reader, cursor, census });
+        let (views, looked_at) = (views.clone(), 0);
+        Ok(Self { views, view, ids, request, expected, looked_at, look, _running: running })
     }
 
     /// Counts on; the whole when all is counted.
@@ -115,10 +120,11 @@ impl Counting {
 }
 
 impl Look {
-    /// One step; whether it was the last.
+    /// One step; whether it was the last, as it is where nobody wants more.
     fn step(&mut self) -> bool {
-        let Self { reader, cursor, census } = self;
-        reader.find_next(cursor, STEP, |_, _| true, |path, entry| census.add(path, entry))
+        let Self { still, reader, cursor, census } = self;
+        !still.step(STEP)
+            || reader.find_next(cursor, STEP, |_, _| true, |path, entry| census.add(path, entry))
     }
 }
 

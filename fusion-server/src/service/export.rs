@@ -47,7 +47,7 @@ impl Export {
         let ExportEntries { view, path, class, format, columns, filter, resume_token: _ } = request;
         let all = FindEntries::all(view.clone(), path);
         let wanted = Wanted::new(FindEntries { filter, class, ..all })?;
-        let search = Search::begin_after(views, ids, wanted, &view, after)?;
+        let search = Search::begin_after(views, ids, wanted, &view, ("export", after))?;
         Ok(Self { search, rows: Rows { format, columns }, pages, begins: after.is_none() })
     }
 

@@ -2,28 +2,30 @@
 //!
 //! A slice looks at a bounded number of entries on the runtime's blocking pool and gives back what
 //! it found; between slices nothing is held, so neither the view nor a thread waits for a client. Who
-//! drops a search ends it with the slice that is under way. The first slices are short: what is found
+//! drops a search ends it with the step that is under way. The first slices are short: what is found
 //! early is told early.
 
 pub(crate) mod filter;
+mod pace;
 
 use std::sync::Arc;
 
 use fusion_core::id::ViewName;
 use fusion_core::path::PathRef;
 use fusion_core::stat::Stat;
+use fusion_core::time::Clock;
 use fusion_core::view::{FindCursor, Totals, ViewReader};
 use fusion_proto::convert::view::FindEntries;
 use fusion_proto::status::Refusal;
 
 use super::best::{Best, Place};
+use super::running::{Running, StillWanted};
 use super::views::{Views, Worth, unread, worth};
 use crate::ids::Ids;
 use crate::task::view::ViewHandle;
 use filter::{Filter, slashes};
+use pace::Pace;
 
-/// Entries looked at while the tree is locked once.
-const STEP: usize = 2_048;
 /// Steps of a slice at most.
 const STEPS: usize = 32;
 /// Entries of a message at most.
@@ -68,9 +70,11 @@ pub(crate) struct Search {
     ids: Arc<dyn Ids>,
     walk: Option<Walk>,
     wanted: Wanted,
+    _running: Running,
 }
 
 struct Walk {
+    still: StillWanted,
     reader: ViewReader,
     cursor: FindCursor,
     wanted: Wanted,
@@ -79,28 +83,30 @@ struct Walk {
     left: u64,
     /// Steps of the next slice.
     steps: usize,
+    pace: Pace,
+    clock: Arc<dyn Clock>,
     /// What is kept until the end, if an order is asked for.
     best: Option<Best<Found>>,
 }
 
 impl Search {
-    /// Begins to search a view.
+    /// Begins to search a view; it is counted under the name of the call.
     pub(crate) fn begin(
         views: &Views,
         ids: Arc<dyn Ids>,
         wanted: Wanted,
         view: &ViewName,
     ) -> Result<Self, Refusal> {
-        Self::begin_after(views, ids, wanted, view, None)
+        Self::begin_after(views, ids, wanted, view, ("find", None))
     }
 
-    /// The same, after a path that an earlier search for the same told.
+    /// The same, of a call, after a path that an earlier search for the same told.
     pub(crate) fn begin_after(
         views: &Views,
         ids: Arc<dyn Ids>,
         wanted: Wanted,
         view: &ViewName,
-        after: Option<PathRef<'_>>,
+        (call, after): (&str, Option<PathRef<'_>>),
     ) -> Result<Self, Refusal> {
         let request = &wanted.request;
         let (handle, _) = views.demand(view, request.class)?;
@@ -114,8 +120,14 @@ impl Search {
             .order
             .map(|order| Best::new(order, usize::try_from(left).unwrap_or(usize::MAX)));
         let above = if path.is_root() { 0 } else { slashes(path.as_bytes()) };
-        let walk = Walk { reader, cursor, wanted: wanted.clone(), above, left, steps: 1, best };
-        Ok(Self { views: views.clone(), view: handle, ids, walk: Some(walk), wanted })
+        let running = Running::begin(&views.deps().metrics, view, call);
+        let still = running.wanted();
+        let (pace, clock) = (Pace::new(wanted.filter.may_be_slow()), views.deps().clock.clone());
+        let (steps, filter) = (1, wanted.clone());
+        let walk =
+            Walk { still, reader, cursor, wanted: filter, above, left, steps, pace, clock, best };
+        let (views, walk) = (views.clone(), Some(walk));
+        Ok(Self { views, view: handle, ids, walk, wanted, _running: running })
     }
 
     /// The next chunks of what is found; `None` when all of it was.
@@ -140,6 +152,9 @@ impl Search {
 fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
     let mut chunks = Chunks::default();
     for _ in 0..walk.steps {
+        if !walk.still.step(walk.pace.entries()) {
+            return (None, Vec::new());
+        }
         if walk.step(&mut chunks) {
             if let Some(best) = walk.best {
                 best.into_rows().0.into_iter().for_each(|kept| chunks.push(kept.row));
@@ -157,11 +172,11 @@ fn slice(mut walk: Walk) -> (Option<Walk>, Vec<Vec<Found>>) {
 impl Walk {
     /// One step; whether it was the last.
     fn step(&mut self, chunks: &mut Chunks) -> bool {
-        let Self { reader, cursor, wanted, above, left, best, .. } = self;
-        let filter = &wanted.filter;
+        let Self { reader, cursor, wanted, above, left, best, pace, clock, .. } = self;
+        let (filter, began) = (&wanted.filter, clock.monotonic());
         let done = reader.find_next_with(
             cursor,
-            STEP,
+            pace.entries(),
             filter.needle(),
             |name, stat| filter.by_name(name, stat),
             |path, entry| {
@@ -186,6 +201,7 @@ impl Walk {
                 }
             },
         );
+        pace.took(clock.monotonic().since(began));
         done || self.left == 0
     }
 }

@@ -7,10 +7,9 @@
 
 use std::time::Duration;
 
-use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::ServerTime;
-use fusion_core::view::{EntryInfo, Totals, ViewReader, ViewState, ViewStatus};
+use fusion_core::view::{EntryInfo, Totals, View, ViewState, ViewStatus};
 use fusion_proto::convert::view::Freshness;
 use fusion_proto::convert::view::live::{NotQuiet, Quiet, WaitQuiet};
 use fusion_proto::entries::printable;
@@ -27,8 +26,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(1);
 /// Suspects that are told by name.
 const SUSPECTS: usize = 5;
-/// Entries that are looked at to find them.
-const SEARCHED: usize = 20_000;
 
 /// Somebody who waits.
 pub(crate) struct Wait {
@@ -70,11 +67,26 @@ impl Wait {
             if due {
                 self.told = Some((quiet.reasons.clone(), Instant::now()));
                 if quiet.reasons.contains(&NotQuiet::Suspects) {
-                    quiet.suspects = suspects(self.view.reader(), self.asked.path.as_ref());
+                    quiet.suspects = self.suspects().await?;
                 }
                 return Ok(quiet);
             }
             self.turn().await?;
+        }
+    }
+
+    /// The first few suspects at or below the path. A view that is too busy to tell them is not waited for:
+    /// the reasons are told all the same.
+    async fn suspects(&self) -> Result<Vec<String>, Refusal> {
+        let path = self.asked.path.clone();
+        let first = move |view: &View| -> Vec<String> {
+            let text = |path: &[u8]| String::from_utf8_lossy(&printable(path)).into_owned();
+            let suspects = view.suspects_within(path.as_ref(), None).take(SUSPECTS);
+            suspects.map(|suspect| text(suspect.path.as_bytes())).collect()
+        };
+        match tokio::time::timeout(LOOK, self.view.ask(first)).await {
+            Ok(first) => first.map_err(|_| gone(self.view.name())),
+            Err(_) => Ok(Vec::new()),
         }
     }
 
@@ -189,26 +201,4 @@ fn totals(entry: &EntryInfo) -> Totals {
     });
     totals.suspects += u64::from(entry.suspect);
     totals
-}
-
-/// A few of the suspects at or below a path, as far as a bounded search finds them.
-fn suspects(reader: &ViewReader, path: PathRef<'_>) -> Vec<String> {
-    let text = |path: &[u8]| String::from_utf8_lossy(&printable(path)).into_owned();
-    let mut found = Vec::new();
-    if reader.entry(path).is_some_and(|entry| entry.suspect) {
-        found.push(text(path.as_bytes()));
-    }
-    if let Ok(mut cursor) = reader.find(path) {
-        reader.find_next(
-            &mut cursor,
-            SEARCHED,
-            |_, _| true,
-            |path, entry| {
-                if entry.suspect && found.len() < SUSPECTS {
-                    found.push(text(path));
-                }
-            },
-        );
-    }
-    found
 }

@@ -234,6 +234,28 @@ async fn what_is_open_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_suspect_is_named_among_any_number_of_entries() {
+    let mut rig = Rig::start().await;
+    rig.tell(vec![dir("/up")]).await;
+    for part in 0..25 {
+        rig.tell((0..900).map(|i| file(&format!("/up/{part:02}-{i:03}"), 1)).collect()).await;
+    }
+    rig.tell(vec![open("/up/z-open", 5), open("/z", 5)]).await;
+    let mut waiter = rig.wait(quiet("/up")).await;
+    let reasons = [Why::Suspects, Why::ChangedRecently];
+    // A view that was too busy to answer at once names them with a later report.
+    let named = loop {
+        let told = waiter.until(&rig, &reasons).await;
+        if !told.suspects.is_empty() {
+            break told.suspects;
+        }
+    };
+    assert_eq!(named, ["/up/z-open"]);
+    let mut of_one = rig.wait(quiet("/z")).await;
+    assert_eq!(of_one.until(&rig, &reasons).await.totals.unwrap().suspects, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_must_be_there_is_waited_for() {
     let mut rig = Rig::start().await;
     let asked =

@@ -273,7 +273,8 @@ pub(crate) struct Export {
     /// A new file to write to; standard output if not given.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Go on with an export that broke off, as its last line said; appends to FILE.
+    /// Go on with an export that broke off, as its last line said; appends to FILE. A Parquet file cannot be
+    /// appended to: the rest goes to another file, to be read together with the first.
     #[arg(long, value_name = "TOKEN")]
     pub(crate) resume: Option<String>,
     #[command(flatten)]
@@ -287,4 +288,6 @@ pub(crate) enum Format {
     Ndjson,
     /// RFC 4180, with a line of names first.
     Csv,
+    /// A Parquet file, in FILE. Only if fusionctl was built with it (`--features parquet`).
+    Parquet,
 }

@@ -9,8 +9,9 @@ use fusion_proto::client::{CallError, Client};
 use fusion_proto::convert::audit::ListAuditRecords;
 use fusion_proto::convert::job::ListJobs;
 use fusion_proto::convert::view::Page;
-use fusion_proto::views::live::{Event, EventFilter, ListChanges};
+use fusion_proto::views::live::{Event, ListChanges};
 
+use super::pages::pages;
 use super::{Target, connect_all, view_name};
 use crate::cli::{ExplainArgs, TraceArgs};
 use crate::exit::{Failure, note};
@@ -26,11 +27,12 @@ pub(super) async fn explain(
     let target = Target::resolve(server, &args.path, &args.view).await?;
     let mut client = connect_all(server)?;
     let failed = |error: CallError| super::explain(&error, &server.server);
-    let mut asked = changes_of(target.view.clone(), target.path.clone());
+    let mut asked = ListChanges::all(target.view.clone(), target.path.clone());
     asked.itself = true;
     let (mut last, mut oldest) = (VecDeque::new(), 0);
-    loop {
-        let page = client.views.changes(&asked).await.map_err(failed)?;
+    let read = pages(async |token| {
+        asked.page.token = token;
+        let page = client.views.changes(&asked).await?;
         oldest = oldest.max(page.oldest.0);
         for event in page.events {
             last.push_back(event);
@@ -38,11 +40,9 @@ pub(super) async fn explain(
                 last.pop_front();
             }
         }
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        asked.page.token = page.next_page_token;
-    }
+        Ok(page.next_page_token)
+    });
+    read.await.map_err(failed)?;
     let chains: BTreeSet<CorrelationId> =
         last.iter().filter_map(|event: &Event| event.account.correlation.clone()).collect();
     let is_empty = last.is_empty();
@@ -75,17 +75,18 @@ pub(super) async fn trace(
     };
     let mut links = asked_for(&mut client, &args.chain).await.map_err(failed)?;
     for view in views {
-        let mut asked = changes_of(view, TreePath::root());
+        let mut asked = ListChanges::all(view, TreePath::root());
         asked.correlation = Some(args.chain.clone());
-        loop {
-            let page = client.views.changes(&asked).await.map_err(failed)?;
+        let mut oldest = 0;
+        let read = pages(async |token| {
+            asked.page.token = token;
+            let page = client.views.changes(&asked).await?;
             links.extend(page.events.into_iter().map(Link::Changed));
-            if page.next_page_token.is_empty() {
-                tell_oldest(&asked.view, page.oldest.0);
-                break;
-            }
-            asked.page.token = page.next_page_token;
-        }
+            oldest = page.oldest.0;
+            Ok(page.next_page_token)
+        });
+        read.await.map_err(failed)?;
+        tell_oldest(&asked.view, oldest);
     }
     let is_empty = links.is_empty();
     print(links, printer)?;
@@ -97,57 +98,30 @@ pub(super) async fn trace(
 
 /// The calls and the jobs of a chain, and who did their steps.
 async fn asked_for(client: &mut Client, chain: &CorrelationId) -> Result<Vec<Link>, CallError> {
-    let first = || Page { size: 0, token: String::new() };
     let mut links = Vec::new();
-    let mut asked = ListAuditRecords {
-        principal: String::new(),
-        method: String::new(),
-        view: None,
-        path: None,
-        correlation: Some(chain.clone()),
-        outcome: None,
-        since: None,
-        until: None,
-        page: first(),
-    };
-    loop {
-        let (records, token) = client.admin.audit_records(&asked).await?;
-        links.extend(records.into_iter().map(Link::Asked));
-        if token.is_empty() {
-            break;
-        }
+    let correlation = Some(chain.clone());
+    let mut asked = ListAuditRecords { correlation, ..ListAuditRecords::all() };
+    let calls = pages(async |token| {
         asked.page.token = token;
-    }
+        let (records, next) = client.admin.audit_records(&asked).await?;
+        links.extend(records.into_iter().map(Link::Asked));
+        Ok::<_, CallError>(next)
+    });
+    calls.await?;
     let mut asked = ListJobs {
-        page: first(),
+        page: Page::default(),
         state: None,
         correlation: Some(chain.clone()),
         origin: None,
         hide_routine: false,
     };
-    loop {
-        let (jobs, token) = client.jobs.list(&asked).await?;
-        links.extend(jobs.into_iter().flat_map(Link::of_job));
-        if token.is_empty() {
-            return Ok(links);
-        }
+    let jobs = pages(async |token| {
         asked.page.token = token;
-    }
-}
-
-fn changes_of(view: ViewName, path: TreePath) -> ListChanges {
-    ListChanges {
-        view,
-        path,
-        after: None,
-        through: None,
-        since: None,
-        until: None,
-        filter: EventFilter::default(),
-        correlation: None,
-        page: Page { size: 0, token: String::new() },
-        itself: false,
-    }
+        let (jobs, next) = client.jobs.list(&asked).await?;
+        links.extend(jobs.into_iter().flat_map(Link::of_job));
+        Ok::<_, CallError>(next)
+    });
+    jobs.await.map(|()| links)
 }
 
 /// Prints links, the newest last.

@@ -12,6 +12,7 @@ use fusion_proto::views::live::may_go_on;
 use uuid::Uuid;
 
 use super::once::once;
+use super::pages::pages;
 use super::{Target, connect_all, explain};
 use crate::cli::{How, JobKind, JobOriginArg, JobStateArg, JobsCommand, ViewArg};
 use crate::exit::Failure;
@@ -114,15 +115,14 @@ impl Jobs<'_> {
     ) -> Result<(), Failure> {
         let mut left = limit as usize;
         printer.jobs_head()?;
-        loop {
-            let (jobs, token) = self.client.jobs.list(&asked).await.map_err(self.failed())?;
+        let listed = pages(async |token| {
+            asked.page.token = token;
+            let (jobs, next) = self.client.jobs.list(&asked).await.map_err(self.failed())?;
             jobs.iter().take(left).try_for_each(|job| printer.job_row(job))?;
             left = left.saturating_sub(jobs.len());
-            if token.is_empty() || left == 0 {
-                return Ok(());
-            }
-            asked.page.token = token;
-        }
+            Ok(if left == 0 { String::new() } else { next })
+        });
+        listed.await
     }
 
     async fn make(

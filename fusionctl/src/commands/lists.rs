@@ -1,12 +1,12 @@
 //! `suspects` and `blind-spots`: page by page.
 
+use super::pages::pages;
 use super::{Target, warn_unless_ready};
 use crate::exit::Failure;
 use crate::output::Printer;
 
 pub(super) async fn suspects(target: &mut Target, printer: &mut Printer) -> Result<(), Failure> {
-    let mut token = String::new();
-    loop {
+    let told = pages(async |token| {
         let page = target.client.suspects(&target.view, &target.path, &token).await;
         let page = page.map_err(|error| target.explain(&error))?;
         if token.is_empty() {
@@ -14,16 +14,13 @@ pub(super) async fn suspects(target: &mut Target, printer: &mut Printer) -> Resu
             printer.suspects_head()?;
         }
         page.rows.iter().try_for_each(|row| printer.suspect(row))?;
-        token = page.next_page_token;
-        if token.is_empty() {
-            return printer.flush();
-        }
-    }
+        Ok(page.next_page_token)
+    });
+    told.await.and_then(|()| printer.flush())
 }
 
 pub(super) async fn blind_spots(target: &mut Target, printer: &mut Printer) -> Result<(), Failure> {
-    let mut token = String::new();
-    loop {
+    let told = pages(async |token| {
         let page = target.client.blind_spots(&target.view, &target.path, &token).await;
         let page = page.map_err(|error| target.explain(&error))?;
         if token.is_empty() {
@@ -31,9 +28,7 @@ pub(super) async fn blind_spots(target: &mut Target, printer: &mut Printer) -> R
             printer.blind_head()?;
         }
         page.rows.iter().try_for_each(|row| printer.blind(row))?;
-        token = page.next_page_token;
-        if token.is_empty() {
-            return printer.flush();
-        }
-    }
+        Ok(page.next_page_token)
+    });
+    told.await.and_then(|()| printer.flush())
 }

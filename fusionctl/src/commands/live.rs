@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use fusion_core::id::Revision;
 use fusion_proto::client::CallError;
-use fusion_proto::convert::view::Page;
 use fusion_proto::views::live::{EventFilter, ListChanges, WatchView, Watched, may_go_on};
 
+use super::pages::pages;
 use super::{Target, warn_unless_ready};
 use crate::cli::{ChangesArgs, LiveCommand, WatchArgs};
 use crate::exit::{Failure, note};
@@ -99,31 +99,29 @@ async fn changes(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut asked = ListChanges {
-        view: target.view.clone(),
-        path: target.path.clone(),
         after: args.from.filter(|from| *from != 0).map(Revision),
-        through: None,
         since: args.since,
         until: args.until,
         filter: EventFilter { types: args.types, kinds: Vec::new() },
         correlation: args.correlation,
-        page: Page { size: 0, token: String::new() },
-        itself: false,
+        ..ListChanges::all(target.view.clone(), target.path.clone())
     };
     let mut oldest = None;
-    loop {
+    let told = pages(async |token| {
+        asked.page.token = token;
         let page = target.client.changes(&asked).await.map_err(|error| target.explain(&error))?;
         page.events.iter().try_for_each(|event| printer.event(event))?;
         oldest.get_or_insert(page.oldest);
         if page.next_page_token.is_empty() {
             printer.flush()?;
             warn_unless_ready(&target.view, &page.freshness);
-            if asked.after.is_none() && oldest.is_some_and(|oldest| oldest.0 > 1) {
-                let oldest = oldest.unwrap_or_default().0;
-                note(&format!("changes are kept from revision {oldest} on"));
-            }
-            return Ok(());
         }
-        asked.page.token = page.next_page_token;
+        Ok::<_, Failure>(page.next_page_token)
+    });
+    told.await?;
+    if asked.after.is_none() && oldest.is_some_and(|oldest| oldest.0 > 1) {
+        let oldest = oldest.unwrap_or_default().0;
+        note(&format!("changes are kept from revision {oldest} on"));
     }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use fusion_proto::convert::audit::{AuditOutcome, ListAuditRecords};
 use fusion_proto::convert::view::Page;
 
+use super::pages::pages;
 use super::{connect_all, explain, parse_path, view_name};
 use crate::cli::RecordsArgs;
 use crate::exit::Failure;
@@ -18,16 +19,15 @@ pub(super) async fn run(
     let mut asked = asked(&args)?;
     let mut left = args.limit.unwrap_or(usize::MAX);
     printer.records_head()?;
-    loop {
+    let told = pages(async |token| {
+        asked.page.token = token;
         let page = client.audit_records(&asked).await;
-        let (records, token) = page.map_err(|error| explain(&error, &server.server))?;
+        let (records, next) = page.map_err(|error| explain(&error, &server.server))?;
         records.iter().take(left).try_for_each(|record| printer.record(record))?;
         left = left.saturating_sub(records.len());
-        if token.is_empty() || left == 0 {
-            return printer.flush();
-        }
-        asked.page.token = token;
-    }
+        Ok(if left == 0 { String::new() } else { next })
+    });
+    told.await.and_then(|()| printer.flush())
 }
 
 fn asked(args: &RecordsArgs) -> Result<ListAuditRecords, Failure> {

@@ -6,6 +6,7 @@ use fusion_proto::convert::session::{EvictSession, ListSessions, SessionInfo};
 use fusion_proto::convert::view::Page;
 
 use super::once::once;
+use super::pages::pages;
 use super::{connect_all, explain, view_name};
 use crate::cli::SessionsCommand;
 use crate::exit::Failure;
@@ -43,14 +44,13 @@ pub(super) async fn all(
     client: &mut Client,
     view: Option<ViewName>,
 ) -> Result<Vec<SessionInfo>, CallError> {
-    let mut asked = ListSessions { view, page: Page { size: 0, token: String::new() } };
+    let mut asked = ListSessions { view, page: Page::default() };
     let mut sessions = Vec::new();
-    loop {
-        let (page, token) = client.sessions.list(&asked).await?;
-        sessions.extend(page);
-        if token.is_empty() {
-            return Ok(sessions);
-        }
+    let listed = pages(async |token| {
         asked.page.token = token;
-    }
+        let (page, next) = client.sessions.list(&asked).await?;
+        sessions.extend(page);
+        Ok(next)
+    });
+    listed.await.map(|()| sessions)
 }

@@ -3,6 +3,7 @@
 use fusion_core::change::TrashId;
 
 use super::once::once;
+use super::pages::pages;
 use super::{Target, connect, named_view, the_view, warn_unless_ready};
 use crate::cli::{TrashCommand, ViewArg};
 use crate::exit::Failure;
@@ -24,8 +25,7 @@ pub(super) async fn run(
 }
 
 async fn list(target: &mut Target, printer: &mut Printer) -> Result<(), Failure> {
-    let mut token = String::new();
-    loop {
+    let told = pages(async |token| {
         let page = target.client.trash(&target.view, &target.path, &token).await;
         let page = page.map_err(|error| target.explain(&error))?;
         if token.is_empty() {
@@ -33,11 +33,9 @@ async fn list(target: &mut Target, printer: &mut Printer) -> Result<(), Failure>
             printer.trash_head()?;
         }
         page.rows.iter().try_for_each(|row| printer.trash(row, None))?;
-        token = page.next_page_token;
-        if token.is_empty() {
-            return printer.flush();
-        }
-    }
+        Ok(page.next_page_token)
+    });
+    told.await.and_then(|()| printer.flush())
 }
 
 /// Restores or purges one record after the other; what was done before a refusal stays done, and is

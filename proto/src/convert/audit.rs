@@ -98,6 +98,24 @@ pub struct ListAuditRecords {
     pub page: Page,
 }
 
+impl ListAuditRecords {
+    /// Asks for all that are kept.
+    #[must_use]
+    pub fn all() -> Self {
+        Self {
+            principal: String::new(),
+            method: String::new(),
+            view: None,
+            path: None,
+            correlation: None,
+            outcome: None,
+            since: None,
+            until: None,
+            page: Page::default(),
+        }
+    }
+}
+
 impl AuditRecord {
     /// Whether the call was answered OK.
     #[must_use]

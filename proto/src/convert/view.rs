@@ -43,8 +43,8 @@ pub enum ReadClass {
     Fresh,
 }
 
-/// A page that is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A page that is asked for; the default is a client's first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// Most rows to give: 1 to [`limits::PAGE_MAX`] as a server has read it; a client that does not
     /// mind says 0.

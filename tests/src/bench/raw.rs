@@ -201,6 +201,18 @@ pub(super) async fn list(channel: Channel, request: &pb::ListEntriesRequest) -> 
     Ok(client.unary(request, path, CountElements).await?.into_inner())
 }
 
+/// Searches; of each message comes the number of its entries.
+pub(super) async fn find(
+    channel: Channel,
+    request: &pb::FindEntriesRequest,
+) -> Result<Streaming<u64>> {
+    let mut client = Grpc::new(channel);
+    client.ready().await?;
+    let path = PathAndQuery::from_static("/fusion.v1.ViewService/FindEntries");
+    let request = tonic::Request::new(Encoded::of(request));
+    Ok(client.server_streaming(request, path, CountElements).await?.into_inner())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

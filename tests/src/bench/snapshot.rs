@@ -36,7 +36,7 @@ pub(super) fn row(options: &Options) -> Result<Line> {
     })
 }
 
-fn make(root: &Path, files: u64) -> Result<()> {
+pub(super) fn make(root: &Path, files: u64) -> Result<()> {
     for directory in 0..files.div_ceil(PER_DIRECTORY) {
         let folder = root.join(format!("group{}/dir{directory}", directory % 64));
         fs::create_dir_all(&folder)?;

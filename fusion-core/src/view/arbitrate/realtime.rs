@@ -191,6 +191,8 @@ impl View {
         let (path, after) = (up.path.to_owned(), up.stat);
         self.commit(act, Cause::Realtime, ChangeKind::Modified { path, before, after, facts });
         if is_directory(&after) && before.inode != after.inode {
+            // The back-off was that of the directory before.
+            self.relisted(act, up.path);
             self.relist(act, up.path, act.now);
             self.release_below(up.path, &after);
         } else {
@@ -259,8 +261,9 @@ impl View {
     }
 
     /// R1 *Held back*: while a scan that covers the path is running, evidence whose way is not known
-    /// yet is held, bounded in number; over the bound, and without a scan, the nearest known
-    /// directory is listed again and the missing ancestor probed.
+    /// yet is held, bounded in number. Over the bound the nearest known directory is listed again; where
+    /// its back-off does not let that be now, the missing ancestor is probed as it is without a scan,
+    /// so that nobody takes what was dropped for silence (see `in_doubt`).
     fn hold_or_ask(
         &mut self,
         act: &mut Act<'_>,
@@ -273,6 +276,10 @@ impl View {
         };
         if self.state.ledger.held.len() >= self.state.settings.held_max {
             self.relist(act, no_way.nearest, act.now);
+            let waiting = self.state.ledger.relists.get(no_way.nearest);
+            if waiting.is_some_and(|waiting| waiting.from() > act.now) {
+                self.ask(act, no_way.missing, act.now);
+            }
             return Verdict::Relist;
         }
         let row = Box::new(HeldUpsert {

@@ -47,6 +47,11 @@ impl Filter {
         })
     }
 
+    /// Whether it may take long for a single entry.
+    pub(crate) fn may_be_slow(&self) -> bool {
+        self.name.is_some() || self.path.is_some()
+    }
+
     /// What a walk has to go into.
     pub(crate) fn scope(&self) -> Scope {
         Scope {

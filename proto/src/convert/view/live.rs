@@ -67,6 +67,25 @@ pub struct ListChanges {
     pub itself: bool,
 }
 
+impl ListChanges {
+    /// Asks for all that are kept, at a path and below it.
+    #[must_use]
+    pub fn all(view: ViewName, path: TreePath) -> Self {
+        Self {
+            view,
+            path,
+            after: None,
+            through: None,
+            since: None,
+            until: None,
+            filter: EventFilter::default(),
+            correlation: None,
+            page: Page::default(),
+            itself: false,
+        }
+    }
+}
+
 /// A page of changes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes {
