@@ -60,6 +60,9 @@ struct Inner {
 struct Known {
     id: SpoolId,
     figures: SpoolFigures,
+    /// The server can have no number from here on: it was neither there when the spool was opened nor
+    /// read since.
+    unread: u64,
     /// Evidence was lost, since then at the earliest, and that is not in the spool yet.
     lost_since: Option<Monotonic>,
     /// The frame that says so, while the server has not got it.
@@ -106,6 +109,7 @@ impl SharedSpool {
         let known = Known {
             id,
             figures,
+            unread: spool.next(),
             lost_since,
             saying_so: None,
             failed_at: None,
@@ -137,6 +141,15 @@ impl SharedSpool {
         SpoolFigures { oldest, ..known.figures }
     }
 
+    /// What a stream is opened with: the oldest number that is held, and the one after the last that
+    /// the server can have. Not the next to be written: where a crash of the machine cut off what the
+    /// server has, new frames soon have its numbers, and it is to say SPOOL_ROLLED_BACK all the same.
+    pub(crate) fn opening(&self) -> (u64, u64) {
+        let known = self.known();
+        let first_held = known.figures.first_held;
+        (first_held, known.unread.max(first_held))
+    }
+
     /// Evidence was lost and the server does not know that yet, or still is being lost.
     pub(crate) fn is_losing(&self) -> bool {
         let known = self.known();
@@ -159,10 +172,12 @@ impl SharedSpool {
     /// Reads frames from this number on, off the async threads.
     pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
         self.blocking(move |inner| {
-            let mut spool = inner.spool();
-            spool
-                .as_mut()
-                .map_or_else(|| Ok(Vec::new()), |spool| spool.read_from(from, READ_AHEAD_BYTES))
+            let mut guard = inner.spool();
+            let Some(spool) = &mut *guard else { return Ok(Vec::new()) };
+            let frames = spool.read_from(from, READ_AHEAD_BYTES)?;
+            let mut known = inner.known();
+            known.unread = frames.last().map_or(0, |last| last.sequence + 1).max(known.unread);
+            Ok(frames)
         })
         .await
     }
@@ -189,7 +204,10 @@ impl SharedSpool {
             let mut guard = inner.spool();
             let Some(spool) = &mut *guard else { return Ok(()) };
             spool.renumber(&mut || inner.ids.uuid())?;
-            inner.known().id = spool.identity().spool_id;
+            let mut known = inner.known();
+            // Nobody has anything of the new one.
+            (known.id, known.unread) = (spool.identity().spool_id, 1);
+            drop(known);
             inner.show_anew(spool);
             tracing::warn!(spool = %spool.identity().spool_id, "the spool was rolled back: it has a new id");
             inner.lost(Monotonic::from_nanos(0));

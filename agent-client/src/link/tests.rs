@@ -170,6 +170,32 @@ async fn a_spool_that_was_rolled_back_gets_a_new_id_and_says_that_events_were_lo
     rig.stop().await.unwrap();
 }
 
+/// A crash of the machine cut off frames that the server has, and more were written before the first
+/// opening than had been cut off.
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_was_rolled_back_is_found_out_whatever_was_written_since_it_was_opened() {
+    let rig = Rig::start(|script| script.applied = 3);
+    let written: Vec<String> = (1..=5).map(|number| format!("f{number}")).collect();
+    for name in &written {
+        rig.spool.put_for_test(&[upsert(name, Duration::ZERO)]);
+    }
+    rig.until("all batches", |script| script.applied == 6).await;
+    {
+        let script = rig.fake.script();
+        assert_eq!(script.creates.len(), 2);
+        assert_ne!(script.creates[0].1.spool_id, script.creates[1].1.spool_id);
+        let rows: Vec<_> =
+            script.batches.iter().map(|(_, batch)| &batch.rows[0].evidence).collect();
+        for (row, name) in rows.iter().zip(&written) {
+            let is_told = matches!(row, Some(pb::evidence::Evidence::Upsert(upsert))
+                if upsert.path.ends_with(name.as_bytes()));
+            assert!(is_told, "{name}: {row:?}");
+        }
+        assert!(matches!(rows[5], Some(pb::evidence::Evidence::Overflow(_))), "{rows:?}");
+    }
+    rig.stop().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_leadership_keeps_the_session_and_stops_scanning() {
     for reason in ["NOT_LEADER", "LEADER_EPOCH_STALE"] {
