@@ -169,12 +169,19 @@ impl SharedSpool {
         let _ = next.wait_for(|next| sequence < *next).await;
     }
 
-    /// Reads frames from this number on, off the async threads.
+    /// Reads frames from this number on, off the async threads. One that is damaged is an error once:
+    /// it is forgotten, and its events count as lost.
     pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
         self.blocking(move |inner| {
             let mut guard = inner.spool();
             let Some(spool) = &mut *guard else { return Ok(Vec::new()) };
-            let frames = spool.read_from(from, READ_AHEAD_BYTES)?;
+            let frames = match spool.read_from(from, READ_AHEAD_BYTES) {
+                Err(damaged @ SpoolError::Damaged { .. }) => {
+                    inner.give_up(spool, from)?;
+                    return Err(damaged);
+                }
+                read => read?,
+            };
             let mut known = inner.known();
             known.unread = frames.last().map_or(0, |last| last.sequence + 1).max(known.unread);
             Ok(frames)
@@ -340,6 +347,21 @@ impl Inner {
         known.lost_since = Some(known.lost_since.map_or(since, |before| before.min(since)));
     }
 
+    /// A frame cannot be read.
+    fn give_up(&self, spool: &mut Spool, damaged: u64) -> Result<(), SpoolError> {
+        // Before the server can hear that nothing waits.
+        self.lost(Monotonic::from_nanos(0));
+        let through = spool.give_up(damaged)?;
+        tracing::error!(
+            from = damaged,
+            through,
+            "frames of the spool are damaged: counted as lost"
+        );
+        self.show_anew(spool);
+        self.recover(spool);
+        Ok(())
+    }
+
     /// If evidence was dropped and there is room again, says so.
     fn recover(&self, spool: &mut Spool) {
         let watching_since = self.clock.monotonic();
@@ -420,8 +442,11 @@ fn read_figures(spool: &Spool, times_full: u64) -> SpoolFigures {
     }
 }
 
-/// When the oldest evidence was looked at that is still held.
+/// When the oldest evidence was looked at that is still held; the earliest time if that cannot be read,
+/// for nothing is known to be delivered then.
 fn oldest(spool: &mut Spool) -> Option<Monotonic> {
-    let frames = spool.read_from(spool.first_held(), 0).ok()?;
-    frames.first().map(|frame| frame.stamp)
+    match spool.read_from(spool.first_held(), 0) {
+        Ok(frames) => frames.first().map(|frame| frame.stamp),
+        Err(_) => Some(Monotonic::from_nanos(0)),
+    }
 }
