@@ -4,6 +4,7 @@
 //! and when there is room again one `Overflow` says since when. Readers of figures never wait for
 //! the disk.
 
+mod mend;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::{RootIdentity, RootState};
+use fusion_core::evidence::RootIdentity;
 use fusion_core::id::SpoolId;
 use fusion_core::time::Monotonic;
 use tokio::sync::watch;
@@ -21,10 +22,10 @@ use super::open::OpenedSpool;
 use super::shared::State;
 use crate::clock::SharedClock;
 use crate::ids::SharedIds;
-use crate::link::frame::{NewFrame, frames, root_frame};
+use crate::link::frame::NewFrame;
 use crate::scan::FileId;
 use crate::spool::{BootId, Frame, Spool, SpoolError};
-use crate::watch::{WatchEvidence, WatchSink};
+use crate::watch::WatchSink;
 
 /// Bytes that are read from the spool at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -67,12 +68,25 @@ struct Known {
     lost_since: Option<Monotonic>,
     /// The frame that says so, while the server has not got it.
     saying_so: Option<u64>,
+    /// Whether the spool has the last word on the root.
+    root: RootWord,
     /// When an append last failed.
     failed_at: Option<Monotonic>,
     /// Counts the watchers that were given a sink: only the latest may write.
     sinks: u64,
     /// When the oldest frame was last looked at, after an acknowledgement.
     looked_at: Option<Monotonic>,
+}
+
+/// What the spool has of how the root is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RootWord {
+    /// Nothing, and nobody asked for it.
+    None,
+    /// Not the last, or it may be among what was lost.
+    Behind,
+    /// The last.
+    Last,
 }
 
 /// How full the spool is.
@@ -112,6 +126,7 @@ impl SharedSpool {
             unread: spool.next(),
             lost_since,
             saying_so: None,
+            root: RootWord::None,
             failed_at: None,
             sinks: 0,
             looked_at: None,
@@ -224,9 +239,13 @@ impl SharedSpool {
         .await
     }
 
-    /// Says how the root is found.
-    pub(crate) fn root(&self, state: RootState, identity: Option<RootIdentity>) {
-        self.0.append(&root_frame(state, identity, self.0.clock.monotonic()));
+    /// Says how the root is found, as it is known when that is written; with the next room, if there is
+    /// none now.
+    pub(crate) fn root(&self) {
+        let mut guard = self.0.spool();
+        let Some(spool) = &mut *guard else { return };
+        self.0.known().root = RootWord::Behind;
+        self.0.recover(spool);
     }
 
     /// Evidence was lost, it is not known which: said with the next room.
@@ -234,10 +253,14 @@ impl SharedSpool {
         self.0.lost(Monotonic::from_nanos(0));
     }
 
-    /// If evidence was lost and there is room again, says so. For a timer: it may be that nothing
+    /// If there is something to be said that did not fit, and room again, says it. For a timer: it may be that nothing
     /// happens any more.
     pub(crate) async fn mend(&self) {
-        if self.known().lost_since.is_none() {
+        let is_whole = {
+            let known = self.known();
+            known.lost_since.is_none() && known.root != RootWord::Behind
+        };
+        if is_whole {
             return;
         }
         let mended = self.blocking(|inner| {
@@ -281,8 +304,8 @@ impl SharedSpool {
 
     /// Appends evidence as the watcher does.
     #[cfg(test)]
-    pub(crate) fn put_for_test(&self, evidence: &[WatchEvidence]) {
-        self.0.append(&frames(evidence));
+    pub(crate) fn put_for_test(&self, evidence: &[crate::watch::WatchEvidence]) {
+        self.0.append(&crate::link::frame::frames(evidence));
     }
 
     /// Where a watcher puts its evidence, until the next is given a sink.
@@ -329,64 +352,6 @@ impl Inner {
     fn appended(&self, spool: &Spool, stamp: Monotonic) {
         let oldest = self.known().figures.oldest.or(Some(stamp));
         self.show(spool, oldest);
-    }
-
-    /// No room: evidence is dropped from now on.
-    fn full(&self, since: Monotonic, error: &SpoolError) {
-        tracing::error!("{error}: events are lost until there is room");
-        self.state.broken("spool", Some(error.to_string()));
-        let mut known = self.known();
-        known.figures.times_full += 1;
-        known.failed_at = Some(self.clock.monotonic());
-        drop(known);
-        self.lost(since);
-    }
-
-    fn lost(&self, since: Monotonic) {
-        let mut known = self.known();
-        known.lost_since = Some(known.lost_since.map_or(since, |before| before.min(since)));
-    }
-
-    /// A frame cannot be read.
-    fn give_up(&self, spool: &mut Spool, damaged: u64) -> Result<(), SpoolError> {
-        // Before the server can hear that nothing waits.
-        self.lost(Monotonic::from_nanos(0));
-        let through = spool.give_up(damaged)?;
-        tracing::error!(
-            from = damaged,
-            through,
-            "frames of the spool are damaged: counted as lost"
-        );
-        self.show_anew(spool);
-        self.recover(spool);
-        Ok(())
-    }
-
-    /// If evidence was dropped and there is room again, says so.
-    fn recover(&self, spool: &mut Spool) {
-        let watching_since = self.clock.monotonic();
-        let (lost_since, failed_at) = {
-            let known = self.known();
-            (known.lost_since, known.failed_at)
-        };
-        let Some(since) = lost_since else { return };
-        // Not as soon as one small frame fits: it would be full again with the next.
-        let is_early = failed_at.is_some_and(|at| watching_since.since(at) < RECOVER_AFTER);
-        if is_early || spool.bytes() > self.max_bytes / 2 {
-            return;
-        }
-        let overflow = WatchEvidence::Overflow { since, watching_since, is_over: true };
-        for frame in frames(&[overflow]) {
-            let Ok(sequence) = spool.append(frame.stamp, self.boot, &frame.payload) else {
-                return;
-            };
-            let mut known = self.known();
-            (known.lost_since, known.saying_so) = (None, Some(sequence));
-            drop(known);
-            self.appended(spool, frame.stamp);
-        }
-        self.state.broken("spool", None);
-        tracing::warn!("the spool takes events again");
     }
 
     /// Makes figures known after frames went.
