@@ -302,6 +302,19 @@ impl SharedSpool {
         Ok(Self::new(opened, Vec::new(), state, clock, ids))
     }
 
+    /// Holds the spool, as a call that hangs with its disk would, until the channel says so or is closed.
+    /// `hangs` is called once it does.
+    #[cfg(test)]
+    pub(crate) fn hang_for_test(
+        &self,
+        until: &std::sync::mpsc::Receiver<()>,
+        hangs: impl FnOnce(),
+    ) {
+        let _held = self.0.spool();
+        hangs();
+        let _ = until.recv();
+    }
+
     /// Appends evidence as the watcher does.
     #[cfg(test)]
     pub(crate) fn put_for_test(&self, evidence: &[crate::watch::WatchEvidence]) {
