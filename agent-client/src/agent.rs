@@ -51,6 +51,9 @@ use watching::Watching;
 /// How long the last evidence may take on its way out.
 const DRAIN_LIMIT: Duration = Duration::from_millis(300);
 
+/// How long the spool may take to be given back: its disk may hang, and the process ends all the same.
+const RELEASE_LIMIT: Duration = Duration::from_millis(500);
+
 /// Audits that the server asked for and nobody has taken in yet; it gives one at a time.
 const AUDITS_WAITING: usize = 16;
 
@@ -266,8 +269,19 @@ impl Agent {
             http = http_address.map(tracing::field::display),
             "agent starts"
         );
-        root_watch::tell_that_it_is_there(&shared).await;
-        let watching = Watching::start(&shared).await;
+        let mut shutdown = pin!(shutdown);
+        // Of the spool's disk and of the storage.
+        let begun = async {
+            root_watch::tell_that_it_is_there(&shared).await;
+            Watching::start(&shared).await
+        };
+        let watching = tokio::select! {
+            watching = begun => watching,
+            () = &mut shutdown => {
+                released(&shared, tokio::time::sleep(RELEASE_LIMIT)).await;
+                return Ok(Ended::ByWish);
+            }
+        };
         let deps = LinkDeps {
             clock: Arc::clone(&shared.clock),
             ids: Arc::clone(&shared.ids),
@@ -282,7 +296,7 @@ impl Agent {
         let mut cause = Ended::ByWish;
         let stop = async {
             tokio::select! {
-                () = shutdown => {}
+                () = &mut shutdown => {}
                 () = shared.state.root_anew.notified() => cause = Ended::RootAnew,
                 why = &mut parts.commands => {
                     let why = why.unwrap_or_else(|error| error.to_string());
@@ -294,12 +308,34 @@ impl Agent {
             drained(&shared.spool).await;
         };
         let ended = link.run(stop).await;
-        shared.spool.release();
-        shared.progress.send_modify(|progress| progress.link = LinkState::Stopped);
+        // The next life opens it again.
+        let patience = async {
+            match cause {
+                Ended::ByWish => tokio::time::sleep(RELEASE_LIMIT).await,
+                Ended::RootAnew => shutdown.await,
+            }
+        };
+        let is_released = released(&shared, patience).await;
         tracing::info!("agent ended");
         ended?;
-        Ok(cause)
+        Ok(if is_released { cause } else { Ended::ByWish })
     }
+}
+
+/// Gives the spool back to its disk, and says that this life is over; false if that takes longer than
+/// the patience.
+async fn released(shared: &Arc<Shared>, patience: impl Future<Output = ()>) -> bool {
+    let spool = shared.spool.clone();
+    let release = tokio::task::spawn_blocking(move || spool.release());
+    let is_released = tokio::select! {
+        released = release => released.is_ok(),
+        () = patience => false,
+    };
+    if !is_released {
+        tracing::warn!("the spool is not given back yet: its disk does not answer");
+    }
+    shared.progress.send_modify(|progress| progress.link = LinkState::Stopped);
+    is_released
 }
 
 /// The agent again, on a root that came back; waits for as long as it cannot be read.

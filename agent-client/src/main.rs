@@ -1,6 +1,7 @@
 //! The binary: flags, configuration, logs, signals, exit code. All else is in the library.
 
 use std::io::Write as _;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -50,8 +51,15 @@ async fn run(config: AgentConfig, export: bool) -> ExitCode {
         }
         tracing::info!("told to end");
     };
-    let ended = match agent::build(config, Deps::default()).await {
-        Ok(agent) => agent.run(shutdown).await,
+    let mut shutdown = pin!(shutdown);
+    // The root or the spool may hang with its storage before there is anything to run.
+    let built = tokio::select! {
+        built = agent::build(config, Deps::default()) => built.map(Some),
+        () = &mut shutdown => Ok(None),
+    };
+    let ended = match built {
+        Ok(Some(agent)) => agent.run(shutdown).await,
+        Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
     // The exporter may block for as long as its limit.

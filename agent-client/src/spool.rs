@@ -5,7 +5,7 @@
 //! thread or task: there is no lock inside. A frame's payload is an encoded batch and opaque here.
 //! Must never: give a sequence twice, give out a damaged frame, hold more than its bytes, remove
 //! what was not acknowledged (save when told to by [`Spool::renumber`] or forced by a damaged
-//! segment, which [`Recovery`] reports), or run beside another process on the same directory.
+//! segment, which [`Recovery`] reports, or by [`Spool::give_up`]), or run beside another process on the same directory.
 //!
 //! *Sequences* count up by one from 1. The last segment is never removed, and is named after its
 //! first sequence, so that `next` is known even when nothing is held.
@@ -293,7 +293,7 @@ impl Spool {
     /// `max_bytes` of payload are reached. None if `sequence` is [`Spool::next`].
     ///
     /// # Errors
-    /// The sequence is not held, a frame is damaged, or the disk fails.
+    /// The sequence is not held, its frame is damaged (see [`Spool::give_up`]), or the disk fails.
     pub fn read_from(&mut self, sequence: u64, max_bytes: usize) -> Result<Vec<Frame>, SpoolError> {
         let (first_held, next) = (self.first_held(), self.next());
         if sequence < first_held || sequence > next {
@@ -306,7 +306,11 @@ impl Spool {
             let hint = self.hint.filter(|&(sequence, _)| sequence == at).map(|(_, place)| place);
             let segment = self.segments.iter().find(|segment| segment.contains(at));
             let segment = segment.ok_or(SpoolError::Damaged { sequence: at })?;
-            let (frame, place) = segment.read(at, hint)?;
+            let (frame, place) = match segment.read(at, hint) {
+                // What was read is of use without it.
+                Err(_) if !frames.is_empty() => break,
+                read => read?,
+            };
             at += 1;
             self.hint = Some((at, place));
             bytes += frame.payload.len();
@@ -330,6 +334,23 @@ impl Spool {
         }
         self.cursor.set(through)?;
         self.remove_consumed()
+    }
+
+    /// Forgets a frame that cannot be read, with all before it and the rest of its segment, where the
+    /// frames after a damaged one may not be found; gives the last of them. The server sees the hole in
+    /// the sequences (R10).
+    ///
+    /// # Errors
+    /// The sequence is not held, or the disk fails.
+    pub fn give_up(&mut self, damaged: u64) -> Result<u64, SpoolError> {
+        let segment = self.segments.iter().find(|segment| segment.contains(damaged));
+        let through = segment.map_or(damaged, |segment| segment.next() - 1);
+        if through + 1 == self.next() {
+            // What is appended from now on must be found.
+            self.begin_segment()?;
+        }
+        self.acknowledge(through)?;
+        Ok(through)
     }
 
     /// Makes this a new spool, numbered from 1: what SPOOL_ROLLED_BACK asks for. What was not

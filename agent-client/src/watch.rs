@@ -6,7 +6,8 @@
 //! [`WatchHandle`] (a [`Placer`](crate::scan::Placer)), and takes the evidence from a [`WatchSink`].
 //! Must never: tell of a name without having looked at it, look in another order than parent's
 //! stat, name, stat (4-consistency §1), send or encode anything, write into the tree, or lose an
-//! event without an [`WatchEvidence::Overflow`].
+//! event without an [`WatchEvidence::Overflow`], or an [`WatchEvidence::Unreadable`] where only that
+//! directory is concerned.
 //!
 //! What it gives is what it looked at, in the order in which it looked: applying it in that order to
 //! a copy of the tree gives the tree (that is how `agent-client/tests/tree/` tests it). An event is
@@ -22,6 +23,7 @@ mod anew;
 mod budget;
 mod counters;
 mod discover;
+mod failed;
 mod gate;
 mod interpreter;
 mod kernel;
@@ -50,6 +52,7 @@ use fusion_core::time::Monotonic;
 use crate::clock::SharedClock;
 use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Pulse, Root, Unreadable};
 
+pub use failed::FailedLook;
 pub use looking::Stalls;
 pub use watcher::{WatchHandle, Watcher};
 
@@ -96,7 +99,7 @@ pub enum WatchEvidence {
     /// What stands in a directory that appeared, or one part of it: source DISCOVERY. It was watched
     /// before it was read; what is below it follows.
     Listing(Box<ListedDir>),
-    /// A directory that appeared and cannot be read.
+    /// A directory that appeared and cannot be read, or in which an event could not be looked after.
     Unreadable(Unreadable),
     /// A directory that appeared and is not entered.
     LeftOut(LeftOut),
@@ -212,8 +215,9 @@ pub struct WatchCounts {
     pub queued: u64,
     /// Watches dropped because their path no longer led to the watched directory.
     pub dropped_watches: u64,
-    /// Looks that gave no answer (EACCES, EIO, ESTALE …) and so no evidence.
-    pub failed_looks: u64,
+    /// Names that an event gave reason to look at, and whose first look gave no answer; each of
+    /// [`FailedLook::ALL`] by itself.
+    pub failed_looks: [u64; FailedLook::ALL.len()],
 }
 
 /// Why there is no watcher.

@@ -143,6 +143,28 @@ fn without_a_server_it_tries_on_and_ends_at_once_when_told() {
     assert_eq!(agent.0.wait().unwrap().code(), Some(0));
 }
 
+/// A spool that does not answer: whoever opens this waits for somebody to write into it.
+#[test]
+fn while_it_waits_for_its_spool_it_ends_at_once_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, spool) = (folder.path().join("root"), folder.path().join("spool"));
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::create_dir_all(&spool).unwrap();
+    let made = Command::new("mkfifo").arg(spool.join("identity")).status().unwrap();
+    assert!(made.success());
+    let arguments =
+        ["--server", NO_SERVER, "--view", "v", "--root", text(&root), "--spool", text(&spool)];
+    let mut agent = Running(command().args(arguments).stderr(Stdio::null()).spawn().unwrap());
+    let lock = spool.join("spool.lock");
+    agent.within(Duration::from_secs(20), "its lock", |_| lock.exists());
+    let told = Instant::now();
+    let pid = rustix::process::Pid::from_child(&agent.0);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    agent.within(Duration::from_secs(10), "its end", |child| child.try_wait().unwrap().is_some());
+    assert!(told.elapsed() < Duration::from_secs(2), "{:?}", told.elapsed());
+    assert_eq!(agent.0.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn a_second_agent_on_the_spool_is_refused_and_told_by_whom() {
     let folder = tempfile::tempdir().unwrap();

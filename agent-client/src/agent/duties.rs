@@ -56,6 +56,7 @@ pub(crate) struct DutiesTask {
     delivery: Option<(ScanReport, Delivery)>,
     /// When the end of the latest scan was acknowledged.
     acknowledged_at: Option<Monotonic>,
+    /// Nothing is begun before that: what was tried last did not succeed.
     not_before: Option<Monotonic>,
 }
 
@@ -122,7 +123,7 @@ impl Part for DutiesTask {
                 delivered = delivered(&mut self.delivery) => self.delivered(delivered),
                 () = self.shared.state.restart_scan.notified() => self.begin_anew(),
                 () = tokio::time::sleep(wake.map_or(Duration::MAX, |at| at.since(now))),
-                    if wake.is_some() => self.not_before = None,
+                    if wake.is_some() => {}
             }
         }
     }
@@ -152,7 +153,6 @@ impl DutiesTask {
     /// Stops what is no longer ours to do, and begins what is.
     fn begin_what_is_due(&mut self) {
         let standing = self.view.borrow_and_update().standing.clone();
-        let due = standing.as_ref().and_then(|standing| self.due(standing));
         if let Some(running) = &self.running {
             if self.may_go_on(running.what, standing.as_ref()) {
                 return;
@@ -165,10 +165,8 @@ impl DutiesTask {
             }
         }
         let now = self.shared.clock.monotonic();
-        if self.not_before.is_some_and(|at| now < at) {
-            return;
-        }
-        let (Some(standing), Some(what)) = (standing, due) else { return };
+        let Some(standing) = standing else { return };
+        let Some((what, _)) = self.next(&standing).filter(|(_, at)| *at <= now) else { return };
         let Some(deep) = self.turn(what, &standing) else {
             self.shared.state.news.notify_one();
             self.not_before = Some(now.plus(NUMBER_AGAIN));
@@ -235,23 +233,23 @@ impl DutiesTask {
         self.answer(outcome);
     }
 
-    /// What is to be done under this standing, if anything.
-    fn due(&self, standing: &Standing) -> Option<What> {
-        let now = self.shared.clock.monotonic();
+    /// What is to be done next under this standing, if anything, and when.
+    fn next(&self, standing: &Standing) -> Option<(What, Monotonic)> {
+        let soonest = self.not_before.unwrap_or(Monotonic::from_nanos(0));
         if has(standing.role, Duty::Snapshot) {
             let term = (standing.session, standing.epoch);
             let Some((_, audit_at)) = self.listed.filter(|(listed, _)| *listed == term) else {
-                return Some(What::Scan(term, Source::Snapshot));
+                return Some((What::Scan(term, Source::Snapshot), soonest));
             };
-            let asked = now >= audit_at || !self.orders.is_empty();
+            let at = if self.orders.is_empty() { soonest.max(audit_at) } else { soonest };
             let may = self.delivery.is_none() && has(standing.role, Duty::Audit);
-            return (asked && may).then_some(What::Scan(term, Source::Audit));
+            return may.then_some((What::Scan(term, Source::Audit), at));
         }
         let Shared { state, .. } = &*self.shared;
         // A watcher that lost events walks by itself.
         let lacks = !state.placed.load(Ordering::Relaxed) && !state.healing.load(Ordering::Relaxed);
         (has(standing.role, Duty::PlaceWatches) && lacks && self.shared.watch().is_some())
-            .then_some(What::Place)
+            .then_some((What::Place, soonest))
     }
 
     fn may_go_on(&self, what: What, standing: Option<&Standing>) -> bool {
@@ -343,17 +341,10 @@ impl DutiesTask {
         started_at.plus(self.shared.ids.jitter(interval, 0.1))
     }
 
-    /// When to look again by ourselves.
+    /// When to look again by ourselves: when what is next is to begin.
     fn wake_at(&self) -> Option<Monotonic> {
-        if self.running.is_some() || self.delivery.is_some() {
-            return None;
-        }
-        let leads = self.standing().is_some_and(|standing| has(standing.role, Duty::Audit));
-        let audit = self.listed.filter(|_| leads).map(|(_, at)| at);
-        match (self.not_before, audit) {
-            (Some(not_before), Some(audit)) => Some(not_before.max(audit)),
-            (at, None) | (None, at) => at,
-        }
+        let standing = self.standing().filter(|_| self.running.is_none())?;
+        self.next(&standing).map(|(_, at)| at)
     }
 }
 

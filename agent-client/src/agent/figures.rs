@@ -12,6 +12,7 @@ use crate::link::{LinkView, Reporter as _};
 use crate::ops::metrics::{gauge, source_label};
 use crate::progress::{LinkState, Progress};
 use crate::scan::Paused;
+use crate::watch::FailedLook;
 
 /// How often the figures are read.
 const EVERY: Duration = Duration::from_millis(200);
@@ -21,13 +22,22 @@ pub(crate) struct Figures {
     view: watch::Receiver<LinkView>,
     file_stats: u64,
     overflows: u64,
+    failed_looks: [u64; FailedLook::ALL.len()],
     full: u64,
     paused: Paused,
 }
 
 impl Figures {
     pub(crate) fn new(shared: Arc<Shared>, view: watch::Receiver<LinkView>) -> Self {
-        Self { shared, view, file_stats: 0, overflows: 0, full: 0, paused: Paused::default() }
+        Self {
+            shared,
+            view,
+            file_stats: 0,
+            overflows: 0,
+            failed_looks: Default::default(),
+            full: 0,
+            paused: Paused::default(),
+        }
     }
 }
 
@@ -51,7 +61,7 @@ impl Part for Figures {
 
 impl Figures {
     fn show(&mut self) {
-        let Self { shared, view, file_stats, overflows, full, paused } = self;
+        let Self { shared, view, file_stats, overflows, failed_looks, full, paused } = self;
         show_link(shared, view);
         let status = shared.status();
         let metrics = &shared.metrics;
@@ -67,7 +77,13 @@ impl Figures {
         metrics.spool_oldest.set(age.as_secs_f64());
         metrics.spool_full.inc_by(advance(full, spool.times_full));
         metrics.file_stats.inc_by(advance(file_stats, status.file_stats));
-        metrics.kernel_overflows.inc_by(advance(overflows, shared.watch_counts().overflows));
+        let watch = shared.watch_counts();
+        metrics.kernel_overflows.inc_by(advance(overflows, watch.overflows));
+        for (why, (last, now)) in
+            FailedLook::ALL.into_iter().zip(failed_looks.iter_mut().zip(watch.failed_looks))
+        {
+            metrics.failed_looks.with_label_values(&[why.word()]).inc_by(advance(last, now));
+        }
         show_scan_rate(shared);
         show_pauses(shared, paused);
     }

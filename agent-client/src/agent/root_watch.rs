@@ -92,7 +92,7 @@ fn is_there(shared: &Arc<Shared>, identity: Option<RootIdentity>) {
     shared.state.broken("root", None);
     if shared.state.root_found(RootState::Available) {
         tracing::info!("the root is there again");
-        report(shared, RootState::Available, identity);
+        report(shared);
     }
 }
 
@@ -101,8 +101,7 @@ fn is_there(shared: &Arc<Shared>, identity: Option<RootIdentity>) {
 /// before anything that is seen.
 pub(super) async fn tell_that_it_is_there(shared: &Arc<Shared>) {
     let told = Arc::clone(shared);
-    let (state, identity) = shared.state.root();
-    let tell = tokio::task::spawn_blocking(move || told.spool.root(state, Some(identity)));
+    let tell = tokio::task::spawn_blocking(move || told.spool.root());
     if tell.await.is_err() {
         tracing::error!("that the root is there could not be told");
     }
@@ -120,7 +119,7 @@ enum Away {
 
 fn tell(shared: &Arc<Shared>, state: RootState, why: &str) {
     if is_news(shared, state, why) {
-        report(shared, state, None);
+        report(shared);
     }
 }
 
@@ -137,7 +136,7 @@ pub(super) fn found_away(shared: &Shared, check: RootCheck) {
         RootCheck::Same | RootCheck::Gone(_) => RootState::Unavailable,
     };
     if is_news(shared, state, why) {
-        shared.spool.root(state, None);
+        shared.spool.root();
     }
 }
 
@@ -151,7 +150,7 @@ fn is_news(shared: &Shared, state: RootState, why: &str) -> bool {
 }
 
 /// As evidence (R11), off the async threads: the spool is on a disk.
-fn report(shared: &Arc<Shared>, state: RootState, identity: Option<RootIdentity>) {
+fn report(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
-    tokio::task::spawn_blocking(move || shared.spool.root(state, identity));
+    tokio::task::spawn_blocking(move || shared.spool.root());
 }

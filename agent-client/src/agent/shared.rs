@@ -209,6 +209,7 @@ impl Shared {
         let counted = watch.handle.as_ref().map(WatchHandle::counts).unwrap_or_default();
         watch.before.file_stats += counted.file_stats;
         watch.before.overflows += counted.overflows;
+        watch.before.failed_looks = added(watch.before.failed_looks, counted.failed_looks);
         watch.number += u64::from(handle.is_some());
         watch.handle = handle;
     }
@@ -219,6 +220,7 @@ impl Shared {
         WatchCounts {
             file_stats: watch.before.file_stats + now.file_stats,
             overflows: watch.before.overflows + now.overflows,
+            failed_looks: added(watch.before.failed_looks, now.failed_looks),
             ..now
         }
     }
@@ -326,6 +328,10 @@ impl Reporter for Shared {
             None => Some(seen_through),
         }
     }
+}
+
+fn added<const N: usize>(one: [u64; N], other: [u64; N]) -> [u64; N] {
+    std::array::from_fn(|at| one[at] + other[at])
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

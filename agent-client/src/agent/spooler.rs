@@ -4,6 +4,7 @@
 //! and when there is room again one `Overflow` says since when. Readers of figures never wait for
 //! the disk.
 
+mod mend;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::evidence::{RootIdentity, RootState};
+use fusion_core::evidence::RootIdentity;
 use fusion_core::id::SpoolId;
 use fusion_core::time::Monotonic;
 use tokio::sync::watch;
@@ -21,10 +22,10 @@ use super::open::OpenedSpool;
 use super::shared::State;
 use crate::clock::SharedClock;
 use crate::ids::SharedIds;
-use crate::link::frame::{NewFrame, frames, root_frame};
+use crate::link::frame::NewFrame;
 use crate::scan::FileId;
 use crate::spool::{BootId, Frame, Spool, SpoolError};
-use crate::watch::{WatchEvidence, WatchSink};
+use crate::watch::WatchSink;
 
 /// Bytes that are read from the spool at once.
 const READ_AHEAD_BYTES: usize = 1 << 20;
@@ -60,16 +61,32 @@ struct Inner {
 struct Known {
     id: SpoolId,
     figures: SpoolFigures,
+    /// The server can have no number from here on: it was neither there when the spool was opened nor
+    /// read since.
+    unread: u64,
     /// Evidence was lost, since then at the earliest, and that is not in the spool yet.
     lost_since: Option<Monotonic>,
     /// The frame that says so, while the server has not got it.
     saying_so: Option<u64>,
+    /// Whether the spool has the last word on the root.
+    root: RootWord,
     /// When an append last failed.
     failed_at: Option<Monotonic>,
     /// Counts the watchers that were given a sink: only the latest may write.
     sinks: u64,
     /// When the oldest frame was last looked at, after an acknowledgement.
     looked_at: Option<Monotonic>,
+}
+
+/// What the spool has of how the root is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RootWord {
+    /// Nothing, and nobody asked for it.
+    None,
+    /// Not the last, or it may be among what was lost.
+    Behind,
+    /// The last.
+    Last,
 }
 
 /// How full the spool is.
@@ -106,8 +123,10 @@ impl SharedSpool {
         let known = Known {
             id,
             figures,
+            unread: spool.next(),
             lost_since,
             saying_so: None,
+            root: RootWord::None,
             failed_at: None,
             sinks: 0,
             looked_at: None,
@@ -137,6 +156,15 @@ impl SharedSpool {
         SpoolFigures { oldest, ..known.figures }
     }
 
+    /// What a stream is opened with: the oldest number that is held, and the one after the last that
+    /// the server can have. Not the next to be written: where a crash of the machine cut off what the
+    /// server has, new frames soon have its numbers, and it is to say SPOOL_ROLLED_BACK all the same.
+    pub(crate) fn opening(&self) -> (u64, u64) {
+        let known = self.known();
+        let first_held = known.figures.first_held;
+        (first_held, known.unread.max(first_held))
+    }
+
     /// Evidence was lost and the server does not know that yet, or still is being lost.
     pub(crate) fn is_losing(&self) -> bool {
         let known = self.known();
@@ -156,13 +184,22 @@ impl SharedSpool {
         let _ = next.wait_for(|next| sequence < *next).await;
     }
 
-    /// Reads frames from this number on, off the async threads.
+    /// Reads frames from this number on, off the async threads. One that is damaged is an error once:
+    /// it is forgotten, and its events count as lost.
     pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
         self.blocking(move |inner| {
-            let mut spool = inner.spool();
-            spool
-                .as_mut()
-                .map_or_else(|| Ok(Vec::new()), |spool| spool.read_from(from, READ_AHEAD_BYTES))
+            let mut guard = inner.spool();
+            let Some(spool) = &mut *guard else { return Ok(Vec::new()) };
+            let frames = match spool.read_from(from, READ_AHEAD_BYTES) {
+                Err(damaged @ SpoolError::Damaged { .. }) => {
+                    inner.give_up(spool, from)?;
+                    return Err(damaged);
+                }
+                read => read?,
+            };
+            let mut known = inner.known();
+            known.unread = frames.last().map_or(0, |last| last.sequence + 1).max(known.unread);
+            Ok(frames)
         })
         .await
     }
@@ -189,7 +226,10 @@ impl SharedSpool {
             let mut guard = inner.spool();
             let Some(spool) = &mut *guard else { return Ok(()) };
             spool.renumber(&mut || inner.ids.uuid())?;
-            inner.known().id = spool.identity().spool_id;
+            let mut known = inner.known();
+            // Nobody has anything of the new one.
+            (known.id, known.unread) = (spool.identity().spool_id, 1);
+            drop(known);
             inner.show_anew(spool);
             tracing::warn!(spool = %spool.identity().spool_id, "the spool was rolled back: it has a new id");
             inner.lost(Monotonic::from_nanos(0));
@@ -199,9 +239,13 @@ impl SharedSpool {
         .await
     }
 
-    /// Says how the root is found.
-    pub(crate) fn root(&self, state: RootState, identity: Option<RootIdentity>) {
-        self.0.append(&root_frame(state, identity, self.0.clock.monotonic()));
+    /// Says how the root is found, as it is known when that is written; with the next room, if there is
+    /// none now.
+    pub(crate) fn root(&self) {
+        let mut guard = self.0.spool();
+        let Some(spool) = &mut *guard else { return };
+        self.0.known().root = RootWord::Behind;
+        self.0.recover(spool);
     }
 
     /// Evidence was lost, it is not known which: said with the next room.
@@ -209,10 +253,14 @@ impl SharedSpool {
         self.0.lost(Monotonic::from_nanos(0));
     }
 
-    /// If evidence was lost and there is room again, says so. For a timer: it may be that nothing
+    /// If there is something to be said that did not fit, and room again, says it. For a timer: it may be that nothing
     /// happens any more.
     pub(crate) async fn mend(&self) {
-        if self.known().lost_since.is_none() {
+        let is_whole = {
+            let known = self.known();
+            known.lost_since.is_none() && known.root != RootWord::Behind
+        };
+        if is_whole {
             return;
         }
         let mended = self.blocking(|inner| {
@@ -254,10 +302,23 @@ impl SharedSpool {
         Ok(Self::new(opened, Vec::new(), state, clock, ids))
     }
 
+    /// Holds the spool, as a call that hangs with its disk would, until the channel says so or is closed.
+    /// `hangs` is called once it does.
+    #[cfg(test)]
+    pub(crate) fn hang_for_test(
+        &self,
+        until: &std::sync::mpsc::Receiver<()>,
+        hangs: impl FnOnce(),
+    ) {
+        let _held = self.0.spool();
+        hangs();
+        let _ = until.recv();
+    }
+
     /// Appends evidence as the watcher does.
     #[cfg(test)]
-    pub(crate) fn put_for_test(&self, evidence: &[WatchEvidence]) {
-        self.0.append(&frames(evidence));
+    pub(crate) fn put_for_test(&self, evidence: &[crate::watch::WatchEvidence]) {
+        self.0.append(&crate::link::frame::frames(evidence));
     }
 
     /// Where a watcher puts its evidence, until the next is given a sink.
@@ -304,49 +365,6 @@ impl Inner {
     fn appended(&self, spool: &Spool, stamp: Monotonic) {
         let oldest = self.known().figures.oldest.or(Some(stamp));
         self.show(spool, oldest);
-    }
-
-    /// No room: evidence is dropped from now on.
-    fn full(&self, since: Monotonic, error: &SpoolError) {
-        tracing::error!("{error}: events are lost until there is room");
-        self.state.broken("spool", Some(error.to_string()));
-        let mut known = self.known();
-        known.figures.times_full += 1;
-        known.failed_at = Some(self.clock.monotonic());
-        drop(known);
-        self.lost(since);
-    }
-
-    fn lost(&self, since: Monotonic) {
-        let mut known = self.known();
-        known.lost_since = Some(known.lost_since.map_or(since, |before| before.min(since)));
-    }
-
-    /// If evidence was dropped and there is room again, says so.
-    fn recover(&self, spool: &mut Spool) {
-        let watching_since = self.clock.monotonic();
-        let (lost_since, failed_at) = {
-            let known = self.known();
-            (known.lost_since, known.failed_at)
-        };
-        let Some(since) = lost_since else { return };
-        // Not as soon as one small frame fits: it would be full again with the next.
-        let is_early = failed_at.is_some_and(|at| watching_since.since(at) < RECOVER_AFTER);
-        if is_early || spool.bytes() > self.max_bytes / 2 {
-            return;
-        }
-        let overflow = WatchEvidence::Overflow { since, watching_since, is_over: true };
-        for frame in frames(&[overflow]) {
-            let Ok(sequence) = spool.append(frame.stamp, self.boot, &frame.payload) else {
-                return;
-            };
-            let mut known = self.known();
-            (known.lost_since, known.saying_so) = (None, Some(sequence));
-            drop(known);
-            self.appended(spool, frame.stamp);
-        }
-        self.state.broken("spool", None);
-        tracing::warn!("the spool takes events again");
     }
 
     /// Makes figures known after frames went.
@@ -402,8 +420,11 @@ fn read_figures(spool: &Spool, times_full: u64) -> SpoolFigures {
     }
 }
 
-/// When the oldest evidence was looked at that is still held.
+/// When the oldest evidence was looked at that is still held; the earliest time if that cannot be read,
+/// for nothing is known to be delivered then.
 fn oldest(spool: &mut Spool) -> Option<Monotonic> {
-    let frames = spool.read_from(spool.first_held(), 0).ok()?;
-    frames.first().map(|frame| frame.stamp)
+    match spool.read_from(spool.first_held(), 0) {
+        Ok(frames) => frames.first().map(|frame| frame.stamp),
+        Err(_) => Some(Monotonic::from_nanos(0)),
+    }
 }

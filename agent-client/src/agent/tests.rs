@@ -1,5 +1,6 @@
 //! The whole agent on a real tree, with a scripted server: who does what, and when it stops.
 
+mod again;
 mod audits;
 mod broken;
 mod excluded;

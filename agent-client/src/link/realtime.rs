@@ -59,12 +59,8 @@ impl Source for RealtimeSource {
     const NAME: &'static str = "realtime";
 
     async fn opening(&self) -> Result<Opening, Trouble> {
-        let figures = self.spool.figures();
-        Ok(Opening {
-            lane: Lane::Realtime { spool: self.spool.id() },
-            first_held: figures.first_held,
-            next: figures.next,
-        })
+        let (first_held, next) = self.spool.opening();
+        Ok(Opening { lane: Lane::Realtime { spool: self.spool.id() }, first_held, next })
     }
 
     async fn resume(&mut self, after: u64) -> Result<(), Trouble> {

@@ -170,6 +170,66 @@ async fn a_spool_that_was_rolled_back_gets_a_new_id_and_says_that_events_were_lo
     rig.stop().await.unwrap();
 }
 
+/// A crash of the machine cut off frames that the server has, and more were written before the first
+/// opening than had been cut off.
+#[tokio::test(start_paused = true)]
+async fn a_spool_that_was_rolled_back_is_found_out_whatever_was_written_since_it_was_opened() {
+    let rig = Rig::start(|script| script.applied = 3);
+    let written: Vec<String> = (1..=5).map(|number| format!("f{number}")).collect();
+    for name in &written {
+        rig.spool.put_for_test(&[upsert(name, Duration::ZERO)]);
+    }
+    rig.until("all batches", |script| script.applied == 6).await;
+    {
+        let script = rig.fake.script();
+        assert_eq!(script.creates.len(), 2);
+        assert_ne!(script.creates[0].1.spool_id, script.creates[1].1.spool_id);
+        let rows: Vec<_> =
+            script.batches.iter().map(|(_, batch)| &batch.rows[0].evidence).collect();
+        for (row, name) in rows.iter().zip(&written) {
+            let is_told = matches!(row, Some(pb::evidence::Evidence::Upsert(upsert))
+                if upsert.path.ends_with(name.as_bytes()));
+            assert!(is_told, "{name}: {row:?}");
+        }
+        assert!(matches!(rows[5], Some(pb::evidence::Evidence::Overflow(_))), "{rows:?}");
+    }
+    rig.stop().await.unwrap();
+}
+
+/// A frame that cannot be read stands in nobody's way.
+#[tokio::test(start_paused = true)]
+async fn a_damaged_frame_of_the_spool_counts_as_lost_and_what_comes_later_is_told() {
+    let rig = Rig::start(|_| {});
+    rig.spool.put_for_test(&[upsert("a", Duration::ZERO)]);
+    for entry in std::fs::read_dir(rig.folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "seg") {
+            let mut bytes = std::fs::read(&path).unwrap();
+            *bytes.last_mut().unwrap() ^= 0xff;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    rig.until("another opening", |script| of_realtime(script).len() == 2).await;
+    rig.spool.put_for_test(&[upsert("b", Duration::ZERO)]);
+    rig.until("what comes later", |script| script.applied == 3).await;
+    {
+        let script = rig.fake.script();
+        assert_eq!(script.creates.len(), 1);
+        let (before, after) = (of_realtime(&script)[0], of_realtime(&script)[1]);
+        assert_eq!((before.first_held, after.first_held), (1, 2), "the hole is seen");
+        let rows: Vec<_> = script.batches.iter().map(|(_, it)| &it.rows[0].evidence).collect();
+        assert!(matches!(rows[0], Some(pb::evidence::Evidence::Overflow(_))), "{rows:?}");
+        assert!(matches!(rows[1], Some(pb::evidence::Evidence::Upsert(_))), "{rows:?}");
+    }
+    assert!(!rig.spool.is_losing(), "the server knows");
+    rig.stop().await.unwrap();
+}
+
+fn of_realtime(script: &fake::Script) -> Vec<&pb::PushOpening> {
+    let openings = script.openings.iter().map(|(_, opening)| opening);
+    openings.filter(|opening| opening.lane() == pb::Lane::Realtime).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_leadership_keeps_the_session_and_stops_scanning() {
     for reason in ["NOT_LEADER", "LEADER_EPOCH_STALE"] {

@@ -17,6 +17,7 @@ pub struct Metrics {
     pub watch_limit: IntGauge,
     pub unwatched_directories: IntGauge,
     pub kernel_overflows: IntCounter,
+    pub failed_looks: IntCounterVec,
     pub event_queue: IntGauge,
     pub spool_batches: IntGauge,
     pub spool_bytes: IntGauge,
@@ -69,6 +70,11 @@ impl Metrics {
             )?,
             kernel_overflows: make
                 .counter("kernel_overflows_total", "Times that events were lost.")?,
+            failed_looks: make.counters(
+                "failed_looks_total",
+                "Names that an event gave reason to look at, and whose first look gave no answer.",
+                &["why"],
+            )?,
             event_queue: make
                 .gauge("event_queue", "Events read from the kernel and not yet made evidence.")?,
             spool_batches: make.gauge("spool_batches", "Batches in the spool.")?,

@@ -114,9 +114,13 @@ impl Segment {
         }
         loop {
             let damaged = SpoolError::Damaged { sequence: at.0 };
-            let doing = || SpoolError::io(format!("read {}", self.path.display()));
+            let failed = |source: io::Error| match source.kind() {
+                // The file is shorter than what was written to it.
+                io::ErrorKind::UnexpectedEof => SpoolError::Damaged { sequence: at.0 },
+                _ => SpoolError::io(format!("read {}", self.path.display()))(source),
+            };
             let mut head = [0; frame::HEADER];
-            self.file.read_exact_at(&mut head, at.1).map_err(doing())?;
+            self.file.read_exact_at(&mut head, at.1).map_err(failed)?;
             let Some(length) = frame::frame_bytes(&head) else { return Err(damaged) };
             let after = at.1 + length as u64;
             if after > self.bytes {
@@ -124,7 +128,7 @@ impl Segment {
             }
             if at.0 == sequence {
                 let mut bytes = vec![0; length];
-                self.file.read_exact_at(&mut bytes, at.1).map_err(doing())?;
+                self.file.read_exact_at(&mut bytes, at.1).map_err(failed)?;
                 let frame = frame::decode(&bytes, sequence).ok_or(damaged)?;
                 return Ok((frame, after));
             }

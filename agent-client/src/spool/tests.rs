@@ -1,6 +1,7 @@
 //! The spool as a whole, on real files.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use fusion_core::id::InstanceId;
@@ -145,6 +146,46 @@ fn a_segment_damaged_in_the_middle_is_a_loss_that_is_told() {
     assert_eq!((spool.first_held(), spool.next()), (17, 25));
     assert_eq!(recovery.lost_frames, 14, "3 to 16");
     assert_eq!(payloads(&mut spool).len(), 8);
+}
+
+/// In its payload, and in its head, after which no other can be found.
+#[test]
+fn a_frame_that_is_damaged_while_the_spool_is_open_is_given_up_with_the_rest_of_its_segment() {
+    let payload = [7; 100];
+    for (of_the_head, segment_bytes) in [(false, 4_096), (true, 4_096), (true, 400)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open_with(dir.path(), 1 << 20, segment_bytes).spool;
+        append(&mut spool, &payload);
+        let name = segment_name(dir.path());
+        let second_at = std::fs::metadata(dir.path().join(&name)).unwrap().len();
+        // Else the third frame is in a segment of its own.
+        let in_one_segment = segment_bytes > 400;
+        let (damaged, at) = match in_one_segment {
+            true => (2, second_at + if of_the_head { 0 } else { 60 }),
+            false => (1, 36),
+        };
+        append(&mut spool, &payload);
+        append(&mut spool, &payload);
+        let file = std::fs::File::options().write(true).open(dir.path().join(&name)).unwrap();
+        file.write_all_at(&[0xff; 8], at).unwrap();
+
+        let before = (damaged > 1).then(|| spool.read_from(1, 1 << 20).unwrap());
+        assert_eq!(before.map_or(1, |frames| frames.len()), 1, "what is before it");
+        for _ in 0..2 {
+            let error = spool.read_from(damaged, 1 << 20).unwrap_err();
+            assert!(matches!(error, SpoolError::Damaged { sequence } if sequence == damaged));
+        }
+        let through = if in_one_segment { 3 } else { 2 };
+        assert_eq!(spool.give_up(damaged).unwrap(), through);
+        assert_eq!((spool.first_held(), spool.next()), (through + 1, 4));
+        assert_eq!(append(&mut spool, b"later"), 4);
+        let left: Vec<u64> = payloads(&mut spool).iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!(left, (through + 1..=4).collect::<Vec<_>>());
+        spool.close().unwrap();
+        let Opened { mut spool, recovery, .. } = open_with(dir.path(), 1 << 20, segment_bytes);
+        assert_eq!(recovery, Recovery::default(), "nothing more is lost");
+        assert_eq!(payloads(&mut spool).len(), left.len());
+    }
 }
 
 #[test]

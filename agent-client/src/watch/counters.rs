@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::failed::FailedLooks;
 use crate::scan::ScanCounters;
 
 /// See [`WatchCounts`](super::WatchCounts) for what each one means.
@@ -14,7 +15,7 @@ pub(super) struct Counters {
     pub(super) discovered: AtomicU64,
     pub(super) overflows: AtomicU64,
     pub(super) dropped_watches: AtomicU64,
-    pub(super) failed_looks: AtomicU64,
+    pub(super) failed_looks: FailedLooks,
 }
 
 /// How many directories are watched, as it was when the table was last let go of: who asks for it must

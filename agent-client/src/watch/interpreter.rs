@@ -12,6 +12,7 @@ use fusion_core::time::Monotonic;
 
 use super::anew::Anew;
 use super::discover::Discovery;
+use super::failed::GivenUp;
 use super::moves::Moves;
 use super::outlet::Outlet;
 use super::pending::PendingTable;
@@ -34,6 +35,7 @@ pub(super) struct Interpreter {
     pub(super) recent: Recent,
     pub(super) discovery: Discovery,
     pub(super) anew: Anew,
+    pub(super) given_up: GivenUp,
     pub(super) root_is_gone: bool,
     /// Something happened to the root itself.
     pub(super) check_root: bool,
@@ -55,6 +57,7 @@ impl Interpreter {
             outlet: Outlet::new(sink, shared.options.max_rows),
             discovery: Discovery::new(),
             anew: Anew::new(messages),
+            given_up: GivenUp::default(),
             shared,
             inbox,
             pending: PendingTable::default(),

@@ -54,6 +54,8 @@ pub(super) struct Pending {
     pub(super) due: Monotonic,
     /// Not later than its first event.
     pub(super) since: Monotonic,
+    /// Since when looks at it have given no answer.
+    pub(super) failed_at: Option<Monotonic>,
 }
 
 /// Names of one directory.
@@ -105,7 +107,8 @@ impl PendingTable {
                 pending.due = pending.due.min(due);
             }
             None => {
-                directory.names.insert(name.into(), Pending { marks, due, since });
+                let pending = Pending { marks, due, since, failed_at: None };
+                directory.names.insert(name.into(), pending);
             }
         }
         if due < directory.due {
@@ -117,7 +120,8 @@ impl PendingTable {
 
     /// Marks the root itself.
     pub(super) fn mark_root(&mut self, due: Monotonic, since: Monotonic) {
-        self.root.get_or_insert(Pending { marks: Marks::default(), due, since });
+        let marks = Marks::default();
+        self.root.get_or_insert(Pending { marks, due, since, failed_at: None });
     }
 
     /// Takes a name out, whether or not it is due.
@@ -147,23 +151,34 @@ impl PendingTable {
         all
     }
 
-    /// Whether the root itself is due; takes it out.
-    pub(super) fn take_root(&mut self, now: Monotonic) -> bool {
-        self.root.take_if(|root| root.due <= now).is_some()
+    /// Takes out the root itself, if it is due.
+    pub(super) fn take_root(&mut self, now: Monotonic) -> Option<Pending> {
+        self.root.take_if(|root| root.due <= now)
     }
 
     /// Puts names back whose directory was not where it should be.
     pub(super) fn put_back(&mut self, due: Due, again: Monotonic, misled_at: Monotonic) {
         for (name, pending) in due.names {
-            self.mark(due.node, &name, pending.marks, again, pending.since);
-            // Events that came meanwhile are merged; the time is that of the first.
-            if let Some(back) = self.name_mut(due.node, &name) {
-                back.since = back.since.min(pending.since);
-            }
+            self.look_again(due.node, &name, Pending { due: again, ..pending });
         }
         if let Some(directory) = self.directories.get_mut(&due.node) {
             directory.misled_at = Some(due.misled_at.unwrap_or(misled_at));
         }
+    }
+
+    /// Puts a name back that was taken out.
+    pub(super) fn look_again(&mut self, node: NodeId, name: &[u8], pending: Pending) {
+        self.mark(node, name, pending.marks, pending.due, pending.since);
+        // Events that came meanwhile are merged; the times are those of the first.
+        if let Some(back) = self.name_mut(node, name) {
+            back.since = back.since.min(pending.since);
+            back.failed_at = pending.failed_at;
+        }
+    }
+
+    /// The same, of the root itself.
+    pub(super) fn look_at_root_again(&mut self, pending: Pending) {
+        self.root = Some(pending);
     }
 
     /// Drops all names of a directory.

@@ -5,6 +5,7 @@ use fusion_core::path::check_name;
 use fusion_core::time::Monotonic;
 use inotify::EventMask;
 
+use super::failed::FailedLook;
 use super::interpreter::Interpreter;
 use super::moves::{End, Half, Rename};
 use super::pending::Marks;
@@ -40,7 +41,7 @@ impl Interpreter {
         } else if check_name(name).is_ok() {
             self.take_in_name(&mut held, &at, name);
         } else {
-            super::counters::add(&self.shared.counters.failed_looks, 1);
+            self.shared.counters.failed_looks.count(FailedLook::Name);
         }
     }
 

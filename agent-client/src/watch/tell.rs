@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::WatchEvidence;
 use super::counters::add;
 use super::discover::Job;
+use super::failed::FailedLook;
 use super::interpreter::Interpreter;
 use super::moves::{End, Half, Rename};
 use super::pending::{Due, Marks, Pending};
@@ -31,8 +32,8 @@ impl Interpreter {
         self.tell_renames();
         self.give_up_halves();
         let now = self.shared.clock.monotonic();
-        if self.pending.take_root(now) {
-            self.tell_root();
+        if let Some(pending) = self.pending.take_root(now) {
+            self.tell_root(pending);
         }
         let due = self.pending.take_due(now);
         let mut due = self.with_paths(due);
@@ -40,6 +41,7 @@ impl Interpreter {
         for (path, due) in due {
             self.tell_directory(path, due);
         }
+        self.tell_given_up();
     }
 
     fn with_paths(&self, due: Vec<Due>) -> Vec<(Option<TreePath>, Due)> {
@@ -48,7 +50,7 @@ impl Interpreter {
         live.map(|due| (held.table.path(due.node), due)).collect()
     }
 
-    fn tell_root(&mut self) {
+    fn tell_root(&mut self, pending: Pending) {
         let looked_at = self.shared.clock.monotonic();
         match self.shared.pulse.call(|| stat_of(self.shared.root.as_fd())) {
             // Removed, which raises no event as long as we hold it open.
@@ -60,7 +62,7 @@ impl Interpreter {
                 atomic: true,
                 looked_at,
             }),
-            Err(_) => add(&self.shared.counters.failed_looks, 1),
+            Err(errno) => self.look_at_root_failed(pending, errno),
         }
     }
 
@@ -83,12 +85,19 @@ impl Interpreter {
                 let mut names: Vec<(Box<[u8]>, Pending)> = due.names.into_iter().collect();
                 names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
                 for (name, pending) in names {
-                    self.tell_name(&path, due.node, &reached, &name, pending);
+                    let told = self.tell_name(&path, due.node, &reached, &name, pending);
+                    if let Err(errno) = told {
+                        self.look_failed(&path, due.node, &name, pending, errno);
+                    }
                 }
             }
             Ok(_) => self.misled(due),
             Err(errno) if is_absence(errno) => self.misled(due),
-            Err(_) => add(&self.shared.counters.failed_looks, due.names.len()),
+            Err(errno) => {
+                for (name, pending) in due.names {
+                    self.look_failed(&path, due.node, &name, pending, errno);
+                }
+            }
         }
     }
 
@@ -122,6 +131,7 @@ impl Interpreter {
         self.pending.put_back(due, now.plus(MISLED_AGAIN), now);
     }
 
+    /// Looks at one name; an error is that of a look that gave no answer.
     fn tell_name(
         &mut self,
         directory: &TreePath,
@@ -129,12 +139,13 @@ impl Interpreter {
         reached: &Reached,
         name: &[u8],
         pending: Pending,
-    ) {
+    ) -> Result<(), Errno> {
         let Ok(path) = directory.join(name) else {
-            return add(&self.shared.counters.failed_looks, 1);
+            self.shared.counters.failed_looks.count(FailedLook::Name);
+            return Ok(());
         };
         if self.shared.root.excludes(path.as_ref()) {
-            return;
+            return Ok(());
         }
         let looked_at = self.shared.clock.monotonic();
         let place = Place { path, node, name, parent: reached.stat };
@@ -152,8 +163,9 @@ impl Interpreter {
                 self.note_file(&place, &stat, pending, !atomic);
             }
             Err(errno) if is_absence(errno) => self.tell_absence(place, pending, looked_at),
-            Err(_) => add(&self.shared.counters.failed_looks, 1),
+            Err(errno) => return Err(errno),
         }
+        Ok(())
     }
 
     /// Whether a directory is to be told of: not if another one than the one we knew stands there
@@ -329,7 +341,7 @@ impl Interpreter {
             is_removed: false,
             ..marks
         };
-        let pending = Pending { marks, due: now, since: rename.since };
+        let pending = Pending { marks, due: now, since: rename.since, failed_at: None };
         if rename.is_directory {
             return self.discover_below(&place, pending);
         }

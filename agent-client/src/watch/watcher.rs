@@ -164,7 +164,7 @@ impl WatchHandle {
             overflows: read(&counters.overflows),
             queued: gate.queued() as u64,
             dropped_watches: read(&counters.dropped_watches),
-            failed_looks: read(&counters.failed_looks),
+            failed_looks: counters.failed_looks.read(),
         }
     }
 

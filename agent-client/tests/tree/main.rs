@@ -18,6 +18,7 @@ mod watch;
 mod watch_bursts;
 mod watch_edges;
 mod watch_exclude;
+mod watch_failed;
 mod watch_moves;
 mod watch_random;
 mod watch_whole;

@@ -45,7 +45,7 @@ pub struct Opening {
     pub lane: Lane,
     /// Sequence of the oldest batch that the agent still holds; `next` if it holds none. At least 1.
     pub first_held: u64,
-    /// Sequence that the next new batch will get; not below `first_held`.
+    /// Sequence after the last batch that the server can have; not below `first_held`.
     pub next: u64,
 }
 

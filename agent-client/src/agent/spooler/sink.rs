@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use fusion_core::evidence::RootState;
 
-use super::{SharedSpool, State};
+use super::{RootWord, SharedSpool, State};
 use crate::link::frame::frames;
 use crate::watch::{WatchEvidence, WatchSink};
 
@@ -56,6 +56,8 @@ impl SpoolSink {
             WatchEvidence::RootGone { .. } => {
                 state.broken("root", Some("the root was moved, removed or unmounted".into()));
                 state.root_found(RootState::Unavailable);
+                // In case that this did not fit either.
+                known.root = RootWord::Behind;
             }
             _ => {}
         }

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use fusion_core::evidence::Evidence;
+use fusion_core::evidence::{Evidence, RootState};
 use fusion_core::path::TreePath;
 use fusion_core::time::{AgentTime, ServerTime};
 use fusion_proto::convert::evidence::decode_batch;
@@ -11,6 +11,7 @@ use crate::clock::RuntimeClock;
 use crate::ids::RandomIds;
 use crate::link::TimeExchange;
 use crate::link::frame::restamp;
+use crate::watch::WatchEvidence;
 
 fn removals(number: usize, at: i64) -> Vec<WatchEvidence> {
     let name = "n".repeat(200);
@@ -74,6 +75,67 @@ async fn a_full_spool_drops_evidence_and_says_so_once_when_there_is_room() {
     spool.put_for_test(&removals(1, 30));
     assert_eq!(spool.figures().next, after.next + 1);
     assert_eq!(spool.figures().times_full, 1);
+}
+
+/// What the frames from a number on say of the root: its state, and whether with what it is.
+async fn roots(spool: &SharedSpool, from: u64) -> Vec<(RootState, bool)> {
+    let rows = |frame: &Frame| {
+        let exchange = TimeExchange::default();
+        let zero = Monotonic::from_nanos(0);
+        exchange.add(zero, zero, ServerTime::from_nanos(0));
+        let payload = frame.payload.clone();
+        let batch = restamp(payload, &exchange, &mut Default::default()).unwrap().unwrap();
+        let decoded = decode_batch(&batch).unwrap();
+        let rows = decoded.rows().map(|row| row.unwrap().evidence);
+        let said = rows.filter_map(|row| match row {
+            Evidence::Root { state, identity, .. } => Some((state, identity.is_some())),
+            _ => None,
+        });
+        said.collect::<Vec<_>>()
+    };
+    spool.read(from).await.unwrap().iter().flat_map(rows).collect()
+}
+
+/// Nothing else says it again: the root is found as it was found before.
+#[tokio::test(start_paused = true)]
+async fn how_the_root_is_found_while_nothing_fits_is_said_when_there_is_room() {
+    let (available, unavailable) = ((RootState::Available, true), (RootState::Unavailable, false));
+    let gone = || WatchEvidence::RootGone { looked_at: Monotonic::from_nanos(25) };
+    for (away_before, found, seen_gone, said) in [
+        (true, Some(RootState::Available), false, available),
+        (false, Some(RootState::Unavailable), false, unavailable),
+        (false, None, true, unavailable),
+        (false, None, false, available),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+        let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
+        let mut sink = spool.sink();
+        spool.root();
+        if away_before {
+            assert!(spool.0.state.root_found(RootState::Unavailable));
+            spool.root();
+        }
+        for at in 1..=20 {
+            spool.put_for_test(&removals(900, at));
+        }
+        assert!(spool.is_losing());
+        if let Some(found) = found {
+            assert!(spool.0.state.root_found(found));
+            spool.root();
+        }
+        if seen_gone {
+            let _ = sink.put(vec![gone()]);
+        }
+        let full = spool.figures();
+        spool.acknowledge(full.next - 1).await.unwrap();
+        tokio::time::sleep(RECOVER_AFTER).await;
+        spool.mend().await;
+        assert_eq!(overflows(&spool.read(full.next).await.unwrap()[0]).len(), 1);
+        assert_eq!(roots(&spool, full.next).await, [said]);
+        spool.mend().await;
+        assert_eq!(spool.figures().next, full.next + 2, "once");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,16 +5,25 @@ use std::sync::mpsc;
 use super::broken::{is_ready, overflows, restart, upserted};
 use super::*;
 
-/// A thread that placed a watch when the storage stopped answering.
+/// A thread that placed a watch, or wrote to the spool, when the storage stopped answering.
 struct Hung(mpsc::Sender<()>, std::thread::JoinHandle<()>);
 
 impl Hung {
     fn on(rig: &Rig) -> Self {
         let watch = rig.shared.watch().unwrap();
+        Self::in_call(move |until, hangs| watch.hang_for_test(until, hangs))
+    }
+
+    fn on_spool(shared: &Shared) -> Self {
+        let spool = shared.spool.clone();
+        Self::in_call(move |until, hangs| spool.hang_for_test(until, hangs))
+    }
+
+    fn in_call(call: impl FnOnce(&mpsc::Receiver<()>, &dyn Fn()) + Send + 'static) -> Self {
         let (let_go, until) = mpsc::channel();
         let (hangs, it_does) = mpsc::channel();
         let thread = crate::spawn::spawn_thread("hung", move || {
-            watch.hang_for_test(&until, || hangs.send(()).unwrap());
+            call(&until, &|| hangs.send(()).unwrap());
         });
         it_does.recv().unwrap();
         Self(let_go, thread.unwrap())
@@ -63,5 +72,32 @@ async fn a_command_to_stop_waits_for_no_call_of_the_storage() {
     rig.fake.script().commands.push(stop);
     let ended = tokio::time::timeout(PATIENCE, rig.agent).await;
     ended.expect("the end").unwrap().unwrap();
+    hung.let_go();
+}
+
+/// The end has its 2 s whatever the spool's disk does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_whose_spool_hangs_ends_in_time() {
+    let rig = Rig::start(small_tree, |script| script.beats_fast = true).await;
+    rig.until("ready", is_ready).await;
+    let hung = Hung::on_spool(&rig.shared);
+    let fake = rig.end().await;
+    assert_eq!(fake.script().ended.len(), 1, "the server is told");
+    hung.let_go();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_whose_spool_hangs_while_it_begins_ends_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, spool) = (folder.path().join("root"), folder.path().join("spool"));
+    std::fs::create_dir(&root).unwrap();
+    let url = crate::config::ServerUrl::new("http://127.0.0.1:1").unwrap();
+    let config = AgentConfig::new(url, ViewName::new("v").unwrap(), root, spool);
+    let agent = build(config, Deps::default()).await.unwrap();
+    let mut progress = agent.progress();
+    let hung = Hung::on_spool(&agent.shared);
+    let ended = tokio::time::timeout(Duration::from_secs(2), agent.run(async {})).await;
+    ended.expect("the end").unwrap();
+    assert_eq!(progress.borrow_and_update().link, LinkState::Stopped);
     hung.let_go();
 }

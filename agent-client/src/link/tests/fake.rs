@@ -286,11 +286,16 @@ impl EventService for Fake {
         let (sender, stream) = mpsc::channel(64);
         let resume_after_sequence = {
             let mut script = self.script();
-            let first_held = opening.first_held;
+            let (first_held, next) = (opening.first_held, opening.next);
             script.openings.push((tokio::time::Instant::now(), opening));
             let refused = script.on_opening.iter().position(|(of, _)| *of == lane);
             if let Some((_, refusal)) = refused.and_then(|at| script.on_opening.remove(at)) {
                 return Err(refusal.into_status());
+            }
+            if lane == pb::Lane::Realtime && script.applied >= next {
+                // A new spool id follows, of which it has nothing.
+                let applied = std::mem::take(&mut script.applied);
+                return Err(Refusal::SpoolRolledBack { applied, next }.into_status());
             }
             script.notices = Some(sender.clone());
             if lane == pb::Lane::Realtime { script.applied.max(first_held - 1) } else { 0 }

@@ -75,7 +75,7 @@ pub(crate) struct Rig {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     link: Task<Result<(), LinkError>>,
     _server: Task<()>,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Rig {
@@ -110,7 +110,7 @@ impl Rig {
             }),
         );
         let stop = Some(stop);
-        Self { fake, handle, spool, metrics, stop, link, _server: server, _folder: folder }
+        Self { fake, handle, spool, metrics, stop, link, _server: server, folder }
     }
 
     /// Runs until the script says so; on paused time this costs none.
