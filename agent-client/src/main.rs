@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent_client::agent::{self, Deps};
+use agent_client::agent::Deps;
 use agent_client::cli::Cli;
-use agent_client::config::{self, AgentConfig, Environment};
+use agent_client::config::{self, Environment, ProcessConfig};
 use agent_client::ops::telemetry;
+use agent_client::process;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,7 +35,7 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(config: AgentConfig, export: bool) -> ExitCode {
+async fn run(config: ProcessConfig, export: bool) -> ExitCode {
     let telemetry = match telemetry::init(&config.log, export) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.to_string(), 1),
@@ -50,8 +51,8 @@ async fn run(config: AgentConfig, export: bool) -> ExitCode {
         }
         tracing::info!("told to end");
     };
-    let ended = match agent::build(config, Deps::default()).await {
-        Ok(agent) => agent.run(shutdown).await,
+    let ended = match process::build(config, Deps::default()).await {
+        Ok(process) => process.run(shutdown).await,
         Err(error) => Err(error),
     };
     // The exporter may block for as long as its limit.
