@@ -10,10 +10,14 @@ use tempfile::TempDir;
 
 use crate::launch::Launch;
 use crate::process::Process;
+use crate::settings::Settings;
 use crate::{binaries, compare};
 
 /// How long a first scan of a small tree may take on a busy machine.
 pub const READY: Duration = Duration::from_secs(30);
+/// How long it may take until a root that is not there is noticed: the agent looks every 5 s, and waits
+/// for 5 s before it calls a look hung.
+pub const NOTICED: Duration = Duration::from_secs(40);
 /// How long evidence may be under way on a busy machine.
 pub const ARRIVE: Duration = Duration::from_secs(20);
 
@@ -68,6 +72,15 @@ impl World {
     #[must_use]
     pub fn start_impatient() -> Self {
         Self::start_configured(IMPATIENT)
+    }
+
+    /// Starts a server with these settings of views beside an empty tree.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_with(settings: &Settings) -> Self {
+        Self::start_configured(&settings.toml())
     }
 
     /// Starts a server with this configuration (TOML) beside an empty tree.

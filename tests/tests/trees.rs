@@ -10,21 +10,9 @@ use std::time::Duration;
 use fusion_core::id::ViewName;
 use fusion_tests::compare;
 use fusion_tests::mounts::Bind;
-use fusion_tests::pair::{ARRIVE, Agent, READY, World, counter, get};
+use fusion_tests::pair::{ARRIVE, Agent, NOTICED, READY, World, counter, get};
+use fusion_tests::settings::Settings;
 use rustix::process::Signal;
-
-const SETTINGS: &str = r#"
-[view_defaults]
-cache_horizon = "200ms"
-hot_threshold = "100ms"
-session_timeout = "6s"
-audit_interval = "700ms"
-deep_audit_one_in = 4
-"#;
-
-/// How long it may take until a root that is not there is noticed: the agent looks every 5 s, and
-/// waits for 5 s before it calls a look hung.
-const NOTICED: Duration = Duration::from_secs(40);
 
 fn view(name: &str) -> ViewName {
     ViewName::new(name).unwrap()
@@ -46,7 +34,7 @@ struct Two {
 
 impl Two {
     fn new() -> Self {
-        let world = World::start_configured(SETTINGS);
+        let world = World::start_with(&Settings::QUICK);
         let troubled = world.path("troubled");
         for root in [world.root(), &troubled] {
             fs::create_dir_all(root).unwrap();
@@ -73,9 +61,9 @@ impl Two {
     async fn until_degraded(&self) -> String {
         let started = compare::clock();
         for number in 0.. {
-            let freshness = self.world.client().view(&view("troubled")).await.unwrap().freshness;
-            if !freshness.is_ready() {
-                return format!("{} {:?}", freshness.state_text(), freshness.reasons);
+            let mut client = self.world.client();
+            if let Some(why) = compare::why_not_ready(&mut client, &view("troubled")).await {
+                return why;
             }
             assert!(started.elapsed() < NOTICED, "READY as if nothing were wrong");
             self.the_other_goes_on(&format!("while-{number}")).await;
@@ -85,14 +73,14 @@ impl Two {
 
     /// The sound tree is READY, and what is written there arrives.
     async fn the_other_goes_on(&self, name: &str) {
-        let freshness = self.world.client().view(&view("sound")).await.unwrap().freshness;
-        assert!(freshness.is_ready(), "{} {:?}", freshness.state_text(), freshness.reasons);
+        let why = compare::why_not_ready(&mut self.world.client(), &view("sound")).await;
+        assert_eq!(why, None);
         fs::write(self.world.root().join("d1").join(name), "x").unwrap();
         self.settle("sound", self.world.root()).await;
     }
 
     async fn entries(&self) -> usize {
-        compare::view_tree(&mut self.world.client(), &view("troubled")).await.unwrap().len()
+        compare::entries(&mut self.world.client(), &view("troubled")).await
     }
 }
 
