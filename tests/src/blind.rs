@@ -117,6 +117,18 @@ impl Pair {
     }
 }
 
+/// All, without caches and with caches of 30 s.
+///
+/// # Panics
+/// What must hold does not.
+pub async fn long() {
+    for cached in [Duration::ZERO, Duration::from_secs(30)] {
+        on_one(cached).await;
+        on_both(cached).await;
+        on_none(cached).await;
+    }
+}
+
 /// The horizon of views whose mounts have caches. No shorter than these.
 const CACHED: &str = "30s";
 

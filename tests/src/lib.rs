@@ -19,4 +19,5 @@ pub mod pair;
 pub mod process;
 pub mod settings;
 pub mod soak;
+pub mod unpacked;
 pub mod witnesses;
