@@ -44,6 +44,8 @@ use crate::task::view::ViewFailed;
 
 /// How long a connection without a call may stay when the server goes down.
 const LINGER: Duration = Duration::from_millis(300);
+/// How long the last write may take when all else has ended.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// What a server is given from outside.
 pub struct Deps {
@@ -189,7 +191,7 @@ fn services(
     for name in config.views.keys() {
         views.get_or_create(name).map_err(not_started)?;
     }
-    let saver = Saver::begin(Arc::clone(&stores.state)).map_err(not_started)?;
+    let saver = Saver::begin(stores.clone()).map_err(not_started)?;
     let sessions = Sessions::new(
         Arc::clone(config),
         views.clone(),
@@ -306,6 +308,23 @@ impl Server {
     /// # Errors
     /// [`ServerError`]: a listener broke, or the address file cannot be written.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let stores = self.stores.clone();
+        let ended = self.serve(shutdown).await;
+        // Who opens the directory next must not meet the last write, nor its being closed.
+        let let_go = async {
+            while stores.is_shared() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if tokio::time::timeout(LET_GO, let_go).await.is_err() {
+            tracing::warn!("the data directory is still being written to");
+        }
+        drop(stores);
+        tracing::info!("ended");
+        ended
+    }
+
+    async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
         let Self {
             grpc,
             http,
@@ -363,7 +382,6 @@ impl Server {
         tasks.end().await;
         end_views.cancel();
         views.ended().await;
-        tracing::info!("ended");
         ended
     }
 }

@@ -61,6 +61,11 @@ impl Stores {
         }
     }
 
+    /// Whether anything but this handle may still write to the data directory.
+    pub(crate) fn is_shared(&self) -> bool {
+        self._directory.as_ref().is_some_and(|store| Arc::strong_count(store) > 1)
+    }
+
     /// The id of the server whose data this is; none if it is kept in memory.
     pub(crate) fn server(&self) -> Option<Uuid> {
         self._directory.as_ref().map(|store| store.server())

@@ -338,14 +338,18 @@ mod tests {
     use fusion_store::flaky::{FlakyState, Moods};
     use fusion_store::memory::MemoryState;
 
+    use crate::stores::Stores;
+
     #[test]
     fn while_the_disk_is_away_so_many_wait_and_then_nothing_is_begun() {
         let moods = Moods::new(1);
         moods.fail(1000);
         let state: Arc<dyn State> =
             Arc::new(FlakyState::new(Arc::new(MemoryState::default()), moods.clone()));
+        let mut stores = Stores::memory();
+        stores.state = Arc::clone(&state);
         let audit = Audit::new(AuditDeps {
-            saver: Saver::begin(Arc::clone(&state)).unwrap(),
+            saver: Saver::begin(stores).unwrap(),
             state,
             clock: Arc::new(crate::clock::RuntimeClock::new()),
             ids: Arc::new(crate::ids::RandomIds),

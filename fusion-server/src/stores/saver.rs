@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
-use fusion_store::{Put, Space, State, StoreError};
+use fusion_store::{Put, Space, StoreError};
 use tokio::sync::watch;
 
-use super::RETRY as RETRY_LATER;
+use super::{RETRY as RETRY_LATER, Stores};
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(250);
@@ -71,17 +71,17 @@ struct Value {
 }
 
 impl Saver {
-    /// Begins the thread.
+    /// Begins the thread. It holds the directory of the stores until it has written all.
     ///
     /// # Errors
     /// The operating system gives none.
-    pub(crate) fn begin(state: Arc<dyn State>) -> std::io::Result<Self> {
+    pub(crate) fn begin(stores: Stores) -> std::io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let (done, written) = watch::channel(SavePoint::default());
         let door = Arc::new(Door { desk: Arc::clone(&desk) });
         std::thread::Builder::new().name("state writer".to_owned()).spawn(move || {
             while let Some(Load { values, after, point }) = desk.take() {
-                if !values.is_empty() && !write_all(&*state, values, &desk) {
+                if !values.is_empty() && !write_all(&stores, values, &desk) {
                     return;
                 }
                 done.send_replace(point);
@@ -187,12 +187,12 @@ impl Desk {
 }
 
 /// Writes all at once, until it is written; `false` if the server ended over it.
-fn write_all(state: &dyn State, values: Values, desk: &Desk) -> bool {
+fn write_all(stores: &Stores, values: Values, desk: &Desk) -> bool {
     let put =
         |((space, key), Value { bytes: value, expires_at })| Put { space, key, value, expires_at };
     let puts: Vec<Put> = values.into_iter().map(put).collect();
     let mut is_told = false;
-    while let Err(error) = state.put_all(&puts) {
+    while let Err(error) = stores.state.put_all(&puts) {
         if !is_told {
             tell(&error);
             is_told = true;
@@ -206,4 +206,33 @@ fn write_all(state: &dyn State, values: Values, desk: &Desk) -> bool {
 
 fn tell(error: &StoreError) {
     tracing::error!(%error, "state cannot be written; it is tried again");
+}
+
+#[cfg(test)]
+mod tests {
+    use fusion_store::flaky::{FlakyState, Moods};
+    use fusion_store::memory::MemoryState;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_is_held_until_the_last_write_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut stores = Stores::open(dir.path(), Uuid::from_u128(1), None).unwrap();
+        let held = stores.clone();
+        let moods = Moods::new(1);
+        stores.state = Arc::new(FlakyState::new(Arc::new(MemoryState::default()), moods.clone()));
+        let saver = Saver::begin(stores).unwrap();
+        moods.hang(true);
+        saver.put(Space::Session, b"a".to_vec(), b"b".to_vec(), None);
+        drop(saver);
+        assert!(held.is_shared());
+        moods.hang(false);
+        while held.is_shared() {
+            std::thread::yield_now();
+        }
+        drop(held);
+        Stores::open(dir.path(), Uuid::from_u128(2), None).unwrap();
+    }
 }
