@@ -11,6 +11,7 @@ mod sweep;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use fusion_core::time::Clock;
 use fusion_store::StoreError;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::guards::Guards;
@@ -189,7 +191,7 @@ fn services(
     });
     let loaded = views.load().map_err(not_started)?;
     for name in config.views.keys() {
-        views.get_or_create(name).map_err(not_started)?;
+        views.make(name).map_err(not_started)?;
     }
     let saver = Saver::begin(stores.clone()).map_err(not_started)?;
     let sessions = Sessions::new(
@@ -302,13 +304,14 @@ impl Server {
     }
 
     /// Serves until `shutdown` is ready, then ends gracefully: new sessions are refused, streams are
-    /// ended with SERVER_DRAINING, calls under way may finish, and what is not done when the
-    /// configured grace is over is cut.
+    /// ended with SERVER_DRAINING, and calls under way may finish. The configured grace is the limit of it
+    /// all: calls are cut when three quarters of it are over, and what writes to the store in the last one,
+    /// whatever hangs. Nothing was acknowledged that is lost by it.
     ///
     /// # Errors
     /// [`ServerError`]: a listener broke, or the address file cannot be written.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let stores = self.stores.clone();
+        let (stores, grace) = (self.stores.clone(), self.config.shutdown_grace);
         let ended = self.serve(shutdown).await;
         // Who opens the directory next must not meet the last write, nor its being closed.
         let let_go = async {
@@ -316,7 +319,7 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        if tokio::time::timeout(LET_GO, let_go).await.is_err() {
+        if tokio::time::timeout(LET_GO.min(grace / 8), let_go).await.is_err() {
             tracing::warn!("the data directory is still being written to");
         }
         drop(stores);
@@ -338,76 +341,89 @@ impl Server {
             end_views,
             stores,
         } = self;
-        let Services { sessions, views, jobs, metrics, tasks, draining, busy, clock, .. } =
-            services.clone();
+        let Services { sessions, views, jobs, metrics, draining, clock, .. } = services.clone();
         if let Some(file) = &config.address_file {
             address_file::write(file, grpc_address, http_address)?;
         }
 
         begin_tasks(&services, &health, failures);
-        tasks.spawn("state sweep", sweep::run(stores, clock));
-        let probed = Probed {
-            metrics,
-            sessions: sessions.clone(),
-            views: views.clone(),
-            jobs,
-            draining: draining.clone(),
-        };
+        services.tasks.spawn("state sweep", sweep::run(stores, clock));
+        let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(grpc, guards, services, health.clone(), stop.clone());
+        let grpc = grpc::serve(grpc, guards, services.clone(), health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
-        let drain = async {
-            shutdown.await;
-            tracing::info!("draining");
-            sessions.drain();
-            health.set_not_serving(&views).await;
-            draining.cancel();
-            stop.cancel();
-            let quiet = quiet(&busy, LINGER.min(config.shutdown_grace));
-            if tokio::time::timeout(config.shutdown_grace, quiet).await.is_err() {
-                tracing::warn!(calls = *busy.borrow(), "the grace is over; open calls are cut");
-            }
-        };
         let served =
             async { tokio::try_join!(grpc, async { http.await.map_err(grpc::EdgeError::from) }) };
-        let ended = tokio::select! {
-            served = served => served.map(|_| ()).map_err(ServerError::Serve),
-            () = drain => Ok(()),
+        let mut served = pin!(served);
+        let early = tokio::select! {
+            served = &mut served => Some(served),
+            () = shutdown => None,
         };
-        tasks.end().await;
+        let grace = config.shutdown_grace;
+        let (cut_at, end_at) = (Instant::now() + grace / 4 * 3, Instant::now() + grace / 8 * 7);
+        let served = match early {
+            Some(served) => served,
+            None => {
+                begin_drain(&services, &health).await;
+                stop.cancel();
+                tokio::select! {
+                    served = &mut served => served,
+                    () = quiet(&services.busy, cut_at) => Ok(((), ())),
+                }
+            }
+        };
+        end(&services, &end_views, end_at).await;
+        served.map(|_| ()).map_err(ServerError::Serve)
+    }
+}
+
+/// Says that the server goes down, to all who ask and to who waits.
+async fn begin_drain(services: &Services, health: &Health) {
+    tracing::info!("draining");
+    services.sessions.drain();
+    health.set_not_serving(&services.views).await;
+    services.draining.cancel();
+}
+
+/// Ends what runs beside the calls, the views last.
+async fn end(services: &Services, end_views: &CancellationToken, end_at: Instant) {
+    let end = async {
+        services.tasks.end().await;
         end_views.cancel();
-        views.ended().await;
-        ended
+        services.views.ended().await;
+    };
+    if tokio::time::timeout_at(end_at, end).await.is_err() {
+        tracing::warn!("the grace is over; what is not durable by now is cut off");
     }
 }
 
 /// Waits until no call runs, and a moment for what was answered last to go out. What stays open then
 /// (a health watch, an idle connection whose client does not go) would stay for ever.
-async fn quiet(busy: &watch::Sender<usize>, linger: Duration) {
-    let _ = busy.subscribe().wait_for(|calls| *calls == 0).await;
-    tokio::time::sleep(linger).await;
+async fn quiet(busy: &watch::Sender<usize>, cut_at: Instant) {
+    let mut calls = busy.subscribe();
+    let none = calls.wait_for(|calls| *calls == 0);
+    if tokio::time::timeout_at(cut_at, none).await.is_err() {
+        tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
+    }
+    tokio::time::sleep_until(cut_at.min(Instant::now() + LINGER)).await;
 }
 
 /// Begins what runs beside the calls.
 fn begin_tasks(
     services: &Services,
     health: &Health,
-    mut failures: mpsc::UnboundedReceiver<ViewFailed>,
+    failures: mpsc::UnboundedReceiver<ViewFailed>,
 ) {
     let Services { sessions, views, tasks, .. } = services.clone();
     tasks.spawn("session timer", sessions.clone().run_timer());
     tasks.spawn("jobs", services.jobs.clone().run());
     tasks.spawn("view health", health.clone().follow(views));
-    tasks.spawn("view supervisor", async move {
-        while let Some(failed) = failures.recv().await {
-            sessions.restart_view(failed).await;
-        }
-    });
+    tasks.spawn("view supervisor", sessions.restart_views(tasks.clone(), failures));
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

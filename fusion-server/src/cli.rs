@@ -5,6 +5,7 @@ mod store;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use fusion_server::app::{self, Deps};
@@ -14,6 +15,8 @@ use fusion_server::ops::telemetry::Telemetry;
 
 /// Refused, or a listener broke.
 const FAILED: u8 = 1;
+/// How long what runs on blocking threads may take when all else has ended.
+const LEFT: Duration = Duration::from_secs(1);
 /// Usage or configuration; what clap ends with too.
 const USAGE: u8 = 2;
 
@@ -82,7 +85,10 @@ impl Cli {
             Ok(runtime) => runtime,
             Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
         };
-        runtime.block_on(serve(config))
+        let code = runtime.block_on(serve(config));
+        // What hangs on a disk ends with the process.
+        runtime.shutdown_timeout(LEFT);
+        code
     }
 
     fn sources(&self) -> Sources {

@@ -32,6 +32,8 @@ struct Shared {
     /// After so many calls more all fail.
     left: AtomicU64,
     hanging: Mutex<bool>,
+    /// Calls that hang now.
+    held: AtomicU64,
     changed: Condvar,
     failures: AtomicU64,
 }
@@ -45,6 +47,7 @@ impl Moods {
             failing: AtomicU64::new(0),
             left: AtomicU64::new(u64::MAX),
             hanging: Mutex::new(false),
+            held: AtomicU64::new(0),
             changed: Condvar::new(),
             failures: AtomicU64::new(0),
         };
@@ -73,6 +76,12 @@ impl Moods {
         self.shared.changed.notify_all();
     }
 
+    /// How many calls hang now.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.shared.held.load(Ordering::SeqCst)
+    }
+
     /// How many calls failed.
     #[must_use]
     pub fn failures(&self) -> u64 {
@@ -98,8 +107,10 @@ impl Moods {
     /// A call begins: it hangs, then it may fail.
     pub(crate) fn call(&self, what: &'static str) -> Result<(), StoreError> {
         let hanging = self.shared.hanging.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.held.fetch_add(1, Ordering::SeqCst);
         let waited = self.shared.changed.wait_while(hanging, |hanging| *hanging);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.shared.held.fetch_sub(1, Ordering::SeqCst);
         if self.fails() { Err(failure(what)) } else { Ok(()) }
     }
 }

@@ -10,10 +10,12 @@ use fusion_core::view::ViewState;
 use fusion_proto::limits::HEALTH_VIEW_PREFIX;
 use fusion_proto::pb::admin_service_server::SERVICE_NAME as ADMIN;
 use fusion_proto::pb::event_service_server::SERVICE_NAME as EVENTS;
+use fusion_proto::pb::job_service_server::SERVICE_NAME as JOBS;
 use fusion_proto::pb::session_service_server::SERVICE_NAME as SESSIONS;
 use fusion_proto::pb::view_service_server::SERVICE_NAME as VIEWS;
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
+use tokio::sync::watch::Receiver;
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
@@ -25,7 +27,7 @@ use super::authenticate::caller;
 use crate::service::views::Views;
 
 /// The services that are told of by name; the empty name is the server.
-const SERVICES: [&str; 5] = ["", SESSIONS, EVENTS, VIEWS, ADMIN];
+const SERVICES: [&str; 6] = ["", SESSIONS, EVENTS, VIEWS, JOBS, ADMIN];
 
 /// Tells of the server's health; a cheap handle.
 #[derive(Clone, Debug, Default)]
@@ -72,9 +74,11 @@ impl Health {
         loop {
             for view in views.all() {
                 let name = view.name().clone();
-                // A view that was begun anew has another id; the states of the one before ended.
-                if followed.insert(name.clone(), view.id()) != Some(view.id()) {
-                    let changes = WatchStream::new(view.state());
+                // A view that was begun anew has another channel; that of the life before has ended.
+                let state = view.state();
+                let known = followed.insert(name.clone(), state.clone());
+                if !known.is_some_and(|known: Receiver<_>| known.same_channel(&state)) {
+                    let changes = WatchStream::new(state);
                     states.push(changes.map(move |state| (name.clone(), state)).boxed());
                 }
             }

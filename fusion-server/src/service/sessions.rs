@@ -11,6 +11,7 @@ mod effects;
 mod list;
 mod operate;
 mod record;
+mod restart;
 mod root;
 mod saved;
 mod standing;
@@ -42,7 +43,7 @@ use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
-use crate::task::view::{Note, ViewFailed, ViewHandle};
+use crate::task::view::{Note, ViewHandle};
 
 pub(crate) use saved::view_of;
 pub(crate) use standing::{LaneName, Standing, StreamSeat};
@@ -118,19 +119,20 @@ impl Sessions {
         request: CreateSession,
         principal: Principal,
     ) -> Result<CreatedSession, Refusal> {
-        let (created, point) = self.join(request, principal)?;
+        self.refuse_when_draining()?;
+        let view = self.shared.views.get_or_create(&request.view).await?;
+        let (created, point) = self.join(&view, request, principal)?;
         self.shared.saver.written(point).await?;
         Ok(created)
     }
 
     fn join(
         &self,
+        view: &ViewHandle,
         request: CreateSession,
         principal: Principal,
     ) -> Result<(CreatedSession, SavePoint), Refusal> {
-        self.refuse_when_draining()?;
-        let view = self.shared.views.get_or_create(&request.view)?;
-        root::check(&view, &request.root.identity)?;
+        root::check(view, &request.root.identity)?;
         let now = self.now();
         let mut state = self.lock();
         if state.live.len() >= self.shared.config.session.max {
@@ -254,28 +256,6 @@ impl Sessions {
             self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
         }
         (commands, refused)
-    }
-
-    /// Begins a view anew whose task failed, from the store. What it failed on is lost, so its
-    /// sessions end with VIEW_RESET and its agents list anew; the realtime sequences go on.
-    pub(crate) async fn restart_view(&self, failed: ViewFailed) {
-        let views = self.shared.views.clone();
-        let reload = move || (views.reload(&failed), failed);
-        let Ok((reloaded, failed)) = tokio::task::spawn_blocking(reload).await else { return };
-        let now = self.now();
-        let mut state = self.lock();
-        let State { table, effects, .. } = &mut *state;
-        table.reset_view(&failed.name, now.monotonic, now.server, effects);
-        self.carry_out(&mut state);
-        match reloaded {
-            Some(Ok(view)) => self.shared.views.replace(view),
-            Some(Err(refusal)) => {
-                tracing::error!(view = %failed.name, %refusal, "the view cannot be begun anew");
-            }
-            None => {}
-        }
-        drop(state);
-        drop(failed.settled);
     }
 
     /// Whether a session is honoured still, for what goes on for it within the server.

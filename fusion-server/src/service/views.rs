@@ -17,7 +17,7 @@ use fusion_proto::convert::view::{EntrySort, GetPath, ListEntries, Page, ReadCla
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
 use fusion_store::{Space, ViewId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -68,6 +68,8 @@ struct Shared {
     /// Tells lists of views of this server from those of another.
     id: Uuid,
     table: RwLock<BTreeMap<ViewName, ViewHandle>>,
+    /// Held while a view is made.
+    making: Arc<Mutex<()>>,
     count: watch::Sender<usize>,
     seats: Seats,
 }
@@ -83,7 +85,7 @@ impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
         let seats = Seats::new(deps.config.max_watchers);
-        let shared = Shared { deps, id, table, count, seats };
+        let shared = Shared { deps, id, table, making: Arc::default(), count, seats };
         Self { shared: Arc::new(shared), scope: Scope::All }
     }
 
@@ -103,8 +105,24 @@ impl Views {
         seen.ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
     }
 
-    /// The view of that name; made, if the configuration allows it.
-    pub(crate) fn get_or_create(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
+    /// The view of that name; made, if the configuration allows it. It has a task.
+    pub(crate) async fn get_or_create(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
+        if let Ok(view) = self.get(name) {
+            return if view.is_over() { Err(self.gone(&ViewGone)) } else { Ok(view) };
+        }
+        // Held by who makes it, and not by who asks, who may go.
+        let one = Arc::clone(&self.shared.making).lock_owned().await;
+        let (views, name) = (self.clone(), name.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            let _one = one;
+            views.make(&name)
+        });
+        made.await.unwrap_or_else(|panic| Err(internal(&*self.shared.deps.ids, &panic)))
+    }
+
+    /// Makes a view unless it is there, if the configuration allows it; writes to disk. No other may be
+    /// made at the same time.
+    pub(crate) fn make(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
         if let Ok(view) = self.get(name) {
             return Ok(view);
         }
@@ -113,11 +131,7 @@ impl Views {
         let Some(config) = config else {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
-        let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = table.get(name) {
-            return Ok(view.clone());
-        }
-        if table.len() >= shared.deps.config.max_views {
+        if *shared.count.borrow() >= shared.deps.config.max_views {
             return Err(Refusal::QuotaExceeded {
                 quota: "max_views".to_owned(),
                 limit: shared.deps.config.max_views as u64,
@@ -129,6 +143,7 @@ impl Views {
         self.note(&named, LeaderEpoch::default())?;
         let view = self.begin(named, config.clone(), Lanes::default())?;
         tracing::info!(view = %name, "view created");
+        let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
         table.insert(name.clone(), view.clone());
         shared.count.send_replace(table.len());
         Ok(view)
@@ -171,11 +186,15 @@ impl Views {
 
     /// Loads the view with that id, which failed, anew from the store; reads from disk. `None` if it
     /// is no view of this server any more.
-    pub(super) fn reload(&self, failed: &ViewFailed) -> Option<Result<ViewHandle, Refusal>> {
-        let old = self.get(&failed.name).ok().filter(|view| view.id() == failed.id)?;
-        let (name, id, created_at) = (failed.name.clone(), failed.id, old.created_at());
-        let named = Named { name, id, created_at };
-        Some(self.begin(named, old.config().clone(), failed.lanes.clone()))
+    pub(super) fn reload(
+        &self,
+        name: &ViewName,
+        id: Uuid,
+        lanes: Lanes,
+    ) -> Option<Result<ViewHandle, Refusal>> {
+        let old = self.get(name).ok().filter(|view| view.id() == id)?;
+        let named = Named { name: name.clone(), id, created_at: old.created_at() };
+        Some(self.begin(named, old.config().clone(), lanes))
     }
 
     /// Puts a new life of a view in the place of the one that failed.

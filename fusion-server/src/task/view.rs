@@ -190,7 +190,7 @@ pub(crate) struct ViewDeps {
 #[derive(Debug)]
 pub(crate) struct ViewFailed {
     pub(crate) name: ViewName,
-    /// Which life of the view.
+    /// Tells the view from any other that ever had the name.
     pub(crate) id: Uuid,
     /// What was applied, the batch that it failed on included: that one must not come again.
     pub(crate) lanes: Lanes,
@@ -237,7 +237,7 @@ impl ViewHandle {
         &self.shared.name
     }
 
-    /// Tells this life of the view from any other of the same name.
+    /// Tells the view from any other that ever had the name; the same in all its lives.
     pub(crate) fn id(&self) -> Uuid {
         self.shared.id
     }
@@ -279,6 +279,11 @@ impl ViewHandle {
     /// acknowledgement of an audit's end finds the one after it.
     pub(crate) fn audit_number(&self) -> u64 {
         self.shared.published.borrow().audit_number
+    }
+
+    /// Whether its task has failed or ended, and no other has begun in its place.
+    pub(crate) fn is_over(&self) -> bool {
+        self.shared.realtime.is_closed()
     }
 
     /// Whether an operator accepts the root that comes next, whatever it is (R11).

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::BufMut as _;
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_proto::pb;
+use fusion_proto::pb::evidence::Evidence as Said;
 use fusion_proto::pb::push_events_request::Message as Ask;
 use fusion_proto::status::{ObsoleteCause, Refusal};
 use fusion_server::clock::RuntimeClock;
@@ -15,8 +16,9 @@ use http::uri::PathAndQuery;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::{Request, Status, Streaming};
 
-use crate::evidence::{batch, file, root};
-use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start, start_on};
+use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
+use crate::failing::Flaky;
+use crate::harness::{TestServer, VIEW, asks_with_top, config, refusal, start, start_in, start_on};
 use crate::telling::{Lane, opening};
 
 /// A clock that breaks the task of the view the so many-th time that it is asked there.
@@ -107,6 +109,87 @@ async fn a_view_that_panics_is_begun_anew_and_takes_nothing_with_it() {
     assert_eq!(kept.entry.unwrap().stat.unwrap().size, 1, "the second batch is lost");
     let reasons = kept.freshness.unwrap().reasons;
     assert!(reasons.iter().any(|why| why.contains("lost")), "{reasons:?}");
+}
+
+/// A whole scan by the leader, after so many batches of its own.
+async fn scan(server: &mut TestServer, leader: &pb::CreateSessionResponse, before: u64) {
+    let open = pb::PushOpening {
+        next: before + 1,
+        first_held: before + 1,
+        ..opening(pb::Lane::Scan, &leader.session_id, "")
+    };
+    let (mut lane, _) = Lane::open(server, open).await.unwrap();
+    let led = |batch| pb::EvidenceBatch { leader_epoch: leader.leader_epoch, ..batch };
+    let mut began = scan_started();
+    if let Some(Said::ScanStarted(began)) = &mut began.evidence {
+        began.root = asks_with_top("a", "f", 1).root.unwrap().identity;
+    }
+    lane.send(led(batch(before + 1, vec![began]))).await;
+    let mut listed = batch(before + 2, Vec::new());
+    listed.listings = vec![listing("/", &["f".to_owned()], 0, true)];
+    lane.send(led(listed)).await;
+    lane.send(led(batch(before + 3, vec![scan_finished()]))).await;
+    assert_eq!(lane.acknowledged(before + 3).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_view_that_cannot_be_begun_anew_is_not_believed_until_it_is() {
+    let mine = Arc::new(Mine { clock: RuntimeClock::new(), after: AtomicU32::new(0) });
+    let flaky = Flaky::new(5);
+    let mut config = config();
+    // Losses end with the audit after the next.
+    config.view_defaults.settings.cache_horizon = Duration::from_millis(50);
+    let mut server = start_in(config, mine.clone(), flaky.stores.clone()).await;
+    let first = server.join("a").await;
+    scan(&mut server, &first, 0).await;
+    let ask = |class: pb::ReadClass| pb::GetStatsRequest {
+        view: VIEW.to_owned(),
+        path: "/".to_owned(),
+        read_class: class.into(),
+    };
+    server.views.get_stats(ask(pb::ReadClass::Trusted)).await.unwrap();
+    assert_eq!(health(&server, "fusion.v1.view/v").await, 1);
+
+    flaky.moods.fail(1000);
+    mine.after.store(1, Ordering::SeqCst);
+    while !server.get("/metrics").await.contains("fusion_view_panics_total{view=\"v\"} 1") {
+        // What it hears wakes it up.
+        let _ = server.beat(&first.session_id).await;
+    }
+    let refused = refusal(server.views.get_stats(ask(pb::ReadClass::Trusted)).await);
+    assert!(matches!(refused, Refusal::ViewNotReady { .. }), "{refused:?}");
+    let told = server.views.get_stats(ask(pb::ReadClass::Any)).await.unwrap().into_inner();
+    let freshness = told.freshness.unwrap();
+    assert_eq!(freshness.state(), pb::ViewState::Degraded);
+    assert!(freshness.reasons[0].contains("failed"), "{freshness:?}");
+    assert_eq!(health(&server, "fusion.v1.view/v").await, 2);
+    // It is tried again, and the sessions are told meanwhile.
+    while server.beat(&first.session_id).await.is_ok() {}
+    let tried = flaky.moods.failures();
+    while flaky.moods.failures() == tried {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    flaky.moods.fail(0);
+    let leader = loop {
+        match server.sessions.create_session(asks_with_top("a", "f", 1)).await {
+            Ok(session) => break session.into_inner(),
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::Internal, "{status}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let mut sent = 0;
+    while health(&server, "fusion.v1.view/v").await != 1 {
+        scan(&mut server, &leader, sent).await;
+        sent += 3;
+        eprintln!(
+            "{:?}",
+            server.views.get_stats(ask(pb::ReadClass::Any)).await.unwrap().into_inner().freshness
+        );
+    }
+    server.views.get_stats(ask(pb::ReadClass::Trusted)).await.unwrap();
 }
 
 /// Sends bytes as they are.

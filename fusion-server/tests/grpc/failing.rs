@@ -7,6 +7,7 @@ use std::time::Duration;
 use fusion_proto::pb;
 use fusion_proto::status::{Reason, Refusal};
 use fusion_server::clock::RuntimeClock;
+use fusion_server::config::Config;
 use fusion_server::stores::Stores;
 use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
@@ -17,14 +18,14 @@ use crate::lists::remove;
 use crate::telling::{Lane, opening};
 
 /// Stores that fail together, and the log, whose crash can be had.
-struct Flaky {
-    moods: Moods,
+pub(crate) struct Flaky {
+    pub(crate) moods: Moods,
     log: Arc<FlakyLog<MemoryLog>>,
-    stores: Stores,
+    pub(crate) stores: Stores,
 }
 
 impl Flaky {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let moods = Moods::new(seed);
         let log = Arc::new(FlakyLog::new(Arc::new(MemoryLog::default()), moods.clone()));
         let blocks = Arc::new(FlakyBlocks::new(Arc::new(MemoryBlocks::default()), moods.clone()));
@@ -125,6 +126,53 @@ async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
     lane.acknowledged(3).await.unwrap();
     server.views.restore_trash(restore).await.unwrap();
     assert!(is_there(&mut server, "/f").await);
+}
+
+#[tokio::test]
+async fn a_view_that_is_being_made_on_a_slow_disk_holds_up_no_other() {
+    let flaky = Flaky::new(4);
+    let mut server = flaky.start().await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    flaky.moods.hang(true);
+    let mut asks = asks_with_top("b", "f", 7);
+    asks.view = "other".to_owned();
+    let (mut sessions, hung) = (server.sessions.clone(), flaky.moods.clone());
+    let making = async move { sessions.create_session(asks).await };
+    let others = async {
+        while hung.held() == 0 {
+            tokio::task::yield_now().await;
+        }
+        server.beat(&session.session_id).await.unwrap();
+        assert!(is_there(&mut server, "/f").await);
+        hung.hang(false);
+    };
+    let (made, ()) = tokio::join!(making, others);
+    made.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_ends_within_its_grace_on_a_disk_that_hangs() {
+    let flaky = Flaky::new(6);
+    let config = Config { shutdown_grace: Duration::from_secs(4), ..config() };
+    let clock = Arc::new(RuntimeClock::new());
+    let mut server = start_in(config, clock, flaky.stores.clone()).await;
+    let session = server.join("a").await;
+    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    flaky.moods.hang(true);
+    lane.send(batch(2, vec![file("/g", 1)])).await;
+    while !is_there(&mut server, "/g").await {}
+    server.stop();
+    let over = tokio::time::timeout(Duration::from_secs(4), server.run_is_over()).await;
+    flaky.moods.hang(false);
+    over.unwrap();
+    assert!(lane.acknowledged(2).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]

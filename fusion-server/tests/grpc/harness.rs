@@ -96,6 +96,11 @@ impl TestServer {
         drop(self.stop.take());
     }
 
+    /// Waits until its run is over, whatever is still held up.
+    pub(crate) async fn run_is_over(&mut self) {
+        self.running.join_next().await.unwrap().unwrap();
+    }
+
     /// Waits until it has.
     pub(crate) async fn ended(mut self) {
         self.stop();

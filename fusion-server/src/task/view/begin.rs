@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
-use fusion_core::view::ViewState;
 use fusion_proto::convert::event::EventView;
 use fusion_store::{ViewId, ViewRef};
 use futures_util::FutureExt as _;
@@ -152,8 +151,7 @@ impl ViewThread {
         if let Some(failure) = failure {
             tracing::error!(view = %self.name, failure, "the task of the view failed");
             self.failures.inc();
-            // Nothing can be asked of it: its health is NOT_SERVING from here on.
-            self.task.state.send_replace(ViewState::Empty);
+            self.task.give_up();
             // The next life reads what is durable: all that this one appended.
             self.task.journal.settle();
             self.task.flusher.end();
