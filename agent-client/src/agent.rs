@@ -1,12 +1,13 @@
 //! The agent as a whole: [`build`] makes every part in order, [`Agent::run`] lives its life.
 //!
-//! Owns the order in which things begin and end. Called by the binary, by `fusionctl dev` and by
+//! Owns the order in which things begin and end. Called by `process`, by `fusionctl dev` and by
 //! tests, which all give their own shutdown; signals are theirs to handle. Must never: start
 //! anything in [`build`], or take longer than 2 s to end.
 
 pub(crate) mod commands;
 pub(crate) mod desk;
 pub(crate) mod duties;
+pub(crate) mod fellows;
 pub(crate) mod figures;
 pub(crate) mod keep;
 pub(crate) mod open;
@@ -25,15 +26,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fusion_core::id::{AgentId, InstanceId};
+use fusion_core::id::{AgentId, InstanceId, ViewName};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::{HostClock, SharedClock};
 use crate::config::AgentConfig;
 use crate::ids::{RandomIds, SharedIds};
 use crate::link::{Link, LinkConfig, LinkDeps, LinkError, LinkHandle};
-use crate::ops::http::{self, Shown};
-use crate::ops::metrics::Metrics;
 use crate::progress::{LinkState, Progress};
 use crate::scan::Limits;
 use crate::spawn::{Task, spawn};
@@ -41,8 +40,10 @@ use crate::spool::SpoolError;
 use commands::{CommandsTask, Slots};
 use desk::ReportDesk;
 use duties::DutiesTask;
+use fellows::Fellows;
 use figures::Figures;
 use keep::{Part, keep};
+use open::Patience;
 use root_watch::RootWatch;
 use shared::{Shared, State, Watched};
 use spooler::SharedSpool;
@@ -84,6 +85,14 @@ pub enum AgentError {
         /// What is wrong with it.
         why: String,
     },
+    /// The root is another view's, or one lies within the other.
+    #[error("root {}: {why}; each tree needs a root outside of the others'", path.display())]
+    Nested {
+        /// The root.
+        path: PathBuf,
+        /// Whose it touches, and how.
+        why: String,
+    },
     /// The spool cannot be had.
     #[error("{0}")]
     Spool(#[from] SpoolError),
@@ -109,14 +118,18 @@ pub enum AgentError {
     /// The server refuses this agent for good.
     #[error("{0}")]
     Link(#[from] LinkError),
+    /// No tree of a process can be served, for these reasons.
+    #[error("{}", .0.iter().map(|(view, why)| format!("view {view}: {why}")).collect::<Vec<_>>().join("\n"))]
+    Trees(Vec<(ViewName, AgentError)>),
 }
 
 impl AgentError {
     /// What the process exits with: 2 for configuration, 1 for all else.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Root { .. } => 2,
+            Self::Root { .. } | Self::Nested { .. } => 2,
+            Self::Trees(all) => all.iter().map(|(_, why)| why.exit_code()).min().unwrap_or(1),
             Self::Spool(_)
             | Self::Listen { .. }
             | Self::AddressFile { .. }
@@ -126,12 +139,10 @@ impl AgentError {
     }
 }
 
-/// An agent, built and not yet running. Holds the spool's lock and the HTTP listener.
+/// An agent, built and not yet running. Holds the spool's lock.
 pub struct Agent {
     shared: Arc<Shared>,
     link: LinkConfig,
-    http: Option<tokio::net::TcpListener>,
-    http_address: Option<SocketAddr>,
 }
 
 /// Why one life of an agent ended.
@@ -146,35 +157,39 @@ enum Ended {
 /// How long after an agent could not be built on a root that came back it is tried again.
 const ROOT_AGAIN: Duration = Duration::from_secs(1);
 
-/// Opens the root and the spool, binds the HTTP listener; starts nothing.
+/// Opens the root and the spool; starts nothing.
 ///
 /// # Errors
-/// The root cannot be read, the spool is held by another agent, or the listener cannot be bound.
+/// The root cannot be read, or the spool is held by another agent.
 pub async fn build(config: AgentConfig, deps: Deps) -> Result<Agent, AgentError> {
     let progress = watch::Sender::new(Progress::default());
-    build_with(config, deps, progress, Some(open::ROOT_LIMIT)).await
+    let fellows = Fellows::alone(&config)?;
+    build_with(config, deps, fellows, progress, Patience::Ends).await
 }
 
-async fn build_with(
+pub(crate) async fn build_with(
     config: AgentConfig,
     deps: Deps,
+    fellows: Fellows,
     progress: watch::Sender<Progress>,
-    root_limit: Option<Duration>,
+    patience: Patience<'_>,
 ) -> Result<Agent, AgentError> {
     let Deps { clock, ids } = deps;
     let host = open::host_name();
     let instance = InstanceId::new(ids.uuid());
-    let (root, identity) = open::root(&config, root_limit).await?;
+    let (root, identity) = open::root(&config, patience).await?;
+    fellows
+        .roots
+        .claim(&config.view, &root)
+        .map_err(|why| AgentError::Nested { path: config.root.clone(), why })?;
     let mut opened = open::spool(&config, &host, instance, &clock, &ids).await?;
     let agent = open::agent_id(&config, &host, &opened.spool.identity().agent_suffix)?;
     opened.spool.sign(&agent)?;
-    let metrics = Metrics::new().map_err(|error| AgentError::Internal(error.to_string()))?;
     for what in &opened.found {
-        metrics.spool_recoveries.with_label_values(&[what]).inc();
+        fellows.metrics.spool_recoveries.with_label_values(&[what]).inc();
     }
-    let (http, http_address) = open::listener(&config).await?;
     let state = Arc::new(State::new(identity));
-    let own = crate::scan::FileId::of(&config.spool).ok().into_iter().collect();
+    let own = fellows.own_directories(&config.spool);
     let spool =
         SharedSpool::new(opened, own, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&ids));
     let link = LinkConfig {
@@ -188,20 +203,21 @@ async fn build_with(
         root_uri: open::root_uri(&host, &config.root),
         proposed_timeout: config.session_timeout,
     };
-    let limits = Limits::new(config.scan_rate, config.scan_yield_above);
+    let limits = Limits::new(fellows.budgets.clone(), config.scan_yield_above);
     let shared = Arc::new(Shared {
         config,
         limits: Arc::new(limits),
         clock,
         ids,
-        metrics: Arc::new(metrics),
+        metrics: Arc::clone(&fellows.metrics),
+        fellows,
         root: Arc::new(root),
         spool,
         watch: Watched::default(),
         state,
         progress,
     });
-    Ok(Agent { shared, link, http, http_address })
+    Ok(Agent { shared, link })
 }
 
 /// The tasks beside the link; dropping them ends them, and what they run.
@@ -210,7 +226,6 @@ struct Parts {
     _duties: Task<()>,
     _figures: Task<()>,
     _root: Task<()>,
-    _http: Option<Task<()>>,
     _watching: Task<()>,
 }
 
@@ -227,12 +242,6 @@ impl Agent {
         &self.link.agent
     }
 
-    /// Where it serves metrics, if it does.
-    #[must_use]
-    pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http_address
-    }
-
     /// Works until `shutdown` is done, or the server tells it to stop; then ends within 2 s. Where
     /// the root went away under it (its FUSE or NFS server died, say) and comes back as the same
     /// tree, the agent is begun anew on it: watches and descriptors lead to the dead one. That is a
@@ -245,13 +254,13 @@ impl Agent {
         let mut shutdown = pin!(shutdown);
         let mut agent = self;
         loop {
-            let (shared, address) = (Arc::clone(&agent.shared), agent.http_address);
+            let shared = Arc::clone(&agent.shared);
             if agent.live(&mut shutdown).await? == Ended::ByWish {
                 return Ok(());
             }
             tracing::info!("the root is there again: begun anew on it");
             let again = tokio::select! {
-                again = anew(&shared, address) => again,
+                again = anew(&shared) => again,
                 () = &mut shutdown => return Ok(()),
             };
             agent = again?;
@@ -260,13 +269,12 @@ impl Agent {
 
     /// One life on one root.
     async fn live(self, shutdown: impl Future<Output = ()> + Send) -> Result<Ended, AgentError> {
-        let Self { shared, link, http, http_address } = self;
+        let Self { shared, link } = self;
         tracing::info!(
             agent = %link.agent,
             view = %link.view,
             root = %shared.config.root.display(),
             server = %link.server,
-            http = http_address.map(tracing::field::display),
             "agent starts"
         );
         let mut shutdown = pin!(shutdown);
@@ -292,7 +300,7 @@ impl Agent {
         };
         let (link, handle) = Link::new(link, deps)?;
         shared.state.linked(Arc::clone(&handle.exchange));
-        let mut parts = start_parts(&shared, handle, http, watching);
+        let mut parts = start_parts(&shared, handle, watching);
         let mut cause = Ended::ByWish;
         let stop = async {
             tokio::select! {
@@ -339,12 +347,12 @@ async fn released(shared: &Arc<Shared>, patience: impl Future<Output = ()>) -> b
 }
 
 /// The agent again, on a root that came back; waits for as long as it cannot be read.
-async fn anew(shared: &Shared, http: Option<SocketAddr>) -> Result<Agent, AgentError> {
-    let config = AgentConfig { http_listen: http, ..shared.config.clone() };
+async fn anew(shared: &Shared) -> Result<Agent, AgentError> {
     let deps = Deps { clock: Arc::clone(&shared.clock), ids: Arc::clone(&shared.ids) };
     loop {
-        let progress = shared.progress.clone();
-        match build_with(config.clone(), deps.clone(), progress, None).await {
+        let (progress, fellows) = (shared.progress.clone(), shared.fellows.clone());
+        let (config, deps) = (shared.config.clone(), deps.clone());
+        match build_with(config, deps, fellows, progress, Patience::Waits(&|_| {})).await {
             Err(error @ AgentError::Root { .. }) => {
                 tracing::warn!("not begun anew yet: {error}");
                 tokio::time::sleep(ROOT_AGAIN).await;
@@ -354,12 +362,7 @@ async fn anew(shared: &Shared, http: Option<SocketAddr>) -> Result<Agent, AgentE
     }
 }
 
-fn start_parts(
-    shared: &Arc<Shared>,
-    handle: LinkHandle,
-    http: Option<tokio::net::TcpListener>,
-    watching: Watching,
-) -> Parts {
+fn start_parts(shared: &Arc<Shared>, handle: LinkHandle, watching: Watching) -> Parts {
     let LinkHandle { view, commands, reports, exchange } = handle;
     let (own, other) = (Arc::clone(&exchange), exchange);
     let desk = ReportDesk { shared: Arc::clone(shared), reports };
@@ -379,21 +382,12 @@ fn start_parts(
         _duties: kept(shared, duties),
         _figures: kept(shared, Figures::new(Arc::clone(shared), view)),
         _root: kept(shared, RootWatch(Arc::clone(shared))),
-        _http: http.map(|listener| spawn("http", serve(listener, Arc::clone(shared)))),
         _watching: spawn("watching", watching.run()),
     }
 }
 
 fn kept<P: Part + 'static>(shared: &Arc<Shared>, part: P) -> Task<P::End> {
     spawn(P::NAME, keep(Arc::clone(shared), part))
-}
-
-async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>) {
-    let shown =
-        Shown { metrics: Arc::clone(&shared.metrics), progress: shared.progress.subscribe() };
-    if let Err(error) = http::serve(listener, shown).await {
-        tracing::error!("http: {error}");
-    }
 }
 
 /// Waits until the spool is empty, for as long as the end allows.

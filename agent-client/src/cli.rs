@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::{Raw, Value};
+use crate::config::{Raw, RawTree, Value};
 
-/// Watches and scans one tree, and tells a Fusion server.
+/// Watches and scans trees, and tells a Fusion server.
 #[derive(Debug, Parser)]
 #[command(name = "agent-client", version, about)]
 pub struct Cli {
@@ -34,11 +34,15 @@ pub struct Cli {
     /// The directory that is the root of the view.
     #[arg(long, value_name = "DIR")]
     root: Option<String>,
+    /// A view and the directory that is its root; again for each tree, in place of --view and --root.
+    #[arg(long, value_name = "VIEW=ROOT", value_parser = RawTree::of_flag)]
+    tree: Vec<RawTree>,
     /// The agent's name; default: HOSTNAME-XXXXXXXX, drawn once and kept in the spool.
     #[arg(long, value_name = "ID")]
     agent_id: Option<String>,
     /// Where evidence is kept until the server has it; default: $STATE_DIRECTORY, else
-    /// $XDG_STATE_HOME/fusion/agent/VIEW, else ~/.local/state/fusion/agent/VIEW.
+    /// $XDG_STATE_HOME/fusion/agent/VIEW, else ~/.local/state/fusion/agent/VIEW. With --tree: the
+    /// directory of the spools, one for each view in it.
     #[arg(long, value_name = "DIR")]
     spool: Option<String>,
     /// Serves /metrics, /livez and /readyz there; port 0 picks a free one.
@@ -47,10 +51,10 @@ pub struct Cli {
     /// Gets a line http=HOST:PORT once that is served.
     #[arg(long, value_name = "FILE")]
     address_file: Option<String>,
-    /// Watches at most so many directories.
+    /// Watches at most so many directories, in all trees together.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     max_watches: Option<String>,
-    /// Reads directories on so many threads.
+    /// Reads directories on so many threads, shared by the trees that are being scanned.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     scan_workers: Option<String>,
     /// Looks at most at so many entries per second, all scans together.
@@ -88,6 +92,7 @@ impl Cli {
             scan_workers: value(&self.scan_workers),
             scan_rate: value(&self.scan_rate),
             scan_yield_above: value(&self.scan_yield_above),
+            tree: (!self.tree.is_empty()).then(|| self.tree.clone()),
             ..Raw::default()
         }
     }

@@ -1,4 +1,4 @@
-//! Configuration: what was written ([`raw`]) becomes [`AgentConfig`], which cannot be wrong.
+//! Configuration: what was written ([`raw`]) becomes [`ProcessConfig`], which cannot be wrong.
 //!
 //! Owns every default and every range. Called by `main` ([`load`]) and by whoever embeds an agent
 //! ([`AgentConfig::new`]). Must never: report one fault and hide the next, or adjust a value in
@@ -6,7 +6,9 @@
 //! below, and by the shipped example.
 
 mod access;
+mod print;
 pub mod raw;
+mod trees;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use fusion_core::id::{AgentId, ViewName};
 use fusion_proto::client::ClientTls;
 
-pub use raw::{Environment, Raw, Value};
+pub use raw::{Environment, Raw, RawTree, Value};
 
 /// Bytes of evidence that a spool holds at most, unless set otherwise.
 pub const DEFAULT_SPOOL_BYTES: u64 = 1 << 30;
@@ -29,7 +31,24 @@ const MAX_SCAN_RATE: u64 = 1_000_000_000;
 /// Directories that a follower reads per second to place its watches, unless set otherwise.
 pub const DEFAULT_PLACEMENT_RATE: u32 = 2_000;
 
-/// Everything that an agent needs to know before it starts.
+/// Everything that a process needs to know before it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// An agent for each tree: at least one. What is said of all agents is the same in each.
+    pub agents: Vec<AgentConfig>,
+    /// The directory that holds their spools, one for each view; absent where one tree is given by
+    /// `view` and `root`, whose spool is the directory itself.
+    pub spools: Option<PathBuf>,
+    /// Where to serve `/metrics`, `/livez` and `/readyz`; absent: nowhere.
+    pub http_listen: Option<SocketAddr>,
+    /// Where to write the addresses that were chosen; absent: nowhere.
+    pub address_file: Option<PathBuf>,
+    /// Which log lines to write, in the notation of `tracing`.
+    pub log: String,
+}
+
+/// Everything that an agent needs to know before it starts. Where several are in one process, the
+/// watches, the rate and the threads of scans are for all of them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     /// Where the server is.
@@ -48,10 +67,6 @@ pub struct AgentConfig {
     pub spool: PathBuf,
     /// Most bytes of evidence in the spool.
     pub spool_bytes: u64,
-    /// Where to serve `/metrics`, `/livez` and `/readyz`; absent: nowhere.
-    pub http_listen: Option<SocketAddr>,
-    /// Where to write the addresses that were chosen; absent: nowhere.
-    pub address_file: Option<PathBuf>,
     /// Most directories to watch; absent: what the kernel allows.
     pub max_watches: Option<u64>,
     /// Threads that read directories.
@@ -67,8 +82,6 @@ pub struct AgentConfig {
     pub placement_rate: u32,
     /// The session timeout to ask for; absent: the view's.
     pub session_timeout: Option<Duration>,
-    /// Which log lines to write, in the notation of `tracing`.
-    pub log: String,
 }
 
 impl AgentConfig {
@@ -84,8 +97,6 @@ impl AgentConfig {
             agent_id: None,
             spool,
             spool_bytes: DEFAULT_SPOOL_BYTES,
-            http_listen: None,
-            address_file: None,
             max_watches: None,
             scan_workers: default_workers(),
             scan_rate: None,
@@ -93,47 +104,7 @@ impl AgentConfig {
             call_limit: crate::scan::RootOptions::default().call_limit,
             placement_rate: DEFAULT_PLACEMENT_RATE,
             session_timeout: None,
-            log: "info".to_owned(),
         }
-    }
-}
-
-impl AgentConfig {
-    /// What is in force, as a file that says the same.
-    #[must_use]
-    pub fn to_toml(&self) -> String {
-        let text = |value: &dyn fmt::Display| toml::Value::String(value.to_string());
-        let number = |value: u64| toml::Value::Integer(i64::try_from(value).unwrap_or(i64::MAX));
-        let mut table = toml::Table::new();
-        let mut set = |key: &str, value: Option<toml::Value>| {
-            if let Some(value) = value {
-                table.insert(key.to_owned(), value);
-            }
-        };
-        set("server", Some(text(&self.server)));
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| text(&path.display()));
-        set("ca", path(&self.tls.ca));
-        set("client_certificate", path(&self.tls.certificate));
-        set("client_key", path(&self.tls.key));
-        set("token_file", path(&self.token_file));
-        set("view", Some(text(&self.view)));
-        set("root", Some(text(&self.root.display())));
-        set("agent_id", self.agent_id.as_ref().map(|id| text(id)));
-        set("spool", Some(text(&self.spool.display())));
-        set("spool_bytes", Some(number(self.spool_bytes)));
-        set("http_listen", self.http_listen.as_ref().map(|address| text(address)));
-        set("address_file", self.address_file.as_ref().map(|path| text(&path.display())));
-        set("max_watches", self.max_watches.map(number));
-        set("scan_workers", Some(number(self.scan_workers.get() as u64)));
-        set("scan_rate", self.scan_rate.map(|rate| number(u64::from(rate.get()))));
-        let above = self.scan_yield_above.map(humantime::format_duration);
-        set("scan_yield_above", above.as_ref().map(|span| text(span)));
-        set("call_limit", Some(text(&humantime::format_duration(self.call_limit))));
-        set("placement_rate", Some(number(u64::from(self.placement_rate))));
-        let timeout = self.session_timeout.map(humantime::format_duration);
-        set("session_timeout", timeout.as_ref().map(|span| text(span)));
-        set("log", Some(text(&self.log)));
-        table.to_string()
     }
 }
 
@@ -217,7 +188,7 @@ pub fn load(
     file: Option<&std::path::Path>,
     environment: &Environment,
     flags: Raw,
-) -> Result<AgentConfig, ConfigError> {
+) -> Result<ProcessConfig, ConfigError> {
     let mut faults = Vec::new();
     let from_file = file.map_or_else(Raw::default, |path| {
         Raw::from_file(path).unwrap_or_else(|fault| {
@@ -235,37 +206,38 @@ pub fn load(
 }
 
 /// Checks every value; `None` only if a fault was added.
-fn check(raw: &Raw, environment: &Environment, faults: &mut Vec<Fault>) -> Option<AgentConfig> {
+fn check(raw: &Raw, environment: &Environment, faults: &mut Vec<Fault>) -> Option<ProcessConfig> {
     let mut checks = Checks { faults };
     let server = checks.required("server", raw.server.as_ref(), ServerUrl::new);
-    let view = checks.required("view", raw.view.as_ref(), |text| {
-        ViewName::new(text).map_err(|error| error.allowed.to_owned())
-    });
-    let root = checks.required("root", raw.root.as_ref(), non_empty_path);
-    let spool = checks.optional("spool", raw.spool.as_ref(), non_empty_path).or_else(|| {
-        let found = view.as_ref().and_then(|view| environment.default_spool(view));
-        if found.is_none() && view.is_some() && raw.spool.is_none() {
-            checks.missing("spool", "no STATE_DIRECTORY, XDG_STATE_HOME or HOME to put it in");
-        }
-        found
-    });
+    let trees = trees::check(raw, environment, &mut checks);
+    let http_listen = checks.optional("http_listen", raw.http_listen.as_ref(), socket_address);
+    let address_file = checks.optional("address_file", raw.address_file.as_ref(), non_empty_path);
+    let log = checks.optional("log", raw.log.as_ref(), log_filter);
     // All are checked before any is missed.
     let options = check_options(raw, &mut checks);
-    Some(options(AgentConfig::new(server?, view?, root?, spool?)))
+    let (server, trees) = (server?, trees?);
+    let agent = |tree: trees::Tree| {
+        options(AgentConfig::new(server.clone(), tree.view, tree.root, tree.spool))
+    };
+    Some(ProcessConfig {
+        agents: trees.list.into_iter().map(agent).collect(),
+        spools: trees.spools,
+        http_listen,
+        address_file,
+        log: log.unwrap_or_else(|| "info".to_owned()),
+    })
 }
 
 /// Checks what has a default, and gives what puts it in.
 fn check_options(
     raw: &Raw,
     checks: &mut Checks<'_>,
-) -> impl FnOnce(AgentConfig) -> AgentConfig + use<> {
+) -> impl Fn(AgentConfig) -> AgentConfig + use<> {
     let agent_id = checks.optional("agent_id", raw.agent_id.as_ref(), |text| {
         AgentId::new(text).map_err(|error| error.allowed.to_owned())
     });
     let bytes =
         checks.number("spool_bytes", raw.spool_bytes.as_ref(), MIN_SPOOL_BYTES, u64::MAX >> 1);
-    let http_listen = checks.optional("http_listen", raw.http_listen.as_ref(), socket_address);
-    let address_file = checks.optional("address_file", raw.address_file.as_ref(), non_empty_path);
     let max_watches = checks.number("max_watches", raw.max_watches.as_ref(), 1, u64::MAX >> 1);
     let workers = checks.number("scan_workers", raw.scan_workers.as_ref(), 1, MAX_SCAN_WORKERS);
     let scan_rate = checks.number("scan_rate", raw.scan_rate.as_ref(), 1, MAX_SCAN_RATE);
@@ -275,17 +247,14 @@ fn check_options(
     let session_timeout = checks.optional("session_timeout", raw.session_timeout.as_ref(), timeout);
     let tls = access::tls(raw, checks);
     let token_file = access::token(raw, checks);
-    let log = checks.optional("log", raw.log.as_ref(), log_filter);
     let workers = workers.and_then(|number| NonZeroUsize::new(usize::try_from(number).ok()?));
     let rate = rate.and_then(|number| u32::try_from(number).ok());
     let scan_rate = scan_rate.and_then(|number| NonZeroU32::new(u32::try_from(number).ok()?));
     move |defaults| AgentConfig {
-        tls,
-        token_file,
-        agent_id,
+        tls: tls.clone(),
+        token_file: token_file.clone(),
+        agent_id: agent_id.clone(),
         spool_bytes: bytes.unwrap_or(defaults.spool_bytes),
-        http_listen,
-        address_file,
         max_watches,
         scan_workers: workers.unwrap_or(defaults.scan_workers),
         scan_rate,
@@ -293,7 +262,6 @@ fn check_options(
         call_limit: call_limit.unwrap_or(defaults.call_limit),
         placement_rate: rate.unwrap_or(defaults.placement_rate),
         session_timeout,
-        log: log.unwrap_or(defaults.log),
         ..defaults
     }
 }

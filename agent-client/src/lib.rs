@@ -11,6 +11,7 @@ pub mod config;
 pub mod ids;
 pub mod link;
 pub mod ops;
+pub mod process;
 pub mod progress;
 pub mod role;
 pub mod scan;

@@ -19,7 +19,7 @@ mod reaction;
 mod realtime;
 mod scan;
 mod session;
-mod told;
+pub(crate) mod told;
 mod withhold;
 
 use std::path::PathBuf;

@@ -5,10 +5,11 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use agent_client::agent::{self, Deps};
+use agent_client::agent::Deps;
 use agent_client::cli::Cli;
-use agent_client::config::{self, AgentConfig, Environment};
+use agent_client::config::{self, Environment, ProcessConfig};
 use agent_client::ops::telemetry;
+use agent_client::process;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(config: AgentConfig, export: bool) -> ExitCode {
+async fn run(config: ProcessConfig, export: bool) -> ExitCode {
     let telemetry = match telemetry::init(&config.log, export) {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(&error.to_string(), 1),
@@ -54,11 +55,11 @@ async fn run(config: AgentConfig, export: bool) -> ExitCode {
     let mut shutdown = pin!(shutdown);
     // The root or the spool may hang with its storage before there is anything to run.
     let built = tokio::select! {
-        built = agent::build(config, Deps::default()) => built.map(Some),
+        built = process::build(config, Deps::default()) => built.map(Some),
         () = &mut shutdown => Ok(None),
     };
     let ended = match built {
-        Ok(Some(agent)) => agent.run(shutdown).await,
+        Ok(Some(process)) => process.run(shutdown).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };

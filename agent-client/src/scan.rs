@@ -45,7 +45,7 @@ pub use cancel::Cancel;
 pub use counters::{ScanCounters, ScanCounts};
 pub use exclusion::Exclusion;
 pub use identity::{RootCheck, RootIdentity};
-pub use limits::{Limits, Paced, Paused, Precedence, Rank};
+pub use limits::{Budgets, Limits, Paced, Paused, Precedence, Rank};
 pub use look::{Look, LookError};
 pub use memory::Memory;
 pub use pace::{Latency, Pace, RateLimit, Unlimited};

@@ -452,7 +452,7 @@ impl Spool {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<(), SpoolError> {
+pub(crate) fn make_dir(dir: &Path) -> Result<(), SpoolError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(SpoolError::io(format!("make the spool {}", dir.display())))

@@ -32,6 +32,7 @@ mod moves;
 mod outlet;
 mod pending;
 mod places;
+mod pool;
 mod reader;
 mod recent;
 mod table;
@@ -54,6 +55,7 @@ use crate::scan::{Cancel, FileId, LeftOut, ListedDir, Precedence, Pulse, Root, U
 
 pub use failed::FailedLook;
 pub use looking::Stalls;
+pub use pool::WatchPart;
 pub use watcher::{WatchHandle, Watcher};
 
 /// A piece of realtime evidence (4-consistency §1), owned. Times are of the agent's clock.
@@ -151,8 +153,10 @@ pub struct WatchOptions {
     /// By what; absent: by fanotify where the root is the top of a mount and it is possible, and
     /// `max_watches` is not set. Where fanotify is asked for and not possible it is inotify.
     pub method: Option<WatchMethod>,
-    /// Most directories to watch; absent: what the kernel allows.
+    /// Most directories to watch, in all trees of `part` together; absent: what the kernel allows.
     pub max_watches: Option<u64>,
+    /// The tree's part in the watches of its process.
+    pub part: WatchPart,
     /// Most events in the watcher's own queue, about 32 bytes each; more are lost, and that is said.
     pub queue_events: NonZeroUsize,
     /// For how long writes to an open file are merged.
@@ -177,6 +181,7 @@ impl Default for WatchOptions {
         Self {
             method: None,
             max_watches: None,
+            part: WatchPart::default(),
             queue_events: NonZeroUsize::MIN.saturating_add((1 << 20) - 1),
             merge_window: Duration::from_millis(20),
             pair_timeout: Duration::from_millis(3),

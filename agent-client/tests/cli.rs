@@ -107,6 +107,76 @@ fn a_root_that_cannot_be_one_exits_with_2_and_says_why() {
     }
 }
 
+/// Two trees of this folder, as flags.
+fn two_trees(folder: &Path, roots: [&str; 2]) -> Command {
+    let mut command = command();
+    command.args(["--server", NO_SERVER, "--spool", text(&folder.join("spool"))]);
+    for (view, root) in ["one", "two"].into_iter().zip(roots) {
+        command.args(["--tree", &format!("{view}={}", folder.join(root).display())]);
+    }
+    command
+}
+
+#[test]
+fn trees_that_cannot_be_served_together_end_the_process_and_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    std::fs::create_dir_all(at("a/b")).unwrap();
+    std::os::unix::fs::symlink(at("a/b"), at("link")).unwrap();
+    for (roots, says) in [
+        (["none", "nor-this"], vec!["view one: root ", "none: No such file", "view two: root "]),
+        (["a", "a/b"], vec!["tree 2: root = ", "lies within the root of view one"]),
+        (["a", "link"], vec!["root ", "the root of view ", "outside of the others'"]),
+    ] {
+        let output = two_trees(folder.path(), roots).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{roots:?}: {}", stderr(&output));
+        for says in says {
+            assert!(stderr(&output).contains(says), "no {says:?} in: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_tree_that_is_not_there_is_served_when_it_is_and_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    let mut command = two_trees(folder.path(), ["a", "b"]);
+    command.args(["--http-listen", "127.0.0.1:0"]);
+    command.args(["--address-file", text(&folder.path().join("address"))]);
+    command.stderr(std::fs::File::create(folder.path().join("log")).unwrap());
+    let mut process = Running(command.spawn().unwrap());
+    process.within(Duration::from_secs(20), "its address", |_| {
+        std::fs::read_to_string(folder.path().join("address")).is_ok()
+    });
+    let address = std::fs::read_to_string(folder.path().join("address")).unwrap();
+    let address = address.strip_prefix("http=").unwrap().trim_end();
+    let is_ready = get(address, "/readyz");
+    assert!(is_ready.starts_with("HTTP/1.1 503"), "{is_ready}");
+    assert!(is_ready.contains("view: one\nlink: joining"), "{is_ready}");
+    assert!(is_ready.contains("view: two\nlink: stopped"), "{is_ready}");
+    assert!(is_ready.contains("No such file"), "{is_ready}");
+    // Alerts stand on it.
+    assert!(get(address, "/metrics").contains("fusion_agent_role{role=\"leader\",view=\"two\"} 0"));
+    for (view, spool) in [("one", true), ("two", false)] {
+        let lock = folder.path().join("spool").join(view).join("spool.lock");
+        assert_eq!(lock.exists(), spool, "{view}");
+    }
+    std::fs::create_dir(folder.path().join("b")).unwrap();
+    process.within(Duration::from_secs(20), "the other tree", |_| {
+        get(address, "/readyz").contains("view: two\nlink: joining")
+    });
+    let metrics = get(address, "/metrics");
+    for view in ["one", "two"] {
+        let line = format!("fusion_agent_watched_directories{{view=\"{view}\"}} ");
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+    // Another process may not have either of the spools.
+    let output = two_trees(folder.path(), ["a", "b"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let told = stderr(&output).matches(&process.0.id().to_string()).count();
+    assert!(told >= 2, "{}", stderr(&output));
+}
+
 #[test]
 fn the_configuration_is_printed_and_checked_without_a_start() {
     let folder = tempfile::tempdir().unwrap();

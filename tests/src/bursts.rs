@@ -22,31 +22,45 @@ const QUIET: Duration = Duration::from_secs(30);
 const AGENT_BYTES: u64 = 256 << 20;
 
 /// A pair on a tree that it knows.
-struct Burst {
+pub(crate) struct Burst {
     world: World,
     agent: Agent,
+    /// How long the view may differ after each burst.
+    limit: Duration,
 }
 
 impl Burst {
     async fn on(fill: impl FnOnce(&Path)) -> Self {
+        Self::within(QUIET, fill).await
+    }
+
+    /// The same with another limit, which is one of the first scan too.
+    pub(crate) async fn within(limit: Duration, fill: impl FnOnce(&Path)) -> Self {
         let world = World::start_impatient();
         fill(world.root());
-        let agent = world.start_ready_agent("one").await;
-        world.settle().await;
-        Self { world, agent }
+        let agent = world.start_agent("one", &[]);
+        let (mut client, view) = (world.client(), world.view());
+        let ready = compare::until_ready(&mut client, view, limit).await;
+        let equal = compare::until_equal(&mut client, view, world.root(), limit).await;
+        println!("{} entries: READY after {ready:?}, equal after {equal:?}", entries(world.root()));
+        Self { world, agent, limit }
     }
 
     /// Does something, and waits until the view has it.
-    async fn then(&self, what: &str, act: impl FnOnce(&Path)) {
+    pub(crate) async fn then(&self, what: &str, act: impl FnOnce(&Path)) {
         let listed_before = counter(&self.agent.http, LISTED);
         let entries_before = entries(self.world.root());
         let began = now();
         act(self.world.root());
         let took = began.elapsed();
         let (mut client, world) = (self.world.client(), &self.world);
-        let after = compare::until_equal(&mut client, world.view(), world.root(), QUIET).await;
+        let after = compare::until_equal(&mut client, world.view(), world.root(), self.limit).await;
         let relisted = counter(&self.agent.http, LISTED) - listed_before;
-        println!("{what}: done in {took:?}, equal after {after:?}; {relisted} entries relisted");
+        let memory = peak_memory(&self.agent) >> 20;
+        println!(
+            "{what}: done in {took:?}, equal after {after:?}; {relisted} entries relisted; the agent's \
+             peak {memory} MB"
+        );
         let most = entries_before.max(entries(self.world.root()));
         self.nothing_was_scanned_again(what, relisted, most).await;
     }
@@ -90,7 +104,7 @@ fn peak_memory(agent: &Agent) -> u64 {
     kib.expect("its peak") * 1024
 }
 
-fn files(directory: &Path, numbers: std::ops::Range<usize>, text: &str) {
+pub(crate) fn files(directory: &Path, numbers: std::ops::Range<usize>, text: &str) {
     fs::create_dir_all(directory).expect("a directory");
     for number in numbers {
         fs::write(directory.join(format!("f{number:06}")), text).expect("a file");
@@ -98,7 +112,7 @@ fn files(directory: &Path, numbers: std::ops::Range<usize>, text: &str) {
 }
 
 /// So many files in directories of hundred each.
-fn spread(at: &Path, count: usize, text: &str) {
+pub(crate) fn spread(at: &Path, count: usize, text: &str) {
     for directory in 0..count.div_ceil(100) {
         let here = at.join(format!("{:02}/{directory:04}", directory % 20));
         files(&here, directory * 100..count.min(directory * 100 + 100), text);
@@ -218,7 +232,7 @@ fn git(root: &Path, args: &[&str]) {
     run(Command::new("git").arg("-C").arg(root).args(who).args(args).stderr(Stdio::null()));
 }
 
-fn run(command: &mut Command) {
+pub(crate) fn run(command: &mut Command) {
     let done = command.status().expect("a program that can be run");
     assert!(done.success(), "{command:?}");
 }

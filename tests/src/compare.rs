@@ -81,6 +81,39 @@ pub async fn until_ready(client: &mut ViewsClient, view: &ViewName, limit: Durat
     }
 }
 
+/// Waits until the view is not READY; gives why.
+///
+/// # Panics
+/// It is READY after `limit` still.
+pub async fn until_not_ready(client: &mut ViewsClient, view: &ViewName, limit: Duration) -> String {
+    let started = now();
+    loop {
+        if let Some(why) = why_not_ready(client, view).await {
+            return why;
+        }
+        assert!(started.elapsed() < limit, "the view is READY as if nothing were wrong");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Why the view is not READY now; nothing if it is.
+///
+/// # Panics
+/// The server does not answer.
+pub async fn why_not_ready(client: &mut ViewsClient, view: &ViewName) -> Option<String> {
+    let freshness = client.view(view).await.expect("the view").freshness;
+    let why = || format!("{} {:?}", freshness.state_text(), freshness.reasons);
+    (!freshness.is_ready()).then(why)
+}
+
+/// How many entries the view has, its root included.
+///
+/// # Panics
+/// The server does not answer.
+pub async fn entries(client: &mut ViewsClient, view: &ViewName) -> usize {
+    view_tree(client, view).await.expect("the tree of the view").len()
+}
+
 /// When a wait began, for callers that measure more than one step.
 #[must_use]
 pub fn clock() -> Instant {

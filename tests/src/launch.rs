@@ -18,6 +18,7 @@ pub struct Launch {
     spool: PathBuf,
     folder: PathBuf,
     view: String,
+    trees: Vec<String>,
     id: String,
     http: String,
     prefix: Vec<OsString>,
@@ -34,6 +35,7 @@ impl Launch {
             spool: world.path(&format!("{name}.spool")),
             folder: world.path(""),
             view: world.view().to_string(),
+            trees: Vec::new(),
             id: name.to_owned(),
             http: "127.0.0.1:0".to_owned(),
             prefix: Vec::new(),
@@ -63,6 +65,12 @@ impl Launch {
     /// Another view than the world's.
     pub fn view(mut self, view: &str) -> Self {
         view.clone_into(&mut self.view);
+        self
+    }
+
+    /// One of several trees, in place of the world's view and root.
+    pub fn tree(mut self, view: &str, root: &Path) -> Self {
+        self.trees.push(format!("{view}={}", root.display()));
         self
     }
 
@@ -125,16 +133,20 @@ impl Launch {
         let mut command = Command::new(words.next().unwrap_or_default());
         command
             .args(words)
-            .args(["--server", &self.server, "--view", &self.view, "--agent-id", &self.id])
+            .args(["--server", &self.server, "--agent-id", &self.id])
             .args(["--http-listen", &self.http])
-            .arg("--root")
-            .arg(&self.root)
             .arg("--spool")
             .arg(&self.spool)
             .arg("--address-file")
             .arg(&file)
             .args(&self.args)
             .envs(self.env);
+        if self.trees.is_empty() {
+            command.args(["--view", &self.view, "--root"]).arg(&self.root);
+        }
+        for tree in &self.trees {
+            command.args(["--tree", tree]);
+        }
         let log = self.folder.join(format!("{}.log", self.name));
         (file, Process::start("agent-client", &mut command, &log))
     }

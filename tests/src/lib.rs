@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod binaries;
+pub mod blind;
 pub mod bursts;
 pub mod compare;
 pub mod disk;
@@ -16,5 +17,7 @@ pub mod launch;
 pub mod mounts;
 pub mod pair;
 pub mod process;
+pub mod settings;
 pub mod soak;
+pub mod unpacked;
 pub mod witnesses;

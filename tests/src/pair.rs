@@ -10,10 +10,14 @@ use tempfile::TempDir;
 
 use crate::launch::Launch;
 use crate::process::Process;
+use crate::settings::Settings;
 use crate::{binaries, compare};
 
 /// How long a first scan of a small tree may take on a busy machine.
 pub const READY: Duration = Duration::from_secs(30);
+/// How long it may take until a root that is not there is noticed: the agent looks every 5 s, and waits
+/// for 5 s before it calls a look hung.
+pub const NOTICED: Duration = Duration::from_secs(40);
 /// How long evidence may be under way on a busy machine.
 pub const ARRIVE: Duration = Duration::from_secs(20);
 
@@ -68,6 +72,15 @@ impl World {
     #[must_use]
     pub fn start_impatient() -> Self {
         Self::start_configured(IMPATIENT)
+    }
+
+    /// Starts a server with these settings of views beside an empty tree.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_with(settings: &Settings) -> Self {
+        Self::start_configured(&settings.toml())
     }
 
     /// Starts a server with this configuration (TOML) beside an empty tree.
@@ -266,7 +279,7 @@ pub fn metric(http: &str, name: &str) -> f64 {
 }
 
 /// The same; 0 if there is none of the name, as of a counter with labels that counted nothing yet.
-/// The name may have all its labels, in their alphabetical order.
+/// The name may have labels, in their alphabetical order: those that have them are summed.
 ///
 /// # Panics
 /// Nobody answers.
@@ -276,12 +289,21 @@ pub fn counter(http: &str, name: &str) -> f64 {
 }
 
 fn values(text: &str, name: &str) -> Vec<f64> {
+    let (name, wanted) = name.split_once('{').unwrap_or((name, ""));
+    let wanted: Vec<_> = labels(wanted.trim_end_matches('}')).collect();
     let value = |line: &str| {
-        let rest = line.strip_prefix(name)?;
-        let labels_end = if rest.starts_with('{') { rest.find('}')? + 1 } else { 0 };
-        rest[labels_end..].strip_prefix(' ')?.trim().parse().ok()
+        let (series, value) = line.rsplit_once(' ')?;
+        let (found, its) = series.split_once('{').unwrap_or((series, ""));
+        let has_all =
+            wanted.iter().all(|label| labels(its.trim_end_matches('}')).any(|its| its == *label));
+        (found == name && has_all).then(|| value.parse().ok())?
     };
     text.lines().filter_map(value).collect()
+}
+
+/// The labels of a series; their values hold no comma.
+fn labels(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').filter(|label| !label.is_empty())
 }
 
 /// The body of a plain HTTP GET.

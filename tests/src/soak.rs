@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
 use crate::process::now;
-use crate::{bursts, faults, witnesses};
+use crate::{blind, bursts, faults, unpacked, witnesses};
 
 /// Which soak, and how long.
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,10 @@ enum Name {
     Errors,
     /// Two agents on two mounts of one tree and a blind third, with 20,000 random operations.
     Witnesses,
+    /// Agents on one, both or none of two mounts of one tree, without caches and with caches of 30 s.
+    Blind,
+    /// Debian's linux-source-6.1 unpacked, moved, removed and unpacked again, and 1,000,000 files.
+    Trees,
     /// 100,000 files, a tree of 100,000, two versions of a repository, 50,000 temporary files.
     Bursts,
     /// All faults, one after the other.
@@ -172,6 +176,8 @@ async fn fault(name: Name, seed: u64) {
             }
         }
         Name::Witnesses => witnesses::of_one_tree(seed, 20_000).await,
+        Name::Blind => blind::long().await,
+        Name::Trees => unpacked::long().await,
         Name::Bursts => {
             bursts::one_directory(100_000).await;
             bursts::moved_tree(100_000).await;

@@ -15,10 +15,11 @@ use crate::faults::churn::{self, Dice};
 use crate::mounts::Bind;
 use crate::pair::{World, counter};
 use crate::process::now;
+use crate::settings::Settings;
 
 /// One in so many silent directories is listed in full by each audit (R9).
-const K: usize = 4;
-/// What the view takes the mounts to be behind the tree.
+const K: usize = Settings::QUICK.deep_audit_one_in as usize;
+/// What the view takes the mounts to be behind the tree ([`Settings::QUICK`]).
 const HORIZON: Duration = Duration::from_millis(200);
 /// After the horizon has passed.
 const AUDITS: usize = K + 1;
@@ -31,11 +32,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// # Panics
 /// The view does not become equal to the disk by the audits that it needs.
 pub async fn of_one_tree(seed: u64, operations: u64) {
-    let world = World::start_configured(&format!(
-        "[view_defaults]\ncache_horizon = \"{}ms\"\nhot_threshold = \"100ms\"\n\
-         session_timeout = \"6s\"\naudit_interval = \"2s\"\ndeep_audit_one_in = {K}\n",
-        HORIZON.as_millis()
-    ));
+    let world = World::start_with(&Settings { audit_interval: "2s", ..Settings::QUICK });
     fs::create_dir(world.root().join("work")).expect("the tree");
     let mounts = ["a", "b"].map(|name| Bind::of(world.root(), &world.path(name), Duration::ZERO));
     let agents = mounts.each_ref().map(|mount| {

@@ -26,6 +26,13 @@ judge "$work/units/fusion-agent@.service" 25
 cp "$units/fusion-agent@.service.d/fanotify.conf.example" "$work/units/fusion-agent@.service.d/fanotify.conf"
 cat "$work/units/fusion-agent@.service.d/fanotify.conf" >>"$work/units/fusion-agent@.service"
 judge "$work/units/fusion-agent@.service" 25
+rm "$work/units/fusion-agent@.service.d/fanotify.conf"
+sed "s#/usr/bin/#$bin_dir/#" "$units/fusion-agent@.service" "$units/fusion-agent@.service.d/trees.conf.example" \
+    >"$work/units/fusion-agent@.service"
+judge "$work/units/fusion-agent@.service" 25
+env HOME="$work" "$bin_dir/agent-client" --config "$units/agent-trees.toml.example" --print-config >"$work/config" ||
+    fail "the agent refuses agent-trees.toml.example"
+contains "the agent's trees" "$(cat "$work/config")" '[[tree]]' 'view = "archive"' 'root = "/srv/shared"'
 
 # variables FILE FROM TO: the variables that a file of ours sets, one in a line, with another place in them.
 variables() {

@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use fusion_core::path::TreePath;
 use fusion_core::view::Coverage;
-use fusion_proto::convert::view::BlindSpot;
-use fusion_proto::views::ViewsClient;
 use fusion_tests::pair::{READY, World, counter, metric};
-use fusion_tests::{compare, faults};
+use fusion_tests::settings::Settings;
+use fusion_tests::{blind, compare, faults};
 use rustix::process::Signal;
 
-const SETTINGS: &str = r#"
-[view_defaults]
-cache_horizon = "200ms"
-hot_threshold = "100ms"
-session_timeout = "30s"
-audit_interval = "2s"
-deep_audit_one_in = 1
-"#;
+const SETTINGS: Settings = Settings {
+    session_timeout: "30s",
+    audit_interval: "2s",
+    deep_audit_one_in: 1,
+    ..Settings::QUICK
+};
 
 /// Three thousand directories, one file in each; the first fifty changed last.
 fn fill(root: &Path) {
@@ -38,18 +35,9 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes().to_vec()).unwrap()
 }
 
-async fn blind(client: &mut ViewsClient, world: &World) -> Vec<String> {
-    let found = client.blind_spots(world.view(), &TreePath::root(), "").await.unwrap();
-    let paths = found.rows.into_iter().map(|spot| match spot {
-        BlindSpot::Entry { entry, .. } => entry.path,
-        BlindSpot::Deletion(gone) => format!("gone: {}", gone.path),
-    });
-    paths.collect()
-}
-
 #[tokio::test]
 async fn with_a_hundred_watches_the_rest_is_found_by_audits_marked_blind_and_said() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&SETTINGS);
     fill(world.root());
     let agent = world.start_agent("one", &["--max-watches", "100"]);
     faults::checks::until("an audit", async || {
@@ -74,17 +62,17 @@ async fn with_a_hundred_watches_the_rest_is_found_by_audits_marked_blind_and_sai
     fs::remove_file(world.root().join("g28/d2890/file")).unwrap();
     world.settle().await;
     let mut client = world.client();
-    let spots = blind(&mut client, &world).await;
-    assert!(spots.contains(&"/g29/d2990/unwatched".to_owned()), "{spots:?}");
-    assert!(spots.contains(&"gone: /g28/d2890/file".to_owned()), "{spots:?}");
-    assert!(!spots.contains(&"/g0/d0010/watched".to_owned()), "{spots:?}");
+    let spots = blind::spots(&mut client, world.view()).await;
+    assert!(spots.contains("/g29/d2990/unwatched"), "{spots:?}");
+    assert!(spots.contains("gone: /g28/d2890/file"), "{spots:?}");
+    assert!(!spots.contains("/g0/d0010/watched"), "{spots:?}");
     assert!(client.entry(world.view(), &path("/g28/d2890/file")).await.is_err());
 }
 
 /// The kernel keeps 16,384 events for an agent that reads none.
 #[tokio::test]
 async fn events_that_the_kernel_dropped_are_said_audited_and_the_view_is_the_disk() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&SETTINGS);
     for number in 0..20 {
         fs::create_dir(world.root().join(format!("d{number}"))).unwrap();
     }
@@ -106,6 +94,6 @@ async fn events_that_the_kernel_dropped_are_said_audited_and_the_view_is_the_dis
     fs::write(world.root().join("d4/moved/later"), "x").unwrap();
     fs::write(world.root().join("d6/later"), "x").unwrap();
     world.settle().await;
-    let spots = blind(&mut world.client(), &world).await;
+    let spots = blind::spots(&mut world.client(), world.view()).await;
     assert!(!spots.iter().any(|spot| spot.ends_with("/later")), "{spots:?}");
 }

@@ -9,17 +9,10 @@ use std::time::Duration;
 use fusion_core::path::TreePath;
 use fusion_tests::compare;
 use fusion_tests::compare::clock as now;
+use fusion_tests::faults::checks::until_true;
 use fusion_tests::mounts::Bind;
 use fusion_tests::pair::{ARRIVE, Agent, READY, World, counter, metric};
-
-const SETTINGS: &str = r#"
-[view_defaults]
-cache_horizon = "200ms"
-hot_threshold = "100ms"
-session_timeout = "6s"
-audit_interval = "700ms"
-deep_audit_one_in = 4
-"#;
+use fusion_tests::settings::Settings;
 
 fn fill(root: &Path) {
     for number in 0..60 {
@@ -51,22 +44,14 @@ async fn until_known(world: &World, path: &str) {
     }
 }
 
-async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let started = now();
-    while !is() {
-        assert!(started.elapsed() < READY, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[tokio::test]
 async fn an_agent_starts_and_audits_beside_a_mount_that_hangs() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::QUICK);
     fill(world.root());
     let mut mount = hanging(&world, &world.root().join("mounted"));
     let agent = agent(&world);
     until_known(&world, "/d1/e1/f1").await;
-    until("an audit", || {
+    until_true("an audit", || {
         counter(&agent.http, r#"fusion_agent_scans_total{outcome="complete",source="audit"}"#) > 1.0
     })
     .await;
@@ -76,12 +61,12 @@ async fn an_agent_starts_and_audits_beside_a_mount_that_hangs() {
     mount.process.resume();
     world.settle().await;
     compare::until_ready(&mut world.client(), world.view(), READY).await;
-    until("nothing hangs", || metric(&agent.http, "fusion_agent_hung_calls") == 0.0).await;
+    until_true("nothing hangs", || metric(&agent.http, "fusion_agent_hung_calls") == 0.0).await;
 }
 
 #[tokio::test]
 async fn what_appears_and_hangs_holds_up_no_events_of_other_directories() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::QUICK);
     fill(world.root());
     let mut mount = hanging(&world, &world.path("outside/mounted"));
     let agent = agent(&world);
@@ -91,7 +76,7 @@ async fn what_appears_and_hangs_holds_up_no_events_of_other_directories() {
     fs::rename(world.path("outside"), world.root().join("d3/appeared")).unwrap();
     fs::write(world.root().join("d4/new"), "x").unwrap();
     until_known(&world, "/d4/new").await;
-    until("another watcher", || {
+    until_true("another watcher", || {
         counter(&agent.http, r#"fusion_agent_part_restarts_total{part="watch"}"#) == 1.0
     })
     .await;
@@ -100,6 +85,6 @@ async fn what_appears_and_hangs_holds_up_no_events_of_other_directories() {
     mount.process.resume();
     world.settle().await;
     compare::until_ready(&mut world.client(), world.view(), READY).await;
-    until("nothing hangs", || metric(&agent.http, "fusion_agent_hung_calls") == 0.0).await;
+    until_true("nothing hangs", || metric(&agent.http, "fusion_agent_hung_calls") == 0.0).await;
     assert_eq!(counter(&agent.http, r#"fusion_agent_part_restarts_total{part="watch"}"#), 1.0);
 }

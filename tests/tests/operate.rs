@@ -5,53 +5,17 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fusion_core::path::TreePath;
 use fusion_proto::convert::view::ReadClass;
-use fusion_tests::pair::{ARRIVE, READY, World};
+use fusion_tests::mounts::Bind;
+use fusion_tests::pair::{READY, World};
+use fusion_tests::settings::Settings;
 use fusion_tests::{binaries, compare};
 use serde_json::Value;
-
-const SETTINGS: &str = r#"
-[view_defaults]
-cache_horizon = "200ms"
-hot_threshold = "100ms"
-session_timeout = "6s"
-audit_interval = "1h"
-"#;
-
-/// The tree of a world, mounted once more.
-struct Mount(Child, PathBuf);
-
-impl Mount {
-    fn of(world: &World) -> Self {
-        let place = world.path("mount");
-        fs::create_dir(&place).unwrap();
-        let bindfs = Command::new("bindfs")
-            .args(["-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
-            .args([world.root(), &place])
-            .spawn()
-            .expect("bindfs, which .ci/install installs");
-        let text = format!(" {} ", place.display());
-        let began = compare::clock();
-        while !fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&text) {
-            assert!(began.elapsed() < ARRIVE, "no mount");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self(bindfs, place)
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.1).stderr(Stdio::null()).status();
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
@@ -77,13 +41,13 @@ fn known(world: &World, path: &str) -> bool {
 
 #[tokio::test]
 async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::NO_AUDITS);
     fs::create_dir_all(world.root().join("in/run")).unwrap();
     fs::write(world.root().join("in/old"), "1").unwrap();
-    let mount = Mount::of(&world);
-    let _leader = world.launch("leader").root(&mount.1).start();
+    let mount = Bind::of(world.root(), &world.path("mount"), Duration::ZERO);
+    let _leader = world.launch("leader").root(mount.at()).start();
     compare::until_ready(&mut world.client(), world.view(), READY).await;
-    let _follower = world.launch("follower").root(&mount.1).start();
+    let _follower = world.launch("follower").root(mount.at()).start();
     until(&world, "two agents", |world| json(world, &["sessions"]).len() == 2).await;
 
     // A file, by the leader.
@@ -154,7 +118,7 @@ fn its_chain(world: &World) {
 
 #[tokio::test]
 async fn what_was_asked_for_while_the_server_was_away_is_done_once() {
-    let mut world = World::start_configured(SETTINGS);
+    let mut world = World::start_with(&Settings::NO_AUDITS);
     let _agent = world.start_ready_agent("one").await;
     world.kill_server();
     let mut asking = Command::new(binaries::path("fusionctl"))
@@ -180,7 +144,7 @@ async fn what_was_asked_for_while_the_server_was_away_is_done_once() {
 
 #[tokio::test]
 async fn the_trash_is_restored_and_purged_and_a_restart_keeps_it_so() {
-    let mut world = World::start_configured(SETTINGS);
+    let mut world = World::start_with(&Settings::NO_AUDITS);
     fs::create_dir(world.root().join("d")).unwrap();
     for name in ["keep", "back", "drop"] {
         fs::write(world.root().join("d").join(name), name).unwrap();
@@ -224,7 +188,7 @@ async fn the_trash_is_restored_and_purged_and_a_restart_keeps_it_so() {
 
 #[tokio::test]
 async fn a_view_is_reset_and_its_agent_lists_the_tree_anew() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::NO_AUDITS);
     fs::write(world.root().join("file"), "x").unwrap();
     let _agent = world.start_ready_agent("one").await;
     world.settle().await;
@@ -245,7 +209,7 @@ async fn a_view_is_reset_and_its_agent_lists_the_tree_anew() {
 
 #[tokio::test]
 async fn status_and_doctor_tell_what_is_wrong_and_what_to_do() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::NO_AUDITS);
     fs::write(world.root().join("file"), "x").unwrap();
     let empty = world.fusionctl(&["doctor"]);
     assert_eq!(empty.status.code(), Some(1));
@@ -278,7 +242,7 @@ async fn status_and_doctor_tell_what_is_wrong_and_what_to_do() {
 
 #[tokio::test]
 async fn paths_of_this_machine_are_the_views_by_a_profile() {
-    let world = World::start_configured(SETTINGS);
+    let world = World::start_with(&Settings::NO_AUDITS);
     fs::create_dir(world.root().join("d")).unwrap();
     fs::write(world.root().join("d/file"), "123").unwrap();
     let _agent = world.start_ready_agent("one").await;

@@ -7,53 +7,38 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use fusion_tests::compare;
-use fusion_tests::pair::{READY, World};
-use rustix::process::{Pid, Signal, kill_process};
+use fusion_tests::mounts::Bind;
+use fusion_tests::pair::{NOTICED, READY, World};
+use fusion_tests::settings::Settings;
+use rustix::process::Signal;
 use tempfile::TempDir;
-
-const SETTINGS: &str = r#"
-[view_defaults]
-cache_horizon = "200ms"
-hot_threshold = "100ms"
-session_timeout = "6s"
-audit_interval = "700ms"
-deep_audit_one_in = 4
-"#;
-
-/// How long it may take until a root that is not there is noticed: the agent looks every 5 s, and
-/// waits for 5 s before it calls a look hung.
-const NOTICED: Duration = Duration::from_secs(40);
 
 /// A tree, and a mount through which the agent sees it.
 struct Storage {
+    bind: Option<Bind>,
     folder: TempDir,
-    bindfs: Child,
 }
 
 impl Storage {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["behind", "mount"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-        }
         let behind = folder.path().join("behind");
         for number in 0..200 {
             let below = behind.join(format!("d{}/e{}", number % 10, number % 3));
             fs::create_dir_all(&below).unwrap();
             fs::write(below.join(format!("f{number}")), "1").unwrap();
         }
-        fs::write(folder.path().join("server.toml"), SETTINGS).unwrap();
-        let bindfs = mount(folder.path());
-        Self { folder, bindfs }
+        let mut storage = Self { bind: None, folder };
+        storage.mount_again();
+        storage
     }
 
     fn world(&self) -> World {
-        let config = self.folder.path().join("server.toml");
-        World::start_on(&self.mount(), &["--config", config.to_str().unwrap()])
+        World::start_configured_on(&self.mount(), &Settings::QUICK.toml())
     }
 
     /// The tree itself: what is done here, no event of the mount tells.
@@ -66,65 +51,25 @@ impl Storage {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.bindfs), signal).unwrap();
+        self.bind.as_ref().unwrap().process.signal(signal);
     }
 
     fn unmount(&mut self) {
-        let done = Command::new("umount").arg("-l").arg(self.mount()).status().unwrap();
-        assert!(done.success());
-        let _ = self.bindfs.kill();
-        self.bindfs.wait().unwrap();
+        self.bind = None;
     }
 
     fn mount_again(&mut self) {
-        self.bindfs = mount(self.folder.path());
-    }
-}
-
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.mount()).stderr(Stdio::null()).status();
-        let _ = self.bindfs.kill();
-        let _ = self.bindfs.wait();
-    }
-}
-
-fn mount(folder: &Path) -> Child {
-    let point = folder.join("mount");
-    let bindfs = Command::new("bindfs")
-        .args(["-f", "-o", "attr_timeout=0,entry_timeout=0,negative_timeout=0"])
-        .args([folder.join("behind"), point.clone()])
-        .spawn()
-        .expect("bindfs, which .ci/install installs");
-    let text = format!(" {} ", point.display());
-    let is_there = || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(&text);
-    wait_for(is_there, "the mount");
-    bindfs
-}
-
-fn wait_for(mut is: impl FnMut() -> bool, what: &str) {
-    let started = compare::clock();
-    while !is() {
-        assert!(started.elapsed() < NOTICED, "never: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        self.bind = Some(Bind::of(&self.behind(), &self.mount(), Duration::ZERO));
     }
 }
 
 /// Waits until the view says that it is not to be believed, and why.
 async fn until_degraded(world: &World) -> String {
-    let started = compare::clock();
-    loop {
-        let freshness = world.client().view(world.view()).await.unwrap().freshness;
-        if !freshness.is_ready() {
-            return format!("{} {:?}", freshness.state_text(), freshness.reasons);
-        }
-        assert!(started.elapsed() < NOTICED, "the view is READY as if nothing were wrong");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    compare::until_not_ready(&mut world.client(), world.view(), NOTICED).await
 }
 
 async fn entries(world: &World) -> usize {
-    compare::view_tree(&mut world.client(), world.view()).await.unwrap().len()
+    compare::entries(&mut world.client(), world.view()).await
 }
 
 #[tokio::test]

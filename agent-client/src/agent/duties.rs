@@ -3,9 +3,9 @@
 //! Owns the one scan of the whole tree that may run, its end, and what such scans remember. Follows
 //! the link: a new leadership lists anew with an empty memory, a lost one stops in mid-directory, a
 //! scan that was cut off under the same leadership goes on where it was. Audits are begun by the
-//! schedule and when the server asks; one that is asked for while the tree is being read is answered
-//! by that scan (the view asks again if it began too early). What each role does is decided by `role`
-//! alone. Must never: begin an audit before the end of the one before was acknowledged, for its
+//! schedule and when the server asks; a scan answers what was asked for before it began, and what is
+//! asked for while it runs or is delivered wants the next (R10). What each role does is decided by
+//! `role` alone. Must never: begin an audit before the end of the one before was acknowledged, for its
 //! number would be used twice.
 
 use std::sync::Arc;

@@ -1,13 +1,11 @@
-//! What is opened before an agent runs: root, spool, listener; and the names of things.
+//! What is opened before an agent runs: root and spool; and the names of things.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use fusion_core::evidence::RootIdentity;
 use fusion_core::id::{AgentId, InstanceId};
 use rustix::io::Errno;
-use tokio::net::TcpListener;
 use tokio::task::JoinError;
 
 use super::AgentError;
@@ -15,33 +13,45 @@ use crate::clock::SharedClock;
 use crate::config::AgentConfig;
 use crate::ids::SharedIds;
 use crate::link::ClientInfo;
-use crate::ops::http::write_address_file;
 use crate::scan::{Root, RootOptions};
 use crate::spool::{
     BootId, Claim, Opened, Owner, Recovery, Spool, SpoolError, SpoolOptions, Takeover,
 };
 
 /// Longest that opening the root may take before it counts as hung.
-pub(super) const ROOT_LIMIT: Duration = Duration::from_secs(10);
+const ROOT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Opens the root and looks what it is. Waits for it for so long; absent: as long as it takes, so that
-/// whoever tries again and again leaves no more than one call that hangs.
+/// What becomes of who opens a root that does not answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Patience<'a> {
+    /// It fails.
+    Ends,
+    /// It waits for as long as that takes, so that who tries again and again leaves no more than one call
+    /// that hangs; this is told.
+    Waits(&'a (dyn Fn(AgentError) + Sync)),
+}
+
+/// Opens the root and looks what it is.
 pub(super) async fn root(
     config: &AgentConfig,
-    limit: Option<Duration>,
+    patience: Patience<'_>,
 ) -> Result<(Root, RootIdentity), AgentError> {
     let failed = |why| AgentError::Root { path: config.root.clone(), why };
     let (path, call_limit) = (config.root.clone(), config.call_limit);
-    let open = tokio::task::spawn_blocking(move || {
+    let mut open = tokio::task::spawn_blocking(move || {
         let options = RootOptions { call_limit, ..RootOptions::default() };
         Root::open(&path, options).map_err(|error| error.errno)
     });
-    let opened = match limit {
-        Some(limit) => tokio::time::timeout(limit, open).await,
-        None => Ok(open.await),
-    };
     let hung = || failed("does not answer; is its storage hung?".to_owned());
-    let root = said(opened.map_err(|_| hung())?).map_err(failed)?;
+    let opened = match (tokio::time::timeout(ROOT_LIMIT, &mut open).await, patience) {
+        (Ok(opened), _) => opened,
+        (Err(_), Patience::Ends) => return Err(hung()),
+        (Err(_), Patience::Waits(tell)) => {
+            tell(hung());
+            open.await
+        }
+    };
+    let root = said(opened).map_err(failed)?;
     let looked = root.clone();
     let look = tokio::task::spawn_blocking(move || looked.identity_in_time());
     let identity = said(look.await).map_err(failed)?;
@@ -151,21 +161,6 @@ fn forget_other_boots(spool: &mut Spool, boot: BootId) -> Result<bool, SpoolErro
     tracing::warn!(batches = at - spool.first_held(), "evidence of another boot counts as lost");
     spool.acknowledge(at - 1)?;
     Ok(true)
-}
-
-/// Binds the HTTP listener, if there is to be one, and says where it listens.
-pub(super) async fn listener(
-    config: &AgentConfig,
-) -> Result<(Option<TcpListener>, Option<SocketAddr>), AgentError> {
-    let Some(address) = config.http_listen else { return Ok((None, None)) };
-    let failed = |source| AgentError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    if let Some(path) = &config.address_file {
-        write_address_file(path, address)
-            .map_err(|source| AgentError::AddressFile { path: path.clone(), source })?;
-    }
-    Ok((Some(listener), Some(address)))
 }
 
 /// The agent's name: as configured, else HOSTNAME-XXXXXXXX.

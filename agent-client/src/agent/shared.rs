@@ -25,6 +25,7 @@ use crate::progress::{Progress, ScanPhase, ScanProgress};
 use crate::scan::{Exclusion, Limits, Placer, Root, ScanCounters};
 use crate::watch::{WatchCounts, WatchHandle};
 
+use super::fellows::Fellows;
 use super::spooler::SharedSpool;
 
 /// Longest that a look at the root may take before it counts as hung.
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) clock: SharedClock,
     pub(crate) ids: SharedIds,
     pub(crate) metrics: Arc<Metrics>,
+    /// With the other agents of the process, and over its own lives.
+    pub(crate) fellows: Fellows,
     pub(crate) root: Arc<Root>,
     /// Of all scans, and which of them goes first.
     pub(crate) limits: Arc<Limits>,

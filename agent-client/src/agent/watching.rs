@@ -135,6 +135,7 @@ impl Watching {
         let config = &self.shared.config;
         let options = WatchOptions {
             max_watches: config.max_watches,
+            part: self.shared.fellows.watches.clone(),
             left_out: self.shared.spool.own_directories(),
             placement_rate: NonZeroU32::new(config.placement_rate).unwrap_or(NonZeroU32::MIN),
             lost_since,

@@ -63,6 +63,29 @@ pub struct Raw {
     pub placement_rate: Option<Value>,
     pub session_timeout: Option<Value>,
     pub log: Option<Value>,
+    /// Several trees in place of one; not in the environment.
+    pub tree: Option<Vec<RawTree>>,
+}
+
+/// One of several trees, as written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTree {
+    /// The view.
+    pub view: Option<Value>,
+    /// The directory that is its root.
+    pub root: Option<Value>,
+}
+
+impl RawTree {
+    /// A tree as a flag says it.
+    ///
+    /// # Errors
+    /// It is not VIEW=ROOT.
+    pub fn of_flag(text: &str) -> Result<Self, String> {
+        let (view, root) = text.split_once('=').ok_or("must be VIEW=ROOT")?;
+        Ok(Self { view: Some(view.into()), root: Some(root.into()) })
+    }
 }
 
 impl Raw {
@@ -99,7 +122,7 @@ impl Raw {
         raw
     }
 
-    /// These values, and where `over` has one, that.
+    /// These values, and where `over` has one, that. A list of trees is one value.
     #[must_use]
     pub fn overlaid_with(mut self, mut over: Self) -> Self {
         for ((_, slot), (_, value)) in self.fields().into_iter().zip(over.fields()) {
@@ -107,6 +130,7 @@ impl Raw {
                 *slot = value.take();
             }
         }
+        self.tree = over.tree.or(self.tree);
         self
     }
 
@@ -162,10 +186,19 @@ impl Environment {
             && endpoints.iter().any(|name| self.get(name).is_some())
     }
 
-    /// Where a spool goes by default: `$STATE_DIRECTORY` (systemd; the first, if it names several),
-    /// else `$XDG_STATE_HOME/fusion/agent/VIEW`, else the same below `~/.local/state`.
+    /// Where the spool of one tree goes by default: `$STATE_DIRECTORY`, else a folder of the view's name
+    /// in [`Environment::state_folder`].
     #[must_use]
     pub fn default_spool(&self, view: &ViewName) -> Option<PathBuf> {
+        let folder = self.state_folder()?;
+        let is_given = self.get("STATE_DIRECTORY").is_some();
+        Some(if is_given { folder } else { folder.join(view.as_str()) })
+    }
+
+    /// Where spools go by default: `$STATE_DIRECTORY` (systemd; the first, if it names several), else
+    /// `$XDG_STATE_HOME/fusion/agent`, else the same below `~/.local/state`.
+    #[must_use]
+    pub fn state_folder(&self) -> Option<PathBuf> {
         if let Some(directories) = self.get("STATE_DIRECTORY") {
             return directories.split(':').next().map(PathBuf::from);
         }
@@ -173,6 +206,6 @@ impl Environment {
             Some(state) => PathBuf::from(state),
             None => Path::new(self.get("HOME")?).join(".local/state"),
         };
-        Some(state.join("fusion/agent").join(view.as_str()))
+        Some(state.join("fusion/agent"))
     }
 }

@@ -13,7 +13,7 @@ fn load_text(
     text: &str,
     environment: &Environment,
     flags: Raw,
-) -> Result<AgentConfig, ConfigError> {
+) -> Result<ProcessConfig, ConfigError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
     load(Some(file.path()), environment, flags)
@@ -29,10 +29,11 @@ fn environment_goes_over_the_file_and_flags_over_both() {
     ]);
     let flags = Raw { view: Some("from-flag".into()), ..Raw::default() };
     let config = load_text(&format!("{NEEDED}scan_workers = 3\n"), &environment, flags).unwrap();
-    assert_eq!(config.view.as_str(), "from-flag");
-    assert_eq!(config.scan_workers.get(), 7);
-    assert_eq!(config.root, PathBuf::from("/data"));
-    assert_eq!(config.spool, PathBuf::from("/home/me/.local/state/fusion/agent/from-flag"));
+    let agent = &config.agents[0];
+    assert_eq!(agent.view.as_str(), "from-flag");
+    assert_eq!(agent.scan_workers.get(), 7);
+    assert_eq!(agent.root, PathBuf::from("/data"));
+    assert_eq!(agent.spool, PathBuf::from("/home/me/.local/state/fusion/agent/from-flag"));
 }
 
 #[test]
@@ -130,11 +131,17 @@ fn server_urls() {
 fn the_shipped_example_is_good() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("agent-client.example.toml");
     let config = load(Some(&example), &environment(&[]), Raw::default()).unwrap();
-    assert_eq!(config.view.as_str(), "lab");
+    assert_eq!(config.agents[0].view.as_str(), "lab");
     let commented = std::fs::read_to_string(&example).unwrap();
     let all = commented.replace("\n#= ", "\n");
     let config = load_text(&all, &environment(&[]), Raw::default()).unwrap();
-    assert!(config.session_timeout.is_some() && config.max_watches.is_some());
+    let agent = &config.agents[0];
+    assert!(agent.session_timeout.is_some() && agent.max_watches.is_some());
+    // The list in place of the one tree.
+    let trees = commented.replace("\nview =", "\n#").replace("\nroot =", "\n#");
+    let trees = trees.replace("\n#+ ", "\n");
+    let config = load_text(&trees, &environment(&[]), Raw::default()).unwrap();
+    assert_eq!(config.agents.len(), 2);
 }
 
 #[test]
@@ -148,4 +155,78 @@ fn what_is_printed_says_the_same() {
     let config = load_text(&text, &environment(&[]), flags).unwrap();
     let again = load_text(&config.to_toml(), &environment(&[]), Raw::default()).unwrap();
     assert_eq!(again, config);
+}
+
+fn tree(view: &str, root: &str) -> String {
+    format!("[[tree]]\nview = \"{view}\"\nroot = \"{root}\"\n")
+}
+
+const SERVER: &str = "server = \"http://127.0.0.1:7700\"\nspool = \"/spool\"\n";
+
+#[test]
+fn trees_have_a_spool_each_and_the_rest_together_and_are_printed_as_they_are() {
+    let trees = tree("lab", "/data/lab") + &tree("home", "/home");
+    let text = format!("{SERVER}scan_rate = 9\nhttp_listen = \"127.0.0.1:1\"\n{trees}");
+    let config = load_text(&text, &environment(&[]), Raw::default()).unwrap();
+    let found: Vec<_> = config
+        .agents
+        .iter()
+        .map(|agent| (agent.view.as_str(), agent.root.to_str(), agent.spool.to_str()))
+        .collect();
+    let expected = [
+        ("lab", Some("/data/lab"), Some("/spool/lab")),
+        ("home", Some("/home"), Some("/spool/home")),
+    ];
+    assert_eq!(found, expected, "in the order in which they are written");
+    assert!(config.agents.iter().all(|agent| agent.scan_rate.is_some()));
+    let again = load_text(&config.to_toml(), &environment(&[]), Raw::default()).unwrap();
+    assert_eq!(again, config);
+    // Flags go over the list as a whole; by default spools lie where that of one tree would.
+    let flag = RawTree::of_flag("one=/a=b").unwrap();
+    let flags = Raw { tree: Some(vec![flag]), ..Raw::default() };
+    let text = format!("server = \"http://127.0.0.1:7700\"\n{trees}");
+    for (name, spool) in
+        [("HOME", "/x/.local/state/fusion/agent/one"), ("STATE_DIRECTORY", "/x/one")]
+    {
+        let config = load_text(&text, &environment(&[(name, "/x")]), flags.clone()).unwrap();
+        let [agent] = config.agents.as_slice() else { panic!("{config:?}") };
+        assert_eq!((agent.root.to_str(), agent.spool.to_str()), (Some("/a=b"), Some(spool)));
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_trees_is_told_at_once_and_by_name() {
+    let trees = [
+        tree("a", "/data/a"),
+        tree("b", "/data/a/../a/./b"),
+        tree("c", "/data"),
+        tree("a", "/elsewhere"),
+        tree("ab", "/data/ab"),
+        tree("No", ""),
+        "[[tree]]\nview = \"d\"\n".to_owned(),
+    ];
+    let text = format!("{SERVER}max_watches = 13\n{}", trees.concat());
+    let ConfigError(faults) = load_text(&text, &environment(&[]), Raw::default()).unwrap_err();
+    let told: Vec<_> = faults.iter().map(Fault::to_string).collect();
+    let expected = [
+        ("tree 2: root = \"/data/a/../a/./b\"", "lies within the root of view a, /data/a"),
+        ("tree 3: root = \"/data\"", "holds the root of view a, /data/a"),
+        ("tree 4: view = \"a\"", "each view once"),
+        ("tree 5: root = \"/data/ab\"", "lies within the root of view c, /data"),
+        ("tree 6: view = \"No\"", ""),
+        ("tree 6: root = \"\"", "must not be empty"),
+        ("tree 7: root:", "is needed"),
+        ("max_watches = \"13\"", "at least 14 for 7 trees"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (line, (begins, says)) in told.iter().zip(expected) {
+        assert!(line.starts_with(begins) && line.contains(says), "{line}: {begins} … {says}");
+    }
+    for (wrong, says) in [
+        (format!("{NEEDED}{}", tree("a", "/a")), "either one view and its root, or a list"),
+        (format!("{SERVER}tree = []\n"), "from 1 to 64 trees"),
+    ] {
+        let told = load_text(&wrong, &environment(&[("HOME", "/h")]), Raw::default()).unwrap_err();
+        assert!(told.to_string().contains(says), "{told}");
+    }
 }

@@ -74,7 +74,7 @@ async fn an_obsolete_session_is_followed_by_a_new_one_when_the_server_says() {
             script.creates[1].0 - script.creates[0].0
         };
         assert!((3_000..3_200).contains(&waited.as_millis()), "{cause:?}: {waited:?}");
-        let text = rig.metrics.text().unwrap();
+        let text = rig.shown.text().unwrap();
         assert!(text.contains("fusion_agent_session_recoveries_total{cause="), "{text}");
         rig.stop().await.unwrap();
     }

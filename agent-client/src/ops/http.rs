@@ -1,30 +1,31 @@
 //! `/metrics`, `/livez` and `/readyz`, where asked for; and the address file.
 //!
-//! Alive means that the process answers. Ready means that the agent has a session: it takes part.
+//! Alive means that the process answers. Ready means that the agent of every tree has a session: all
+//! take part; which do not is said.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use fusion_core::id::ViewName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::metrics::Metrics;
+use super::metrics::Exposition;
 use crate::progress::{LinkState, Progress};
 
 /// What the endpoints show.
 #[derive(Clone)]
 pub struct Shown {
     /// For `/metrics`.
-    pub metrics: Arc<Metrics>,
-    /// For `/readyz`.
-    pub progress: watch::Receiver<Progress>,
+    pub metrics: Exposition,
+    /// For `/readyz`: each tree.
+    pub trees: Vec<(ViewName, watch::Receiver<Progress>)>,
 }
 
 /// Serves until the task that runs it is dropped.
@@ -49,26 +50,26 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
-    let progress = shown.progress.borrow().clone();
-    let status = match progress.link {
-        LinkState::Leading | LinkState::Following => StatusCode::OK,
-        LinkState::Joining | LinkState::Lost | LinkState::Stopped => {
-            StatusCode::SERVICE_UNAVAILABLE
+    let (mut status, mut body) = (StatusCode::OK, String::new());
+    for (view, progress) in &shown.trees {
+        let progress = progress.borrow().clone();
+        let (state, takes_part) = match progress.link {
+            LinkState::Joining => ("joining", false),
+            LinkState::Leading => ("leading", true),
+            LinkState::Following => ("following", true),
+            LinkState::Lost => ("lost", false),
+            LinkState::Stopped => ("stopped", false),
+        };
+        if !takes_part {
+            status = StatusCode::SERVICE_UNAVAILABLE;
         }
-    };
-    let state = match progress.link {
-        LinkState::Joining => "joining",
-        LinkState::Leading => "leading",
-        LinkState::Following => "following",
-        LinkState::Lost => "lost",
-        LinkState::Stopped => "stopped",
-    };
-    let body = format!(
-        "link: {state}\nrealtime_ready: {}\nwatched_directories: {}\ntrouble: {}\n",
-        progress.realtime_ready,
-        progress.watched_directories,
-        progress.trouble.as_deref().unwrap_or("none"),
-    );
+        let Progress { realtime_ready, watched_directories, trouble, .. } = progress;
+        let trouble = trouble.as_deref().unwrap_or("none");
+        body += &format!(
+            "view: {view}\nlink: {state}\nrealtime_ready: {realtime_ready}\n\
+             watched_directories: {watched_directories}\ntrouble: {trouble}\n",
+        );
+    }
     (status, body)
 }
 

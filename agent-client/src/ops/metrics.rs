@@ -1,18 +1,50 @@
 //! Every metric of the agent: one file of names.
 //!
-//! A registry per agent, so that server and agent can share a process. Label sets are bounded: lane,
-//! source, role, cause; never a path, a session or a text of somebody else.
+//! An [`Exposition`] per process of agents, so that server and agent can share one; each agent's
+//! [`Metrics`] in it have its view as a label, and outlive the agent's restarts. Label sets are bounded:
+//! view (as configured), lane, source, role, cause; never a path, a session or a text of somebody else.
 
 use fusion_core::evidence::Source;
+use fusion_core::id::ViewName;
 use prometheus::{
     CounterVec, Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::role::{Role, word};
+
+/// All metrics of a process.
+#[derive(Debug, Clone)]
+pub struct Exposition(Registry);
+
+impl Exposition {
+    /// Nothing yet but what is running.
+    ///
+    /// # Errors
+    /// A name is malformed: a bug that the test below finds.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let opts = Opts::new("fusion_build_info", "1; the labels say what is running.");
+        let info = IntGaugeVec::new(opts, &["program", "version"])?;
+        registry.register(Box::new(info.clone()))?;
+        info.with_label_values(&["agent-client", env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self(registry))
+    }
+
+    /// All metrics as Prometheus reads them.
+    ///
+    /// # Errors
+    /// A metric cannot be written: a bug.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
 /// The agent's metrics; the field names are the metrics' names without `fusion_agent_` and suffix.
 #[allow(missing_docs, reason = "each is described where it is made, for people who scrape it")]
 pub struct Metrics {
-    registry: Registry,
     pub watched_directories: IntGauge,
     pub watch_limit: IntGauge,
     pub unwatched_directories: IntGauge,
@@ -50,15 +82,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero.
+    /// All metrics of the agent of a view, at zero.
     ///
     /// # Errors
-    /// Two metrics have one name, or a name is malformed: a bug that the test below finds.
+    /// The view has some already; or two metrics have one name, or a name is malformed: a bug that the
+    /// test below finds.
     #[expect(clippy::too_many_lines, reason = "one table; split up it could not be read as one")]
-    pub fn new() -> Result<Self, prometheus::Error> {
-        let make = Maker(Registry::new());
-        make.build_info()?;
-        Ok(Self {
+    pub fn new(shown: &Exposition, view: &ViewName) -> Result<Self, prometheus::Error> {
+        let make = Maker(&shown.0, view);
+        let metrics = Self {
             watched_directories: make.gauge("watched_directories", "Directories watched.")?,
             watch_limit: make.gauge(
                 "watch_limit",
@@ -185,18 +217,16 @@ impl Metrics {
                 "Parts of the agent that failed and were started again.",
                 &["part"],
             )?,
-            registry: make.0,
-        })
+        };
+        metrics.without_session();
+        Ok(metrics)
     }
 
-    /// All metrics as Prometheus reads them.
-    ///
-    /// # Errors
-    /// A metric cannot be written: a bug.
-    pub fn text(&self) -> Result<String, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+    /// There is no session: neither role, and that is said from the beginning.
+    pub fn without_session(&self) {
+        for role in [Role::Leader, Role::Follower] {
+            self.role.with_label_values(&[word(role)]).set(0);
+        }
     }
 }
 
@@ -217,60 +247,53 @@ pub fn gauge(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Makes metrics and registers them.
-struct Maker(Registry);
+/// Makes metrics of a view and registers them.
+struct Maker<'a>(&'a Registry, &'a ViewName);
 
 type Made<T> = Result<T, prometheus::Error>;
 
-impl Maker {
+impl Maker<'_> {
     fn register<T: prometheus::core::Collector + Clone + 'static>(&self, metric: T) -> Made<T> {
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
 
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("fusion_agent_{name}"), help)
+    fn opts(&self, name: &str, help: &str) -> Opts {
+        Opts::new(format!("fusion_agent_{name}"), help).const_label("view", self.1.as_str())
     }
 
     fn gauge(&self, name: &str, help: &str) -> Made<IntGauge> {
-        self.register(IntGauge::with_opts(Self::opts(name, help))?)
+        self.register(IntGauge::with_opts(self.opts(name, help))?)
     }
 
     fn gauge_f64(&self, name: &str, help: &str) -> Made<Gauge> {
-        self.register(Gauge::with_opts(Self::opts(name, help))?)
+        self.register(Gauge::with_opts(self.opts(name, help))?)
     }
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntGaugeVec> {
-        self.register(IntGaugeVec::new(Self::opts(name, help), labels)?)
+        self.register(IntGaugeVec::new(self.opts(name, help), labels)?)
     }
 
     fn gauges_f64(&self, name: &str, help: &str, labels: &[&str]) -> Made<GaugeVec> {
-        self.register(GaugeVec::new(Self::opts(name, help), labels)?)
+        self.register(GaugeVec::new(self.opts(name, help), labels)?)
     }
 
     fn counter(&self, name: &str, help: &str) -> Made<IntCounter> {
-        self.register(IntCounter::with_opts(Self::opts(name, help))?)
+        self.register(IntCounter::with_opts(self.opts(name, help))?)
     }
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Made<IntCounterVec> {
-        self.register(IntCounterVec::new(Self::opts(name, help), labels)?)
+        self.register(IntCounterVec::new(self.opts(name, help), labels)?)
     }
 
     fn counters_f64(&self, name: &str, help: &str, labels: &[&str]) -> Made<CounterVec> {
-        self.register(CounterVec::new(Self::opts(name, help), labels)?)
+        self.register(CounterVec::new(self.opts(name, help), labels)?)
     }
 
     fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Made<HistogramVec> {
         let buckets = prometheus::exponential_buckets(0.000_25, 2.0, 16)?;
-        let opts = HistogramOpts::new(format!("fusion_agent_{name}"), help).buckets(buckets);
+        let opts = HistogramOpts::from(self.opts(name, help)).buckets(buckets);
         self.register(HistogramVec::new(opts, labels)?)
-    }
-
-    fn build_info(&self) -> Made<()> {
-        let opts = Opts::new("fusion_build_info", "1; the labels say what is running.");
-        let info = self.register(IntGaugeVec::new(opts, &["program", "version"])?)?;
-        info.with_label_values(&["agent-client", env!("CARGO_PKG_VERSION")]).set(1);
-        Ok(())
     }
 }
 
@@ -279,13 +302,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_well_formed() {
-        let metrics = Metrics::new().unwrap();
-        metrics.file_stats.inc();
-        metrics.reconnects.with_label_values(&["scan"]).inc();
-        let text = metrics.text().unwrap();
-        assert!(text.contains("fusion_agent_file_stats_total 1"), "{text}");
-        assert!(text.contains("fusion_agent_reconnects_total{lane=\"scan\"} 1"), "{text}");
-        assert!(text.contains("fusion_build_info{"), "{text}");
+    fn names_are_unique_and_well_formed_and_each_view_has_its_own() {
+        let shown = Exposition::new().unwrap();
+        let view = |name| ViewName::new(name).unwrap();
+        let lab = Metrics::new(&shown, &view("lab")).unwrap();
+        let home = Metrics::new(&shown, &view("home")).unwrap();
+        lab.file_stats.inc();
+        home.reconnects.with_label_values(&["scan"]).inc();
+        let text = shown.text().unwrap();
+        for line in [
+            "fusion_agent_file_stats_total{view=\"lab\"} 1",
+            "fusion_agent_file_stats_total{view=\"home\"} 0",
+            "fusion_agent_reconnects_total{lane=\"scan\",view=\"home\"} 1",
+            "fusion_build_info{",
+        ] {
+            assert!(text.contains(line), "no {line} in {text}");
+        }
+        let help = text.matches("# HELP fusion_agent_file_stats_total").count();
+        assert_eq!(help, 1, "one family of both");
+        assert!(Metrics::new(&shown, &view("lab")).is_err());
     }
 }

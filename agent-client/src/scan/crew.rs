@@ -12,8 +12,11 @@ use std::time::Duration;
 
 use fusion_core::time::Monotonic;
 
-use super::queue::Job;
-use super::{At, Pulse, Stuck};
+use super::queue::{Job, Queue};
+use super::{At, Pulse, Rules, Stuck};
+
+/// After how long a worker whose turn it is not asks again.
+const TURN_AGAIN: Duration = Duration::from_millis(10);
 
 /// A worker, as it is seen from outside.
 #[derive(Default)]
@@ -29,6 +32,8 @@ pub(super) struct Crew {
     posts: Mutex<Vec<Watched>>,
     /// Workers that have not ended and were not given up.
     working: AtomicUsize,
+    /// Those of them that read a directory, or look for one.
+    turns: AtomicUsize,
     /// One of them panicked.
     broke_off: AtomicBool,
     /// Guards nothing: it makes ending and waiting for it exclude each other.
@@ -72,6 +77,7 @@ impl Hanging {
     pub(super) fn abandon(&self, crew: &Crew) -> bool {
         let abandoned = self.post.pulse.abandon(self.word);
         if abandoned {
+            crew.end_turn();
             crew.left();
         }
         abandoned
@@ -92,6 +98,26 @@ impl Crew {
         self.working.fetch_sub(1, Ordering::SeqCst);
         drop(lock(&self.sleep));
         self.bell.notify_all();
+    }
+
+    /// Waits until one more worker may read a directory; false if none is left to be read. Without
+    /// waiting where the walk is cancelled: who reads finds that.
+    pub(super) fn take_turn(&self, queue: &Queue, rules: &Rules<'_>) -> bool {
+        while !queue.has_ended() {
+            let most = if rules.cancel.is_set() { usize::MAX } else { rules.pace.workers() };
+            let one_more = |turns: usize| (turns < most).then_some(turns + 1);
+            if self.turns.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok() {
+                return true;
+            }
+            // Again soon: how many may changes with what else is scanned.
+            let _ = rules.cancel.wait(TURN_AGAIN);
+        }
+        false
+    }
+
+    /// It was read, or who reads it was given up.
+    pub(super) fn end_turn(&self) {
+        self.turns.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// A worker ended by a panic: nothing is to be made of this walk.

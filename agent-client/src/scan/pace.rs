@@ -30,6 +30,11 @@ pub trait Pace: Sync {
     fn gives_way(&self) -> Option<Duration> {
         None
     }
+
+    /// How many threads may read directories at once: asked before each directory.
+    fn workers(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// No limit.

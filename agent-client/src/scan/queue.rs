@@ -147,6 +147,11 @@ impl Queue {
         self.pending.load(Ordering::SeqCst) == 0
     }
 
+    /// Whether there will be nothing more to read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_over() || self.stopped.load(Ordering::SeqCst)
+    }
+
     /// Ends the walk for all workers.
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, StatxAttributes, openat, openat2, statx};
 use rustix::io::Errno;
 
@@ -122,6 +122,14 @@ impl Root {
         let has_openat2 = !options.without_openat2 && probe.is_ok();
         let (path, exclusion, hung) = (path.to_owned(), RwLock::default(), Hung::default());
         Ok(Self(Arc::new(Inner { path, fd, id, options, has_openat2, exclusion, hung })))
+    }
+
+    /// Where it stands as the kernel has it, whatever symbolic links led there; asks no storage. The
+    /// path that was given, if that cannot be told.
+    #[must_use]
+    pub fn real_path(&self) -> PathBuf {
+        let named = format!("/proc/self/fd/{}", self.0.fd.as_raw_fd());
+        std::fs::read_link(named).unwrap_or_else(|_| self.0.path.clone())
     }
 
     /// The path that was given.

@@ -231,13 +231,15 @@ impl Walk<'_> {
     fn work(&self, queue: &Queue, own: &Worker<Job>, post: &Post) {
         let mut reader = DirectoryReader::new();
         let rules = Rules { pulse: &post.pulse, ..self.rules };
-        while let Some(job) = queue.next(own) {
+        while self.crew.take_turn(queue, &rules) {
+            let Some(job) = queue.next(own) else { return self.crew.end_turn() };
             let job = post.begin(job);
             let reading = self.read(&rules, &mut reader, queue, own, &job);
             if reading == Reading::Abandoned {
                 return self.rules.root.hung().forget(&job.path, Hanging::at(&job));
             }
             post.end();
+            self.crew.end_turn();
             if reading == Reading::Stopped {
                 return self.stop(queue);
             }

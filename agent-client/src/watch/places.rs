@@ -22,6 +22,7 @@ use super::WatchMethod;
 use super::budget::Budget;
 use super::counters::{Gauges, read};
 use super::kernel::Placing;
+use super::pool::Watches;
 use super::table::{Content, NodeId, Table, WatchNumber};
 use crate::scan::{FileId, Pulse, Root, parent_of};
 
@@ -72,6 +73,8 @@ pub(super) struct Held {
     pub(super) table: Table,
     pub(super) kernel: Placing,
     budget: Budget,
+    /// Our part in the watches of the process; absent where no watch per directory is needed.
+    part: Option<Watches>,
     /// Watches that made room for others: their events that wait to be read still count. The kernel
     /// says when there are no more.
     leaving: HashSet<WatchNumber>,
@@ -79,10 +82,10 @@ pub(super) struct Held {
 }
 
 impl Places {
-    pub(super) fn new(kernel: Placing, limit: usize) -> Self {
+    pub(super) fn new(kernel: Placing, limit: usize, part: Option<Watches>) -> Self {
         let (table, budget, leaving) = (Table::new(), Budget::new(limit), HashSet::new());
         let method = kernel.method();
-        let held = Held { table, kernel, budget, leaving, round: 1 };
+        let held = Held { table, kernel, budget, part, leaving, round: 1 };
         let places = Self {
             held: Mutex::new(held),
             gauges: Gauges::default(),
@@ -137,7 +140,10 @@ impl Drop for Locked<'_> {
         let Places { gauges, pulse, .. } = self.of;
         show(&gauges.watched, self.held.watched() as u64);
         show(&gauges.unwatched, self.held.budget.refused());
-        show(&gauges.limit, self.held.budget.limit() as u64);
+        show(&gauges.limit, self.held.limit() as u64);
+        if let Some(part) = &self.held.part {
+            part.set(self.held.watched());
+        }
         pulse.end();
     }
 }
@@ -146,6 +152,18 @@ impl Held {
     /// Directories watched.
     fn watched(&self) -> usize {
         self.table.watched() - self.leaving.len()
+    }
+
+    /// Most that may be watched.
+    fn limit(&self) -> usize {
+        let most = self.part.as_ref().map_or(usize::MAX, Watches::most);
+        self.budget.limit().min(most)
+    }
+
+    /// Takes room for one more, by our limit and the process's.
+    fn has_room(&self) -> bool {
+        let more = self.watched() + 1;
+        more <= self.budget.limit() && self.part.as_ref().is_none_or(|part| part.take(more))
     }
 
     /// A walk over all directories begins; gives its number.
@@ -259,7 +277,7 @@ impl Held {
         used_at: Monotonic,
         is_watched: bool,
     ) -> Result<WatchNumber, Errno> {
-        let mut has_room = is_watched || self.watched() < self.budget.limit();
+        let mut has_room = is_watched || self.has_room();
         // Twice, because the kernel's limit is known only when it refuses.
         for _ in 0..2 {
             if !has_room && !self.make_room(used_at) {

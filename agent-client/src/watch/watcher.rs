@@ -51,10 +51,11 @@ impl Watcher {
             false => u64::MAX,
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let part = placing.has_limit().then(|| options.part.begin(limit));
         let wall_ahead = clock.wall().as_nanos().saturating_sub(clock.monotonic().as_nanos());
         let shared = Arc::new(Shared {
             wall_ahead,
-            places: Places::new(placing, limit),
+            places: Places::new(placing, limit, part),
             gate: Gate::new(to_ask, clock.monotonic()),
             counters: Counters::default(),
             cancel: Cancel::new(),

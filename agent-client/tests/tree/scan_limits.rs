@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use agent_client::clock::HostClock;
 use agent_client::scan::{
-    Cancel, Found, Limits, Pace, Paced, Rank, Root, RootOptions, Scan, ScanCounters, ScanOptions,
-    ScanReport,
+    Budgets, Cancel, Found, Limits, Pace, Paced, Rank, Root, RootOptions, Scan, ScanCounters,
+    ScanOptions, ScanReport,
 };
 use fusion_core::path::PathRef;
 use fusion_core::time::Monotonic;
@@ -27,6 +27,10 @@ fn tree(directories: usize, files: usize) -> (tempfile::TempDir, Root) {
     }
     let root = Root::open(folder.path(), RootOptions::default()).unwrap();
     (folder, root)
+}
+
+fn budgets(rate: Option<NonZeroU32>) -> Budgets {
+    Budgets::new(rate, NonZeroUsize::MIN)
 }
 
 /// A pace, and the calls that it is told of, with nineteen times what they took.
@@ -67,7 +71,7 @@ fn scan(root: &Root, pace: &dyn Pace) -> (ScanReport, Duration) {
 #[test]
 fn a_rate_is_kept() {
     let (_folder, root) = tree(10, 40);
-    let limits = Limits::new(NonZeroU32::new(1_000), None);
+    let limits = Limits::new(budgets(NonZeroU32::new(1_000)), None);
     let (report, took) = scan(&root, &limits.begin(Rank::Snapshot));
     assert_eq!(report.counts.entries, 410);
     // A tenth of a second's worth may come at once.
@@ -78,7 +82,7 @@ fn a_rate_is_kept() {
 fn on_storage_that_is_slower_than_the_limit_a_scan_works_part_of_the_time() {
     let (_folder, root) = tree(20, 20);
     // Every storage is slower than this.
-    let limits = Limits::new(None, Some(Duration::from_nanos(1)));
+    let limits = Limits::new(budgets(None), Some(Duration::from_nanos(1)));
     let measured = Measured(limits.begin(Rank::Snapshot), Mutex::default());
     let (_, took) = scan(&root, &measured);
     let paused = limits.paused().by_latency;
@@ -86,7 +90,7 @@ fn on_storage_that_is_slower_than_the_limit_a_scan_works_part_of_the_time() {
     assert_eq!(calls, 21 * 3 + 20 + 20 * 20, "to open, look at and read each; and each entry");
     assert!(took >= paused && paused >= due, "{paused:?} of {took:?}, {due:?}");
     assert!(!limits.call_latency().is_zero());
-    let limits = Limits::new(None, Some(Duration::from_secs(10)));
+    let limits = Limits::new(budgets(None), Some(Duration::from_secs(10)));
     scan(&root, &limits.begin(Rank::Snapshot));
     assert!(limits.paused().total().is_zero(), "{:?}", limits.paused());
 }
@@ -94,7 +98,7 @@ fn on_storage_that_is_slower_than_the_limit_a_scan_works_part_of_the_time() {
 #[test]
 fn who_gives_way_all_the_time_comes_to_its_end() {
     let (_folder, root) = tree(4, 1);
-    let limits = Limits::new(None, None);
+    let limits = Limits::new(budgets(None), None);
     let urgent = limits.precedence().begin(Rank::Discovery);
     let (_, took) = scan(&root, &limits.begin(Rank::Audit));
     assert!(took >= Duration::from_millis(5 * 50), "{took:?}: five directories give way");

@@ -17,7 +17,7 @@ use agent_client::ids::{RandomIds, SharedIds};
 use agent_client::link::{
     AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkView, Reporter, RootKnown,
 };
-use agent_client::ops::metrics::Metrics;
+use agent_client::ops::metrics::{Exposition, Metrics};
 use agent_client::scan::Exclusion;
 use agent_client::spawn::{Task, spawn};
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -95,7 +95,7 @@ fn allow_files(needed: u64) -> Result<()> {
 async fn lose(agents: usize, loss: Loss) -> Result<Vec<Duration>> {
     let mut world = World::start_impatient();
     let folder = tempfile::tempdir()?;
-    let metrics = Arc::new(Metrics::new()?);
+    let metrics = Arc::new(Metrics::new(&Exposition::new()?, world.view())?);
     let mut light = Vec::new();
     for number in 0..agents {
         let name = format!("agent-{number}");

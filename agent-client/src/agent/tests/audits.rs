@@ -59,6 +59,13 @@ fn audit_command(number: u64) -> pb::Command {
     command
 }
 
+/// Commands that were reported as done.
+fn done(script: &Script) -> usize {
+    let beats = script.heartbeats.iter().flat_map(|beat| &beat.command_reports);
+    let done = beats.filter(|report| report.state() == pb::CommandState::Done);
+    done.map(|report| report.command_id.clone()).collect::<BTreeSet<_>>().len()
+}
+
 fn forty_directories(root: &Path) {
     for number in 0..20 {
         std::fs::create_dir_all(root.join(format!("d{number}/below"))).unwrap();
@@ -146,17 +153,30 @@ async fn audits_that_are_asked_for_while_one_runs_are_answered_by_it() {
         let mut script = rig.fake.script();
         script.commands.extend([audit_command(1), audit_command(1), audit_command(1)]);
     }
-    let done = |script: &Script| {
-        let beats = script.heartbeats.iter().flat_map(|beat| &beat.command_reports);
-        let done = beats.filter(|report| report.state() == pb::CommandState::Done);
-        done.map(|report| report.command_id.clone()).collect::<BTreeSet<_>>().len()
-    };
     rig.until("all reported", |script| done(script) == 3).await;
     let fake = rig.end().await;
     let script = fake.script();
     let told = audits(&script);
     assert!(told.len() < 3, "{} audits", told.len());
     assert_eq!(told[0].correlation, "corr-1");
+}
+
+/// A scan tells nothing of what was lost after it began (R10).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_audit_that_is_asked_for_while_a_scan_is_delivered_is_not_answered_by_that_scan() {
+    let (acknowledge, withheld) = tokio::sync::oneshot::channel();
+    let mut rig = Rig::start(forty_directories, |script| {
+        script.beats_fast = true;
+        script.on_scan_batch.push_back(OnBatch::Late(withheld));
+    })
+    .await;
+    rig.phase(ScanPhase::Delivering).await;
+    rig.fake.script().commands.push(audit_command(0));
+    rig.until("the order is taken", |script| reports(script, pb::CommandState::Running) > 0).await;
+    acknowledge.send(()).unwrap();
+    rig.until("an answer", |script| done(script) == 1).await;
+    let fake = rig.end().await;
+    assert_eq!(audits(&fake.script()).len(), 1, "it was answered by an audit");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use fusion_proto::pb::push_events_response::Message as Down;
 use fusion_proto::pb::session_service_server::{SessionService, SessionServiceServer};
 use fusion_proto::pb::{self, EndSessionResponse, HeartbeatResponse};
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
@@ -35,6 +35,8 @@ pub(crate) enum OnBatch {
     Reject(&'static str),
     /// No answer.
     Silent,
+    /// It is acknowledged when this is sent or dropped; what comes behind it waits.
+    Late(oneshot::Receiver<()>),
 }
 
 /// What the server saw, and what it is to do.
@@ -351,6 +353,9 @@ impl Fake {
                 reason: reason.into(),
                 message: "scripted".into(),
             }),
+            Some(OnBatch::Late(until)) => {
+                let _ = until.await;
+            }
             None => {}
         }
         if lane == pb::Lane::Realtime {

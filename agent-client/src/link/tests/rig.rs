@@ -23,7 +23,7 @@ use crate::ids::RandomIds;
 use crate::link::{
     AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkHandle, Reporter, RootKnown,
 };
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Exposition, Metrics};
 use crate::scan::Exclusion;
 use crate::spawn::{Task, spawn};
 
@@ -71,7 +71,7 @@ pub(crate) struct Rig {
     pub(crate) fake: Fake,
     pub(crate) handle: LinkHandle,
     pub(crate) spool: SharedSpool,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shown: Exposition,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     link: Task<Result<(), LinkError>>,
     _server: Task<()>,
@@ -91,11 +91,12 @@ impl Rig {
         let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(5)));
         let ids = Arc::new(RandomIds);
         let spool = SharedSpool::alone(folder.path(), clock.clone(), ids.clone()).unwrap();
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let shown = Exposition::new().unwrap();
+        let metrics = Arc::new(Metrics::new(&shown, &config().view).unwrap());
         let deps = LinkDeps {
             clock,
             ids,
-            metrics: Arc::clone(&metrics),
+            metrics,
             reporter: Arc::new(Well),
             news: Arc::default(),
             spool: spool.clone(),
@@ -110,7 +111,7 @@ impl Rig {
             }),
         );
         let stop = Some(stop);
-        Self { fake, handle, spool, metrics, stop, link, _server: server, folder }
+        Self { fake, handle, spool, shown, stop, link, _server: server, folder }
     }
 
     /// Runs until the script says so; on paused time this costs none.

@@ -43,6 +43,7 @@ impl Stepped {
             places: Places::new(
                 Placing::Inotify { watches: inotify.watches(), instance: kernel() },
                 usize::MAX,
+                None,
             ),
             gate: Gate::new(kernel(), crate::clock::AgentClock::monotonic(&*clock)),
             counters: super::super::counters::Counters::default(),
