@@ -144,7 +144,7 @@ impl<S: Source> LaneTask<S> {
         let span = tracing::info_span!("open lane", otel.kind = "client", lane = S::NAME);
         let opened = tokio::time::timeout(CALL_LIMIT, opened.instrument(span)).await;
         let opened = opened.map_err(|_| Trouble::unexpected("no answer to an opening"))?;
-        let (down, first) = opened.map_err(Trouble::of)?;
+        let (down, first) = opened.map_err(|error| Trouble::of(error).of_opening(first_held))?;
         let Some(HeardFromServer::Opened { resume_after }) = first else {
             return Err(Trouble::unexpected("the stream did not begin with its opening"));
         };

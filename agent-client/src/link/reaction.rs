@@ -72,6 +72,18 @@ impl Trouble {
         }
     }
 
+    /// The server wants a batch that it acknowledged and we no longer have: it was put back to an
+    /// earlier state, and what scans told it since is lost with it. A new session lists anew.
+    pub(crate) fn of_opening(self, first_held: u64) -> Self {
+        match self.reaction {
+            Reaction::ResumeFrom { expected } if expected < first_held => {
+                let (cause, after) = (ObsoleteCause::Unknown, Duration::ZERO);
+                Self { reaction: Reaction::NewSession { cause, after }, ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// Something other than a status went wrong.
     pub(crate) fn unexpected(text: impl Into<String>) -> Self {
         Self { reaction: Reaction::BackOff, text: text.into(), from_server: false }

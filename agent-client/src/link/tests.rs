@@ -317,6 +317,25 @@ async fn a_gap_is_filled_from_the_spool() {
     rig.stop().await.unwrap();
 }
 
+/// A server that was put back to a back-up wants scan batches that it has acknowledged.
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_nobody_can_fill_takes_a_new_session() {
+    let gap = |expected| (pb::Lane::Scan, Refusal::SequenceGap { expected });
+    let rig = Rig::start(|script| script.on_opening.extend([gap(1), gap(0)]));
+    rig.until("a new session", |script| script.creates.len() == 2).await;
+    rig.until("its lanes", |script| script.openings.len() >= 4).await;
+    {
+        let script = rig.fake.script();
+        let of_first = script.openings.iter().filter(|(_, opening)| {
+            opening.lane() == pb::Lane::Scan
+                && opening.session_id == script.openings[0].1.session_id
+        });
+        assert_eq!(of_first.count(), 2, "one that can be filled is asked for again");
+        assert_eq!(script.creates[0].1.spool_id, script.creates[1].1.spool_id);
+    }
+    rig.stop().await.unwrap();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_was_seen_before_the_session_is_stamped_in_server_time_and_in_order() {
     let rig = Rig::start(|script| {
