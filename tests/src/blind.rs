@@ -232,7 +232,7 @@ pub async fn on_both(cached: Duration) {
 /// What must hold does not.
 pub async fn on_none(cached: Duration) {
     let pair = Pair::new(cached, Settings::NO_AUDITS);
-    let agent = pair.agent("storage", pair.world.root()).await;
+    let _agent = pair.agent("storage", pair.world.root()).await;
     pair.settles().await;
     for (mount, own) in [(pair.a.at(), "a"), (pair.b.at(), "b")] {
         fs::write(mount.join("d0").join(own), "new").expect("a file");
@@ -244,5 +244,7 @@ pub async fn on_none(cached: Duration) {
     fs::rename(pair.a.at().join("d4"), pair.a.at().join("d5/tree")).expect("a rename");
     pair.world.settle().await;
     assert_eq!(pair.spots().await, BTreeSet::new());
-    assert_eq!(audits(&agent), 0.0);
+    // A directory that was young when it was listed may have been listed again; that is no audit.
+    let view = pair.world.client().view(pair.world.view()).await.expect("the view");
+    assert_eq!(view.freshness.last_audit, None);
 }
