@@ -7,6 +7,7 @@
 //! sessions may be taken under it. Must never: change a job otherwise than by its rules (`fusion_core::job`).
 
 mod observed;
+mod queues;
 mod record;
 mod run;
 mod table;
@@ -351,6 +352,7 @@ impl Jobs {
     fn changed(&self, table: &mut Table, id: Uuid) -> Option<SavePoint> {
         let deps = &self.shared.deps;
         let job = table.open.get(&id)?.borrow();
+        table.queues.note(&job);
         let point = self.save(&job);
         let state = job.state;
         let (place, listed) = (place(&job), Listed::of(&job, deps.ttl));
