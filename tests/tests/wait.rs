@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use fusion_tests::binaries;
-use fusion_tests::pair::World;
+use fusion_tests::faults::checks::{status_of, until};
+use fusion_tests::mounts::Bind;
+use fusion_tests::pair::{READY, World};
+use fusion_tests::{binaries, compare};
 
 /// Heartbeats come every two seconds, and a suspect is one for a second.
 const CONFIG: &str = r#"
@@ -18,6 +20,8 @@ cache_horizon = "200ms"
 hot_threshold = "1s"
 session_timeout = "6s"
 "#;
+/// Where the hosts see the tree, beside it.
+const MOUNTS: [&str; 2] = ["one.mount", "two.mount"];
 /// What is asked for, in seconds.
 const QUIET: f64 = 3.0;
 
@@ -30,7 +34,7 @@ struct Kind {
     pauses: bool,
 }
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind { name: "append", what: "appends for 6 s, 200 ms apart", write: append, pauses: false },
     Kind { name: "short", what: "five files, pauses of 2 s", write: short_pauses, pauses: false },
     Kind { name: "long", what: "two files, a pause of 8 s", write: long_pause, pauses: true },
@@ -41,6 +45,12 @@ const KINDS: [Kind; 9] = [
         pauses: false,
     },
     Kind { name: "copy", what: "`cp -rp` of 300 files", write: copy, pauses: false },
+    Kind {
+        name: "rsync",
+        what: "`rsync -a` of 20 files, slowed down",
+        write: rsync,
+        pauses: false,
+    },
     Kind {
         name: "mapped",
         what: "memory map, a new page each 300 ms",
@@ -56,6 +66,13 @@ const KINDS: [Kind; 9] = [
     },
     Kind { name: "two", what: "two writers in turn, 1 s apart", write: two, pauses: false },
 ];
+/// Each host with a mount and an agent of its own, which sees nothing of what the other does.
+const HOSTS: Kind = Kind {
+    name: "hosts",
+    what: "uploads by two hosts in turn, 1 s apart",
+    write: hosts,
+    pauses: false,
+};
 
 fn pause(millis: u64) {
     std::thread::sleep(Duration::from_millis(millis));
@@ -104,6 +121,17 @@ fn copy(dir: &Path) {
     run(Command::new("cp").arg("-rp").arg(&from).arg(dir.join("copied")));
 }
 
+/// Into files under other names, which are renamed when they are whole, and have old times then.
+fn rsync(dir: &Path) {
+    let from = dir.with_extension("from");
+    fs::create_dir(&from).unwrap();
+    for number in 0..20 {
+        fs::write(from.join(format!("f{number}")), vec![1; 100_000]).unwrap();
+    }
+    let from = format!("{}/", from.display());
+    run(Command::new("rsync").args(["-a", "--bwlimit=400", &from]).arg(dir));
+}
+
 fn mapped(dir: &Path) {
     let script = "import mmap,sys,time
 with open(sys.argv[1],'w+b') as f:
@@ -142,6 +170,16 @@ fn nested(dir: &Path) {
 }
 
 fn two(dir: &Path) {
+    in_turn(dir, dir);
+}
+
+fn hosts(dir: &Path) {
+    let folder = dir.parent().and_then(Path::parent).unwrap();
+    let [one, two] = MOUNTS.map(|mount| folder.join(mount).join(HOSTS.name));
+    in_turn(&one, &two);
+}
+
+fn in_turn(one: &Path, other: &Path) {
     let writer = |name: &'static str, dir: PathBuf| {
         let work = move || {
             for number in 0..4 {
@@ -151,9 +189,9 @@ fn two(dir: &Path) {
         };
         std::thread::Builder::new().name(name.into()).spawn(work).unwrap()
     };
-    let first = writer("first", dir.to_path_buf());
+    let first = writer("first", one.to_path_buf());
     pause(1_000);
-    let second = writer("second", dir.to_path_buf());
+    let second = writer("second", other.to_path_buf());
     first.join().unwrap();
     second.join().unwrap();
 }
@@ -188,7 +226,7 @@ fn wait(world: &World, args: &[&str]) -> Output {
 /// One writer and who waits for it: seconds from the last change to the word, and what was said.
 fn measure(world: &World, kind: &Kind) -> (f64, serde_json::Value) {
     let dir = world.root().join(kind.name);
-    fs::create_dir(&dir).unwrap();
+    fs::create_dir_all(&dir).unwrap();
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| (kind.write)(&dir));
         let path = format!("/{}", kind.name);
@@ -199,6 +237,22 @@ fn measure(world: &World, kind: &Kind) -> (f64, serde_json::Value) {
         assert_eq!(kind.pauses, !writing.is_finished(), "{}: the writer", kind.name);
         (at - newest, serde_json::from_slice(&told.stdout).unwrap())
     })
+}
+
+type Measured<'a> = (&'a Kind, (f64, serde_json::Value));
+
+/// Prints what was measured; none of it was too early.
+fn check(measured: &[Measured<'_>]) {
+    println!("| writer | quiet was said after the last change | files |\n|---|---|---|");
+    for (kind, (after, told)) in measured {
+        println!("| {} | {after:.1} s | {} |", kind.what, told["totals"]["files"]);
+    }
+    for (kind, (after, told)) in measured {
+        assert!(*after >= QUIET, "{}: too early, {after} s", kind.name);
+        assert_eq!(told["quiet"], true);
+        assert_eq!(told["freshness"]["coverage"], "REALTIME_AND_AUDIT");
+        assert!(told["freshness"]["quiet_for_seconds"].as_f64().unwrap() >= QUIET);
+    }
 }
 
 #[tokio::test]
@@ -213,22 +267,33 @@ async fn it_is_never_said_too_early() {
             KINDS.iter().map(|kind| (kind, scope.spawn(|| measure(&world, kind)))).collect();
         all.into_iter().map(|(kind, one)| (kind, one.join().unwrap())).collect()
     });
-    println!("| writer | quiet was said after the last change | files |\n|---|---|---|");
-    for (kind, (after, told)) in &measured {
-        println!("| {} | {after:.1} s | {} |", kind.what, told["totals"]["files"]);
-    }
-    for (kind, (after, told)) in &measured {
-        assert!(*after >= QUIET, "{}: too early, {after} s", kind.name);
-        assert_eq!(told["quiet"], true);
-        assert_eq!(told["freshness"]["coverage"], "REALTIME_AND_AUDIT");
-        assert!(told["freshness"]["quiet_for_seconds"].as_f64().unwrap() >= QUIET);
-    }
+    check(&measured);
     let files = |name: &str| {
         let (_, (_, told)) = measured.iter().find(|(kind, _)| kind.name == name).unwrap();
         told["totals"]["files"].as_u64().unwrap()
     };
     assert_eq!((files("copy"), files("rename"), files("short")), (300, 20, 5));
     assert_eq!((files("nested"), files("two"), files("long")), (12, 8, 1));
+}
+
+#[tokio::test]
+async fn it_is_not_said_while_another_host_uploads() {
+    let world = World::start_configured(CONFIG);
+    // A directory that both hosts watch when it begins.
+    fs::create_dir(world.root().join(HOSTS.name)).unwrap();
+    let mounts = MOUNTS.map(|name| Bind::of(world.root(), &world.path(name), Duration::ZERO));
+    let mut agents = Vec::new();
+    for (name, mount) in ["one", "two"].into_iter().zip(&mounts) {
+        agents.push(world.launch(name).root(mount.at()).start());
+        until(&format!("{name} watches"), async || {
+            status_of(&world, name).await?.realtime_ready.then_some(())
+        })
+        .await;
+    }
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    let (after, told) = measure(&world, &HOSTS);
+    assert_eq!(told["totals"]["files"], 8);
+    check(&[(&HOSTS, (after, told))]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use super::queries::{self, IN_FLIGHT, load_all};
 use super::{Line, Options, median, part};
 
 /// Jobs that may be open: more than are made before they are done.
-const OPEN: u64 = 1_000_000;
+const OPEN: u64 = 100_000;
 /// Pages that are read in a round.
 const PAGES: usize = 200;
 /// Jobs on a page.
