@@ -14,6 +14,7 @@ mod idempotency;
 mod jobs;
 mod layer;
 mod methods;
+mod quotas;
 mod sessions;
 mod views;
 
@@ -37,6 +38,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::access::Scope;
+use crate::access::quotas::Quotas;
 use crate::app::Guards;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -68,6 +70,7 @@ pub(crate) struct Services {
     pub(crate) about: About,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) quotas: Quotas,
     pub(crate) metrics: Metrics,
     pub(crate) tasks: Tasks,
     /// Calls under way that are waited for when the server goes down.
@@ -155,6 +158,7 @@ pub(crate) async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
+        .layer(quotas::QuotaLayer::new(&services))
         .layer(idempotency::IdempotencyLayer::new(&services))
         .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)

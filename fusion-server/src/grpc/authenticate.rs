@@ -30,6 +30,11 @@ pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
     request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
 }
 
+/// The same, of a request that has not come to its handler.
+pub(super) fn caller_in(extensions: &http::Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
+}
+
 #[derive(Clone)]
 pub(super) struct AuthenticateLayer {
     /// Absent: no token is asked for.

@@ -34,11 +34,14 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
+use crate::access::quotas::used_up;
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
 use crate::stores::{LoadError, SavePoint, Saver, scan_all, unwritten_yet};
 
+/// When to try again where there are as many open jobs as may be.
+const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Bytes of a page of jobs after which it ends, by a rough measure that is never too small.
 const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 2;
 
@@ -64,6 +67,8 @@ pub(crate) struct JobsDeps {
     pub(crate) ttl: Duration,
     /// Most jobs that are not over.
     pub(crate) max_open: usize,
+    /// And of one principal.
+    pub(crate) max_open_of_one: usize,
 }
 
 struct Shared {
@@ -173,11 +178,11 @@ impl Jobs {
         let point = {
             let mut table = self.lock();
             if table.open_requests >= deps.max_open {
-                return Err(Refusal::QuotaExceeded {
-                    quota: "max_open_jobs".to_owned(),
-                    limit: deps.max_open as u64,
-                    retry_after: Duration::from_secs(10),
-                });
+                return Err(used_up(&deps.metrics, "max_open_jobs", deps.max_open, FULL_RETRY));
+            }
+            let (of_one, max) = (&job.principal, deps.max_open_of_one);
+            if *of_one != Principal::anonymous() && table.open_requests_of(of_one) >= max {
+                return Err(used_up(&deps.metrics, "quotas.max_open_jobs", max, FULL_RETRY));
             }
             table.add(job.clone());
             self.save(&job)

@@ -32,6 +32,7 @@ mod lists;
 mod observed;
 mod offline;
 mod ops;
+mod quotas;
 mod refresh;
 mod refusals;
 mod restart;

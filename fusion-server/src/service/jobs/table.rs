@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState};
+use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use tokio::sync::watch;
@@ -45,6 +46,12 @@ impl Table {
         self.list.insert(place(&job), Listed::of(&job, Duration::ZERO));
         self.open_requests += usize::from(job.origin.is_given_out());
         self.open.insert(job.id, watch::Sender::new(job));
+    }
+
+    /// How many of the open ones that are to be given out one principal has made.
+    pub(super) fn open_requests_of(&self, principal: &Principal) -> usize {
+        let is_theirs = |job: &Job| job.origin.is_given_out() && job.principal == *principal;
+        self.open.values().filter(|told| is_theirs(&told.borrow())).count()
     }
 
     /// A job that the store does not have, or not as it is.
