@@ -149,9 +149,10 @@ impl Refreshes {
         let path = asked.path.clone();
         let settled = view.ask(move |view| is_settled(view, path.as_ref())).await;
         let settled = settled.map_err(|gone| shared.views.gone(&gone))?;
+        // Asked before the entry is read: the answer holds all up to the revision that it names.
+        let status = shared.views.status(&view);
         let info = view.reader().entry(asked.path.as_ref());
         let totals = info.as_ref().and_then(|info| info.totals);
-        let status = shared.views.status(&view);
         let worth = worth(status, totals.and_then(|totals| totals.last_change));
         Ok(Refreshed {
             entry: info.map(|info| entry(asked.path.as_ref(), &info)),
