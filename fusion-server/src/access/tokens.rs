@@ -122,6 +122,14 @@ pub(crate) enum NotGood {
     Expired,
 }
 
+/// The token of a call that stands.
+#[derive(Debug)]
+pub(crate) struct StandingToken {
+    id: String,
+    hash: [u8; 32],
+    caller: Caller,
+}
+
 /// All tokens, checked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tokens(BTreeMap<String, Token>);
@@ -156,13 +164,29 @@ impl Tokens {
         if faults.is_empty() { Ok(Self(tokens)) } else { Err(TokenFaults(faults)) }
     }
 
+    /// What of a token is looked at again while a call of it stands.
+    pub(crate) fn standing(token: &[u8], caller: &Caller) -> StandingToken {
+        let id = id_of(token).unwrap_or_default().to_owned();
+        StandingToken { id, hash: Sha256::digest(token).into(), caller: caller.clone() }
+    }
+
+    /// Whether a token is still good for the same; if so, from when it is not, as far as that is known.
+    pub(crate) fn still(
+        &self,
+        token: &StandingToken,
+        now: ServerTime,
+    ) -> Option<Option<ServerTime>> {
+        let known = self.0.get(&token.id)?;
+        let is_same = known.hash == token.hash && known.caller == token.caller;
+        (is_same && known.expires.is_none_or(|end| now < end)).then_some(known.expires)
+    }
+
     /// Who shows this token.
     ///
     /// # Errors
     /// It is not good.
     pub(crate) fn caller(&self, token: &[u8], now: ServerTime) -> Result<Caller, NotGood> {
-        let id = std::str::from_utf8(token).ok().and_then(|text| text.split('.').nth(1));
-        let known = id.and_then(|id| self.0.get(id)).ok_or(NotGood::Unknown)?;
+        let known = id_of(token).and_then(|id| self.0.get(id)).ok_or(NotGood::Unknown)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
         if !bool::from(hash.ct_eq(&known.hash)) {
             return Err(NotGood::Unknown);
@@ -172,6 +196,11 @@ impl Tokens {
             _ => Ok(known.caller.clone()),
         }
     }
+}
+
+/// The id that a token says it has.
+fn id_of(token: &[u8]) -> Option<&str> {
+    std::str::from_utf8(token).ok().and_then(|text| text.split('.').nth(1))
 }
 
 /// Tells what is wrong: key, value, what is allowed.

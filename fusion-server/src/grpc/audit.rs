@@ -5,7 +5,7 @@
 //! together with the answer that is kept, else the answer waits for it. That of a call that failed holds
 //! nobody up: it is written with what is written next.
 
-mod told;
+pub(super) mod told;
 
 use std::convert::Infallible;
 use std::pin::Pin;

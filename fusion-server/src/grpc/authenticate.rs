@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -18,8 +19,9 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::audit::Asked;
+use super::body::CutBody;
 use super::{Services, methods};
-use crate::access::tokens::NotGood;
+use crate::access::tokens::{NotGood, Tokens};
 use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
 use crate::service::audit::Audit;
@@ -83,6 +85,24 @@ impl AuthenticateLayer {
         Ok(caller)
     }
 
+    /// What ends a call of this token while its answer stands, if such a call may stand for long.
+    fn stands(
+        &self,
+        request: &Request<Body>,
+        caller: &Caller,
+    ) -> Option<impl Future<Output = Refusal> + Send + use<>> {
+        let keyring = self.keyring.clone().filter(|_| methods::stands(request.uri().path()))?;
+        let token = bearer(request.headers()).ok().flatten()?;
+        let over = keyring.over(Tokens::standing(token, caller), Arc::clone(&self.clock));
+        let ended = self.metrics.denied.with_label_values(&["revoked_token"]);
+        Some(async move {
+            over.await;
+            ended.inc();
+            let problem = "the token was revoked, has expired or is for something else by now";
+            Refusal::Unauthenticated { problem: problem.to_owned() }
+        })
+    }
+
     fn unauthenticated(&self, reason: &str, problem: &str) -> Denied {
         self.metrics.denied.with_label_values(&[reason]).inc();
         let refusal = Refusal::Unauthenticated { problem: problem.to_owned() };
@@ -117,10 +137,11 @@ pub(super) struct AuthenticateService<S> {
 impl<S> Service<Request<Body>> for AuthenticateService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+    type Future = Either<S::Future, Either<Cut, Ready<Answer>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -129,17 +150,33 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match self.layer.admit(request.uri().path(), request.headers()) {
             Ok(caller) => {
+                let over = self.layer.stands(&request, &caller);
                 request.headers_mut().remove(header::AUTHORIZATION);
                 request.extensions_mut().insert::<Principal>(caller.principal.clone());
                 request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
+                let answer = self.inner.call(request);
+                match over {
+                    None => Either::Left(answer),
+                    Some(over) => Either::Right(Either::Left(Box::pin(cut(answer, over)))),
+                }
             }
             Err(denied) => {
                 self.layer.record(&denied, request);
-                Either::Right(ready(Ok(denied.refusal.into_status().into_http())))
+                Either::Right(Either::Right(ready(Ok(denied.refusal.into_status().into_http()))))
             }
         }
     }
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+/// An answer that ends when its token does.
+type Cut = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+async fn cut(
+    answer: impl Future<Output = Answer>,
+    over: impl Future<Output = Refusal> + Send + 'static,
+) -> Answer {
+    Ok(answer.await?.map(|body| Body::new(CutBody::new(body, over))))
 }
 
 /// The token that came with a call.

@@ -32,6 +32,10 @@ enum Effect {
     Changes,
 }
 
+/// Methods with a stream beside those that watch.
+const STREAMS: [&str; 5] =
+    ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];
+
 const METHODS: &[Method] = &[
     repeats("fusion.v1.SessionService/CreateSession", Least::Agent),
     repeats("fusion.v1.SessionService/Heartbeat", Least::Agent),
@@ -123,6 +127,14 @@ pub(super) fn demand(path: &str) -> Demand {
         (_, Effect::Watches) => Demand::Watch,
         (_, Effect::Looks | Effect::Repeats | Effect::Changes) => Demand::Request,
     }
+}
+
+/// Whether a call may go on for as long as its caller likes.
+pub(super) fn stands(path: &str) -> bool {
+    number(path).is_none_or(|number| {
+        let Method { name, effect, .. } = METHODS[number];
+        effect == Effect::Watches || STREAMS.iter().any(|last| name.ends_with(last))
+    })
 }
 
 /// The names of the methods whose calls are done once under a key, and leave an audit record.

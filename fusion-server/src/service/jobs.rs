@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::id::CorrelationId;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState, NewJob, Outcome};
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
@@ -35,6 +35,7 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
+use crate::access::Scope;
 use crate::access::quotas::used_up;
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -259,8 +260,12 @@ impl Jobs {
         Ok((jobs, looked))
     }
 
-    /// A page of jobs, the newest first.
-    pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
+    /// A page of jobs of the views of a scope, the newest first.
+    pub(crate) async fn list(
+        &self,
+        asked: &ListJobs,
+        scope: &Scope<ViewName>,
+    ) -> Result<PageOfRows<Job>, Refusal> {
         let of = asked.state.map(JobState::as_str).unwrap_or_default();
         let whose = asked.origin.map(JobOrigin::as_str).unwrap_or_default();
         let correlation = asked.correlation.as_ref();
@@ -279,6 +284,7 @@ impl Jobs {
                     && asked.origin.is_none_or(|origin| it.origin == origin)
                     && !(asked.hide_routine && it.is_routine())
                     && chain.is_none_or(|chain| it.chain == chain)
+                    && it.is_within(scope)
             });
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
         };

@@ -7,6 +7,7 @@ use fusion_proto::client::CallHook;
 use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_client::AdminServiceClient;
+use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::job_service_client::JobServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::pb::view_service_client::ViewServiceClient;
@@ -27,6 +28,7 @@ pub(crate) type Hooked = InterceptedService<Channel, CallHook>;
 /// The clients of one token.
 pub(crate) struct Clients {
     pub(crate) sessions: SessionServiceClient<Hooked>,
+    pub(crate) events: EventServiceClient<Hooked>,
     pub(crate) views: ViewServiceClient<Hooked>,
     pub(crate) jobs: JobServiceClient<Hooked>,
     pub(crate) admin: AdminServiceClient<Hooked>,
@@ -45,6 +47,7 @@ impl Clients {
         let channel = || server.channel.clone();
         Self {
             sessions: SessionServiceClient::with_interceptor(channel(), hook.clone()),
+            events: EventServiceClient::with_interceptor(channel(), hook.clone()),
             views: ViewServiceClient::with_interceptor(channel(), hook.clone()),
             jobs: JobServiceClient::with_interceptor(channel(), hook.clone()),
             admin: AdminServiceClient::with_interceptor(channel(), hook.clone()),
@@ -107,7 +110,7 @@ pub(crate) async fn guarded(tokens: &Path) -> TestServer {
     start_with(config).await
 }
 
-async fn denied(server: &TestServer, reason: &str) -> u64 {
+pub(crate) async fn denied(server: &TestServer, reason: &str) -> u64 {
     let series = format!("fusion_denied_calls_total{{reason=\"{reason}\"}} ");
     let text = server.get("/metrics").await;
     text.lines().find_map(|line| line.strip_prefix(&*series)).map_or(0, |it| it.parse().unwrap())

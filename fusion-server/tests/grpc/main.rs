@@ -36,6 +36,7 @@ mod quotas;
 mod refresh;
 mod refusals;
 mod restart;
+mod revoking;
 mod running;
 mod sessions;
 mod telling;

@@ -58,6 +58,14 @@ fn what_changes_takes_a_key_and_what_reads_is_named_so() {
 }
 
 #[test]
+fn every_stream_ends_with_its_token() {
+    for (name, is_unary) in served() {
+        assert_eq!(stands(&format!("/{name}")), !is_unary, "{name}");
+    }
+    assert!(stands("/x.Y/Z"));
+}
+
+#[test]
 fn a_call_is_found_by_its_path() {
     for (number, method) in METHODS.iter().enumerate() {
         let path = format!("/{}", method.name);

@@ -1,7 +1,7 @@
 //! What a server knows of its jobs without the store: those that are open, and the place of each in the list.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::queues::Queues;
+use crate::access::Scope;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -35,8 +36,10 @@ pub(super) struct Table {
 pub(super) type Place = (Reverse<ServerTime>, Uuid);
 
 /// What the list knows of a job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Listed {
+    /// Which views it is about: who may not see one of them is not shown it.
+    views: Box<[ViewName]>,
     pub(super) origin: JobOrigin,
     pub(super) state: JobState,
     /// A hash of the chain that it belongs to.
@@ -68,7 +71,9 @@ impl Table {
 
 impl Listed {
     pub(super) fn of(job: &Job, ttl: Duration) -> Self {
+        let views: BTreeSet<&ViewName> = job.steps.iter().map(|step| &step.spec.view).collect();
         Self {
+            views: views.into_iter().cloned().collect(),
             origin: job.origin,
             state: job.state,
             chain: chain_of(&job.correlation),
@@ -76,8 +81,13 @@ impl Listed {
         }
     }
 
+    /// Whether who may see these views may see it.
+    pub(super) fn is_within(&self, scope: &Scope<ViewName>) -> bool {
+        self.views.iter().all(|view| scope.has(view))
+    }
+
     /// Nobody made it as a job, and it is complete.
-    pub(super) fn is_routine(self) -> bool {
+    pub(super) fn is_routine(&self) -> bool {
         !self.origin.is_given_out() && self.state == JobState::Completed
     }
 }
