@@ -365,7 +365,14 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(grpc, guards, services.clone(), health.clone(), stop.clone());
+        let grpc = grpc::serve(
+            grpc,
+            config.max_connections,
+            guards,
+            services.clone(),
+            health.clone(),
+            stop.clone(),
+        );
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 

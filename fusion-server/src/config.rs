@@ -63,6 +63,8 @@ pub struct Config {
     pub auto_create_views: bool,
     /// Most views; each has a thread.
     pub max_views: usize,
+    /// Most connections for gRPC; each is a descriptor.
+    pub max_connections: usize,
     /// Most calls that watch a view or wait for quiet, over all views.
     pub max_watchers: usize,
     /// Most queries at work at once, of all callers.
@@ -207,6 +209,7 @@ impl Default for Config {
             },
             auto_create_views: true,
             max_views: 256,
+            max_connections: 30_000,
             max_watchers: 5_000,
             max_queries: 4_000,
             quotas: QuotaConfig {

@@ -58,6 +58,9 @@ use crate::task::view::Operator;
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// Most calls at once over one connection; the library has no bound of its own.
+const STREAMS: u32 = 8_192;
+
 /// What the handlers call.
 #[derive(Clone)]
 pub(crate) struct Services {
@@ -126,6 +129,7 @@ pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 /// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
 pub(crate) async fn serve(
     listener: TcpListener,
+    max_connections: usize,
     guards: Guards,
     services: Services,
     health: health::Health,
@@ -152,9 +156,11 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let Guards { tls, keyring } = guards;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(Some(STREAMS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
@@ -171,7 +177,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .serve_with_incoming_shutdown(
-            accept::connections(TcpIncoming::from(listener).with_nodelay(Some(true)), tls),
+            accept::connections(incoming, tls, max_connections, services.metrics.clone()),
             stop.cancelled_owned(),
         )
         .await?;

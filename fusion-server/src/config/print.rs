@@ -27,6 +27,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("max_open_jobs".to_owned(), count(config.max_open_jobs));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
+    tree.insert("max_connections".to_owned(), count(config.max_connections));
     tree.insert("max_watchers".to_owned(), count(config.max_watchers));
     tree.insert("max_queries".to_owned(), count(config.max_queries));
     tree.insert(

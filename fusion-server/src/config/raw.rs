@@ -22,7 +22,7 @@ raw! {
     /// The whole file.
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
-        max_views, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
+        max_views, max_connections, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
         listen, tls, auth, log, session, quotas, view_defaults, views,
     }
 }

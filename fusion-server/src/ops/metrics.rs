@@ -119,6 +119,10 @@ metrics! {
         "Searches (find), counts (breakdown) and exports of a view that are under way, also those whose client does not read.";
     searched_entries: IntCounterVec = "fusion_searched_entries_total" ["view"] NONE,
         "Entries looked at for searches, counts and exports, in steps of at most 2,048.";
+    connections: IntGaugeVec = "fusion_connections" [] NONE,
+        "Open connections to the listener for gRPC.";
+    connections_taken: IntCounterVec = "fusion_connections_total" ["outcome"] NONE,
+        "Connections to the listener for gRPC: taken, refused because there are max_connections; of those that were taken silent ones that did not begin to speak; and tries that failed for lack of descriptors or memory.";
     certificate_expiry: IntGaugeVec = "fusion_tls_certificate_expiry_timestamp_seconds" [] NONE,
         "When the server's certificate expires, in seconds since 1970; absent without TLS.";
     handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,

@@ -23,6 +23,7 @@ mod exporting;
 mod failing;
 mod find;
 mod harness;
+mod hostile;
 mod idempotency;
 mod job_faults;
 mod jobs;
