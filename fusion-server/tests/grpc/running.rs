@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::evidence::{batch, file, root};
 use crate::harness::{TestServer, start};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 
 const FILES: u64 = 90_000;
 /// Bytes that a client takes unread.
@@ -22,8 +22,7 @@ async fn large() -> TestServer {
 async fn large_with_a_lane() -> (TestServer, Lane, u64) {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root()])).await;
     let batches = FILES / 900;
     for sequence in 2..batches + 2 {
