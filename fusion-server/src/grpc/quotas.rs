@@ -12,17 +12,22 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::audit::Asked;
 use super::authenticate::caller_in;
 use super::idempotency::refused;
 use super::{Services, methods};
 use crate::access::quotas::Quotas;
+use crate::service::audit::Audit;
 
 #[derive(Clone)]
-pub(super) struct QuotaLayer(Quotas);
+pub(super) struct QuotaLayer {
+    quotas: Quotas,
+    audit: Audit,
+}
 
 impl QuotaLayer {
     pub(super) fn new(services: &Services) -> Self {
-        Self(services.quotas.clone())
+        Self { quotas: services.quotas.clone(), audit: services.audit.clone() }
     }
 }
 
@@ -30,14 +35,14 @@ impl<S> Layer<S> for QuotaLayer {
     type Service = QuotaService<S>;
 
     fn layer(&self, inner: S) -> QuotaService<S> {
-        QuotaService { inner, quotas: self.0.clone() }
+        QuotaService { inner, layer: self.clone() }
     }
 }
 
 #[derive(Clone)]
 pub(super) struct QuotaService<S> {
     inner: S,
-    quotas: Quotas,
+    layer: QuotaLayer,
 }
 
 impl<S> Service<Request<Body>> for QuotaService<S>
@@ -54,10 +59,18 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let demand = methods::demand(request.uri().path());
-        let held = match self.quotas.begin(&caller_in(request.extensions()), demand) {
+        let path = request.uri().path();
+        let demand = methods::demand(path);
+        let QuotaLayer { quotas, audit } = &self.layer;
+        let held = match quotas.begin(&caller_in(request.extensions()), demand) {
             Ok(held) => held,
-            Err(refusal) => return Box::pin(async { Ok(refused(refusal)) }),
+            Err(refusal) => {
+                // So few of one kind that a flood of calls is none of records.
+                if let Some(method) = methods::changing_at(path) {
+                    Asked::of(audit, method, &request).denied(audit, &refusal);
+                }
+                return Box::pin(async { Ok(refused(refusal)) });
+            }
         };
         let inner = self.inner.call(request);
         Box::pin(async move {

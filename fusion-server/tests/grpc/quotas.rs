@@ -95,6 +95,34 @@ async fn who_asks_too_fast_is_told_when_to_come_again_and_others_are_not_held_up
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changing_call_that_came_too_early_is_recorded_and_a_flood_of_them_bounded() {
+    let mut ring = Ring::new();
+    let [hasty, admin] = ["operator", "admin"].map(|role| ring.add(role, role, &["*"], &[]));
+    let server = start(&ring.path, |config| config.quotas.requests_per_second = 1).await;
+    let [mut hasty, mut admin] = [hasty, admin].map(|token| Clients::of(&server, &token));
+    hasty.list_views().await.unwrap();
+    for _ in 0..30 {
+        early(hasty.jobs.cancel_job(pb::CancelJobRequest::default()).await, 1);
+    }
+    let records = loop {
+        let asked = pb::ListAuditRecordsRequest::default();
+        let found = admin.admin.list_audit_records(asked).await.unwrap().into_inner().records;
+        if found.len() >= 10 {
+            break found;
+        }
+        advance(Duration::from_secs(1)).await;
+    };
+    assert_eq!(records.len(), 10);
+    for record in &records {
+        let Some(pb::event_envelope::Payload::Call(call)) = &record.payload else {
+            panic!("{record:?}")
+        };
+        assert_eq!((&*call.code, &*call.reason), ("RESOURCE_EXHAUSTED", "RATE_EXCEEDED"));
+        assert_eq!(record.actor.as_ref().unwrap().principal, "operator");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn heartbeats_of_a_live_session_are_let_in_three_for_each_interval() {
     let mut ring = Ring::new();
     let agent = ring.add("agent", "agent", &["*"], &["*"]);
