@@ -23,10 +23,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Sleep;
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::ops::metrics::Metrics;
-use crate::tls::Tls;
+use crate::tls::{self, Tls};
 
 /// Longest that a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -41,6 +41,13 @@ const OPENING: Duration = Duration::from_secs(10);
 const OPENING_BYTES: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// Between two tries while the system gives no connection.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection, for every call over it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peer {
+    /// What its certificate is for, if it has shown one; a CA that the server trusts has signed it.
+    pub(super) names: Arc<[String]>,
+}
 
 /// One connection.
 pub(super) struct Connection {
@@ -222,13 +229,12 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        match &self.stream {
-            Secured::Plain(tcp) => tcp.connect_info(),
-            Secured::Tls(stream) => stream.get_ref().0.connect_info(),
-        }
+    fn connect_info(&self) -> Peer {
+        let Secured::Tls(stream) = &self.stream else { return Peer::default() };
+        let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        Peer { names: shown.map(|shown| tls::names_of(shown)).unwrap_or_default().into() }
     }
 }
 

@@ -18,6 +18,7 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::accept::Peer;
 use super::audit::Asked;
 use super::body::CutBody;
 use super::{Services, methods};
@@ -60,11 +61,13 @@ impl AuthenticateLayer {
     }
 
     /// Who calls, if the method is theirs.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Denied> {
+    fn admit(&self, path: &str, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Denied> {
         let Some(keyring) = &self.keyring else { return Ok(Caller::anonymous()) };
         let least = methods::least(path);
+        let tokens = keyring.in_force();
         let token = match bearer(headers) {
-            Ok(Some(token)) => token,
+            Ok(Some(token)) => Some(token),
+            Ok(None) if tokens.certified(&peer.names).is_some() => None,
             Ok(None) if least == Least::Anyone => return Ok(Caller::nobody()),
             Ok(None) => return Err(self.unauthenticated("no_token", "a bearer token is needed")),
             Err(()) => {
@@ -72,7 +75,10 @@ impl AuthenticateLayer {
                 return Err(self.unauthenticated("malformed", problem));
             }
         };
-        let caller = keyring.in_force().caller(token, self.clock.now());
+        let caller = match (token, tokens.certified(&peer.names)) {
+            (None, Some(caller)) => Ok(caller.clone()),
+            (token, _) => tokens.caller(token.unwrap_or_default(), self.clock.now()),
+        };
         let caller = caller.map_err(|not_good| match not_good {
             NotGood::Unknown => self.unauthenticated("unknown_token", "the token is not known"),
             NotGood::Expired => self.unauthenticated("expired_token", "the token has expired"),
@@ -92,8 +98,13 @@ impl AuthenticateLayer {
         caller: &Caller,
     ) -> Option<impl Future<Output = Refusal> + Send + use<>> {
         let keyring = self.keyring.clone().filter(|_| methods::stands(request.uri().path()))?;
-        let token = bearer(request.headers()).ok().flatten()?;
-        let over = keyring.over(Tokens::standing(token, caller), Arc::clone(&self.clock));
+        // Nobody in particular has nothing that could be taken away.
+        caller.role?;
+        let shown = match bearer(request.headers()).ok().flatten() {
+            Some(token) => Tokens::standing(token, caller),
+            None => Tokens::standing_by(peer(request).names, caller),
+        };
+        let over = keyring.over(shown, Arc::clone(&self.clock));
         let ended = self.metrics.denied.with_label_values(&["revoked_token"]);
         Some(async move {
             over.await;
@@ -148,7 +159,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.layer.admit(request.uri().path(), request.headers()) {
+        match self.layer.admit(request.uri().path(), request.headers(), &peer(&request)) {
             Ok(caller) => {
                 let over = self.layer.stands(&request, &caller);
                 request.headers_mut().remove(header::AUTHORIZATION);
@@ -177,6 +188,11 @@ async fn cut(
     over: impl Future<Output = Refusal> + Send + 'static,
 ) -> Answer {
     Ok(answer.await?.map(|body| Body::new(CutBody::new(body, over))))
+}
+
+/// Who is at the other end of the connection that a call came by.
+fn peer(request: &Request<Body>) -> Peer {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 /// The token that came with a call.
