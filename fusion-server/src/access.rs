@@ -4,6 +4,7 @@
 //! the caller of every call and asks it here. Must never: let a caller tell a view that it may not see
 //! from one that does not exist.
 
+pub(crate) mod quotas;
 pub mod tokens;
 
 use std::collections::BTreeSet;
@@ -128,6 +129,11 @@ impl Caller {
             views: Scope::All,
             agents: Scope::All,
         }
+    }
+
+    /// Whether it is whoever calls where no token is asked for.
+    pub(crate) fn is_everybody(&self) -> bool {
+        self.role.is_some() && self.principal == Principal::anonymous()
     }
 
     /// Who has shown no token where one is asked for.

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::guards::Guards;
+use crate::access::quotas::Quotas;
 use crate::clock::RuntimeClock;
 use crate::config::Config;
 use crate::grpc::health::Health;
@@ -258,6 +259,7 @@ fn services(
         errands: errands.clone(),
         ttl: config.job_ttl,
         max_open: config.max_open_jobs,
+        max_open_of_one: config.quotas.max_open_jobs,
     });
     jobs.load().map_err(not_started)?;
     let refreshes = Refreshes::new(
@@ -269,6 +271,7 @@ fn services(
         tasks.clone(),
         draining.clone(),
     );
+    let quotas = Quotas::new(config, Arc::clone(&clock), metrics.clone());
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
@@ -281,6 +284,7 @@ fn services(
         about,
         ids,
         clock,
+        quotas,
         metrics,
         tasks,
         busy,
@@ -361,7 +365,14 @@ impl Server {
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(grpc, guards, services.clone(), health.clone(), stop.clone());
+        let grpc = grpc::serve(
+            grpc,
+            config.max_connections,
+            guards,
+            services.clone(),
+            health.clone(),
+            stop.clone(),
+        );
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 

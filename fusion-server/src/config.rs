@@ -63,8 +63,14 @@ pub struct Config {
     pub auto_create_views: bool,
     /// Most views; each has a thread.
     pub max_views: usize,
+    /// Most connections for gRPC; each is a descriptor.
+    pub max_connections: usize,
     /// Most calls that watch a view or wait for quiet, over all views.
     pub max_watchers: usize,
+    /// Most queries at work at once, of all callers.
+    pub max_queries: usize,
+    /// What each principal may ask for.
+    pub quotas: QuotaConfig,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -124,6 +130,21 @@ pub struct SessionConfig {
     pub max: usize,
 }
 
+/// What each principal may ask for, where tokens tell who that is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaConfig {
+    /// Requests in a second; as many at once after a second without.
+    pub requests_per_second: usize,
+    /// Calls under way, streams and watches included.
+    pub max_calls: usize,
+    /// Queries at work.
+    pub max_queries: usize,
+    /// Calls that watch a view, a job or the health of the server, or wait for quiet.
+    pub max_watchers: usize,
+    /// Jobs that are not over.
+    pub max_open_jobs: usize,
+}
+
 /// One view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewConfig {
@@ -131,6 +152,8 @@ pub struct ViewConfig {
     pub session_timeout: Duration,
     /// Whether it takes one session at a time.
     pub exclusive: bool,
+    /// Most live sessions.
+    pub max_sessions: usize,
     /// Between the starts of two audits, before jitter.
     pub audit_interval: Duration,
     /// How much of its log is kept that its blocks contain.
@@ -148,6 +171,7 @@ impl Default for ViewConfig {
         Self {
             session_timeout: Duration::from_secs(30),
             exclusive: false,
+            max_sessions: 20_000,
             audit_interval: Duration::from_secs(3600),
             retention: Retention::default(),
             exclude: Vec::new(),
@@ -185,7 +209,16 @@ impl Default for Config {
             },
             auto_create_views: true,
             max_views: 256,
+            max_connections: 30_000,
             max_watchers: 5_000,
+            max_queries: 4_000,
+            quotas: QuotaConfig {
+                requests_per_second: 10_000,
+                max_calls: 50_000,
+                max_queries: 1_000,
+                max_watchers: 1_000,
+                max_open_jobs: 1_000,
+            },
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

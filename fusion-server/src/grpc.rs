@@ -15,6 +15,7 @@ mod jobs;
 mod layer;
 mod methods;
 mod out;
+mod quotas;
 mod sessions;
 mod views;
 
@@ -38,6 +39,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::access::Scope;
+use crate::access::quotas::Quotas;
 use crate::app::Guards;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -56,6 +58,9 @@ use crate::task::view::Operator;
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
 
+/// Most calls at once over one connection; the library has no bound of its own.
+const STREAMS: u32 = 8_192;
+
 /// What the handlers call.
 #[derive(Clone)]
 pub(crate) struct Services {
@@ -69,6 +74,7 @@ pub(crate) struct Services {
     pub(crate) about: About,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) quotas: Quotas,
     pub(crate) metrics: Metrics,
     pub(crate) tasks: Tasks,
     /// Calls under way that are waited for when the server goes down.
@@ -123,6 +129,7 @@ pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 /// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
 pub(crate) async fn serve(
     listener: TcpListener,
+    max_connections: usize,
     guards: Guards,
     services: Services,
     health: health::Health,
@@ -149,13 +156,16 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let Guards { tls, keyring } = guards;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(Some(STREAMS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
+        .layer(quotas::QuotaLayer::new(&services))
         .layer(idempotency::IdempotencyLayer::new(&services))
         .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)
@@ -167,7 +177,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .serve_with_incoming_shutdown(
-            accept::connections(TcpIncoming::from(listener).with_nodelay(Some(true)), tls),
+            accept::connections(incoming, tls, max_connections, services.metrics.clone()),
             stop.cancelled_owned(),
         )
         .await?;

@@ -13,6 +13,8 @@ use fusion_proto::tls::tokio_rustls::rustls::{self, RootCertStore, ServerConfig}
 use fusion_proto::tls::{self, ALPN, FileProblem};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::ops::metrics::Metrics;
 use crate::reload::Followed;
@@ -126,6 +128,20 @@ impl TlsConfig {
         };
         TlsFault { key, file: file.clone(), problem: problem.to_string() }
     }
+}
+
+/// The DNS names and URIs that a certificate is for; none, if it cannot be read.
+pub(crate) fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let parsed = Certificate::from_der(certificate).ok();
+    let names = parsed.and_then(|it| it.tbs_certificate.get::<SubjectAltName>().ok().flatten());
+    let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+    let named = names.into_iter().filter_map(|name| match name {
+        GeneralName::DnsName(name) | GeneralName::UniformResourceIdentifier(name) => {
+            Some(name.to_string())
+        }
+        _ => None,
+    });
+    named.collect()
 }
 
 /// Which file does not fit in with the others, and why.

@@ -7,10 +7,15 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+
+use fusion_proto::pb;
+use fusion_proto::pb::session_service_client::SessionServiceClient;
+use tempfile::TempDir;
 
 fn server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fusion-server"));
@@ -143,6 +148,110 @@ fn addresses_are_written_and_a_signal_ends_it() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), written);
     let log = err(&output);
     assert!(log.contains("serving") && log.lines().all(|line| line.starts_with('{')), "{log}");
+}
+
+/// A running server, killed when it is dropped.
+struct Running {
+    child: Child,
+    _dir: TempDir,
+    grpc: String,
+    http: String,
+}
+
+impl Running {
+    /// With this many descriptors at most.
+    fn start(descriptors: u32) -> Self {
+        let dir = TempDir::new().unwrap();
+        let (file, data) = (dir.path().join("addresses"), dir.path().join("data"));
+        let mut limited = Command::new("sh");
+        let own = server(&[]);
+        limited.args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh"]);
+        limited.arg(own.get_program()).args(["--listen", "127.0.0.1:0"]);
+        limited.args(["--http-listen", "127.0.0.1:0", "--data-dir"]).arg(data);
+        limited.arg("--address-file").arg(&file);
+        for (name, _) in own.get_envs() {
+            limited.env_remove(name);
+        }
+        let child = limited.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = child.spawn().unwrap();
+        let written = wait_for(&file);
+        let mut lines = written.lines().map(|line| line.split_once('=').unwrap().1.to_owned());
+        let (grpc, http) = (lines.next().unwrap(), lines.next().unwrap());
+        Self { child, _dir: dir, grpc, http }
+    }
+
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(&self.http).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn without_descriptors_it_waits_for_some_and_says_so_once() {
+    const SAYS: &str = "no connection can be taken";
+    let mut server = Running::start(64);
+    let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&server.grpc).unwrap()).collect();
+    let mut log = BufReader::new(server.child.stderr.take().unwrap()).lines();
+    let said = log.find(|line| line.as_ref().unwrap().contains(SAYS));
+    assert!(said.unwrap().unwrap().contains("Too many open files"));
+    // Long enough for tens of thousands of tries, if nothing held them up.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(idle);
+
+    let mut stream = TcpStream::connect(&server.grpc).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let text = server.metrics();
+    let series = "fusion_connections_total{outcome=\"failed\"} ";
+    let tries = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
+    assert!((1..1_000).contains(&tries.parse::<u32>().unwrap()), "{tries}");
+    server.child.kill().unwrap();
+    let again = log.filter(|line| line.as_ref().unwrap().contains(SAYS)).count();
+    // Descriptors come back one by one, and are taken by those who wait.
+    assert!(again < 100, "{again}");
+}
+
+#[tokio::test]
+async fn what_clients_call_themselves_cannot_make_lines_of_the_log() {
+    let mut server = Running::start(1024);
+    let forged = "x\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n\u{1b}[31m";
+    let id = "00000000-0000-4000-8000-000000000000".to_owned();
+    let asked = pb::CreateSessionRequest {
+        view: "v".to_owned(),
+        agent_id: "a".to_owned(),
+        instance_id: id.clone(),
+        spool_id: id,
+        client: Some(pb::Client { hostname: forged.to_owned(), ..Default::default() }),
+        root: Some(pb::Root {
+            uri: forged.to_owned(),
+            identity: Some(pb::RootIdentity::default()),
+        }),
+        capabilities: vec![pb::Capability::Realtime.into(), pb::Capability::Scan.into()],
+        proposed_timeout: None,
+    };
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc));
+    let mut sessions = SessionServiceClient::new(channel.unwrap().connect_lazy());
+    sessions.create_session(asked).await.unwrap();
+    let mut log = BufReader::new(server.child.stderr.take().unwrap()).lines();
+    let created = loop {
+        let line = log.next().unwrap().unwrap();
+        let line: serde_json::Value = serde_json::from_str(&line).expect(&line);
+        if line["message"] == "session created" {
+            break line;
+        }
+        assert_ne!(line["message"], "forged");
+    };
+    assert_eq!(created["host"], forged);
 }
 
 fn wait_for(file: &Path) -> String {

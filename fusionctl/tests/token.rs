@@ -49,6 +49,32 @@ fn a_token_is_printed_once_and_only_its_hash_is_kept() {
 }
 
 #[test]
+fn commands_beside_each_other_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = &dir.path().join("tokens.toml");
+    for id in 0..8 {
+        let args = ["create", &format!("old-{id}"), "--role", "admin"];
+        assert_eq!(token(&args, file).0, Some(0));
+    }
+    std::thread::scope(|all| {
+        for id in 0..8 {
+            all.spawn(move || {
+                let args = ["create", &format!("new-{id}"), "--role", "admin"];
+                assert_eq!(token(&args, file).0, Some(0));
+            });
+            all.spawn(move || {
+                assert_eq!(token(&["revoke", &format!("old-{id}")], file).0, Some(0));
+            });
+        }
+    });
+    let (_, listed, _) = token(&["list"], file);
+    let mut ids: Vec<&str> = listed.lines().skip(1).map(|row| &row[..5]).collect();
+    ids.sort_unstable();
+    let all: Vec<String> = (0..8).map(|id| format!("new-{id}")).collect();
+    assert_eq!(ids, all);
+}
+
+#[test]
 fn what_a_server_would_refuse_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");

@@ -29,6 +29,8 @@ const PREFIX: &str = "fusion";
 const SECRET_BYTES: usize = 32;
 /// Longest id of a token, and longest name of a principal.
 const NAME_MAX: usize = 64;
+/// Longest name of a certificate.
+const NAMED_MAX: usize = 255;
 /// What stands for all views, or all agents.
 const ALL: &str = "*";
 
@@ -56,6 +58,23 @@ pub struct TokenEntry {
     pub expires: Option<String>,
 }
 
+/// Whose client certificate stands in for a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateEntry {
+    /// A DNS name or a URI that the certificate is for (`subjectAltName`), to the letter.
+    pub name: String,
+    /// As that of a token, and so the others.
+    pub principal: String,
+    /// `agent`, `reader`, `operator` or `admin`.
+    pub role: String,
+    /// Names of views, or `*`.
+    pub views: Vec<String>,
+    /// Ids of agents, or `*`; for role `agent` only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<String>,
+}
+
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,6 +82,9 @@ pub struct TokenFile {
     /// All tokens.
     #[serde(default, rename = "token")]
     pub tokens: Vec<TokenEntry>,
+    /// Whose certificates stand in for a token.
+    #[serde(default, rename = "certificate", skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateEntry>,
 }
 
 /// All that is wrong with a file of tokens; never empty.
@@ -122,9 +144,26 @@ pub(crate) enum NotGood {
     Expired,
 }
 
+/// By what the caller of a call that stands is known, and what it may do.
+#[derive(Debug)]
+pub(crate) struct StandingToken {
+    shown: Shown,
+    caller: Caller,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Token { id: String, hash: [u8; 32] },
+    Certificate { names: Arc<[String]> },
+}
+
 /// All tokens, checked.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tokens(BTreeMap<String, Token>);
+pub(crate) struct Tokens {
+    tokens: BTreeMap<String, Token>,
+    /// By the name that a certificate is for.
+    certificates: BTreeMap<String, Caller>,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Token {
@@ -153,7 +192,59 @@ impl Tokens {
                 tokens.insert(entry.id.clone(), token);
             }
         }
-        if faults.is_empty() { Ok(Self(tokens)) } else { Err(TokenFaults(faults)) }
+        let mut certificates = BTreeMap::new();
+        for (number, entry) in file.certificates.iter().enumerate() {
+            let mut fault = |key: &str, value: &dyn fmt::Debug, allowed: &str| {
+                faults.push(format!("certificate[{number}].{key} = {value:?}: must be {allowed}"));
+            };
+            let CertificateEntry { name, principal, role, views, agents } = entry;
+            if !(1..=NAMED_MAX).contains(&name.len())
+                || !name.bytes().all(|it| it.is_ascii_graphic())
+            {
+                fault("name", name, "a DNS name or a URI, 1 to 255 visible ASCII characters");
+            }
+            let caller = caller(principal, role, views, agents, &mut fault);
+            if certificates.contains_key(name) {
+                fault("name", name, "another one than those before it");
+            }
+            certificates.extend(caller.map(|caller| (name.clone(), caller)));
+        }
+        let checked = Self { tokens, certificates };
+        if faults.is_empty() { Ok(checked) } else { Err(TokenFaults(faults)) }
+    }
+
+    /// What of a token is looked at again while a call of it stands.
+    pub(crate) fn standing(token: &[u8], caller: &Caller) -> StandingToken {
+        let id = id_of(token).unwrap_or_default().to_owned();
+        let shown = Shown::Token { id, hash: Sha256::digest(token).into() };
+        StandingToken { shown, caller: caller.clone() }
+    }
+
+    /// The same of a certificate, by the names that it is for.
+    pub(crate) fn standing_by(names: Arc<[String]>, caller: &Caller) -> StandingToken {
+        StandingToken { shown: Shown::Certificate { names }, caller: caller.clone() }
+    }
+
+    /// Who has a certificate for these names.
+    pub(crate) fn certified(&self, names: &[String]) -> Option<&Caller> {
+        names.iter().find_map(|name| self.certificates.get(name))
+    }
+
+    /// Whether a token is still good for the same; if so, from when it is not, as far as that is known.
+    pub(crate) fn still(
+        &self,
+        token: &StandingToken,
+        now: ServerTime,
+    ) -> Option<Option<ServerTime>> {
+        let (id, hash) = match &token.shown {
+            Shown::Token { id, hash } => (id, hash),
+            Shown::Certificate { names } => {
+                return (self.certified(names) == Some(&token.caller)).then_some(None);
+            }
+        };
+        let known = self.tokens.get(id)?;
+        let is_same = known.hash == *hash && known.caller == token.caller;
+        (is_same && known.expires.is_none_or(|end| now < end)).then_some(known.expires)
     }
 
     /// Who shows this token.
@@ -161,8 +252,7 @@ impl Tokens {
     /// # Errors
     /// It is not good.
     pub(crate) fn caller(&self, token: &[u8], now: ServerTime) -> Result<Caller, NotGood> {
-        let id = std::str::from_utf8(token).ok().and_then(|text| text.split('.').nth(1));
-        let known = id.and_then(|id| self.0.get(id)).ok_or(NotGood::Unknown)?;
+        let known = id_of(token).and_then(|id| self.tokens.get(id)).ok_or(NotGood::Unknown)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
         if !bool::from(hash.ct_eq(&known.hash)) {
             return Err(NotGood::Unknown);
@@ -174,6 +264,11 @@ impl Tokens {
     }
 }
 
+/// The id that a token says it has.
+fn id_of(token: &[u8]) -> Option<&str> {
+    std::str::from_utf8(token).ok().and_then(|text| text.split('.').nth(1))
+}
+
 /// Tells what is wrong: key, value, what is allowed.
 type Tell<'a> = dyn FnMut(&str, &dyn fmt::Debug, &str) + 'a;
 
@@ -181,38 +276,12 @@ fn check(entry: &TokenEntry, fault: &mut Tell<'_>) -> Option<Token> {
     if !is_name(&entry.id) || entry.id.contains('.') {
         fault("id", &entry.id, "1 to 64 of A-Z, a-z, 0-9, `_` and `-`");
     }
-    if !is_name(&entry.principal) || entry.principal == Principal::anonymous().as_str() {
-        fault(
-            "principal",
-            &entry.principal,
-            "1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `-`; not `anonymous`",
-        );
-    }
     let hash = unhex(&entry.sha256);
     if hash.is_none() {
         fault("sha256", &entry.sha256, "64 hexadecimal digits");
     }
-    let role = Role::ALL.iter().find(|(name, _)| *name == entry.role).map(|(_, role)| *role);
-    if role.is_none() {
-        fault("role", &entry.role, "one of agent, reader, operator, admin");
-    }
-    let views = scope(&entry.views, |name| ViewName::new(name).ok());
-    if views.is_none() {
-        fault("views", &entry.views, "names of views, at least one, or [\"*\"]");
-    }
-    if role == Some(Role::Admin) && views.as_ref().is_some_and(|views| *views != Scope::All) {
-        fault("views", &entry.views, "[\"*\"] for role admin");
-    }
-    let agents = match (role, entry.agents.is_empty()) {
-        (Some(Role::Agent), _) => scope(&entry.agents, |id| AgentId::new(id).ok()),
-        (_, true) => Some(Scope::All),
-        (_, false) => None,
-    };
-    if agents.is_none() {
-        let allowed =
-            "ids of agents, at least one, or [\"*\"], for role agent; left out for others";
-        fault("agents", &entry.agents, allowed);
-    }
+    let TokenEntry { principal, role, views, agents, .. } = entry;
+    let caller = caller(principal, role, views, agents, fault);
     if time(&entry.created).is_none() {
         fault("created", &entry.created, "a time such as 2026-11-21T12:00:00Z");
     }
@@ -220,9 +289,44 @@ fn check(entry: &TokenEntry, fault: &mut Tell<'_>) -> Option<Token> {
     if expires == Some(None) {
         fault("expires", &entry.expires, "a time such as 2026-11-21T12:00:00Z");
     }
-    let principal = Principal::new(&entry.principal);
-    let caller = Caller { principal, role, views: views?, agents: agents? };
-    Some(Token { hash: hash?, expires: expires.flatten(), caller })
+    Some(Token { hash: hash?, expires: expires.flatten(), caller: caller? })
+}
+
+/// Who somebody is, and what they may do.
+fn caller(
+    principal: &str,
+    role: &str,
+    views: &[String],
+    agents: &[String],
+    fault: &mut Tell<'_>,
+) -> Option<Caller> {
+    if !is_name(principal) || principal == Principal::anonymous().as_str() {
+        fault("principal", &principal, "1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `-`; not `anonymous`");
+    }
+    let named = role;
+    let role = Role::ALL.iter().find(|(name, _)| *name == named).map(|(_, role)| *role);
+    if role.is_none() {
+        fault("role", &named, "one of agent, reader, operator, admin");
+    }
+    let scope_of_views = scope(views, |name| ViewName::new(name).ok());
+    if scope_of_views.is_none() {
+        fault("views", &views, "names of views, at least one, or [\"*\"]");
+    }
+    if role == Some(Role::Admin) && scope_of_views.as_ref().is_some_and(|all| *all != Scope::All) {
+        fault("views", &views, "[\"*\"] for role admin");
+    }
+    let scope_of_agents = match (role, agents.is_empty()) {
+        (Some(Role::Agent), _) => scope(agents, |id| AgentId::new(id).ok()),
+        (_, true) => Some(Scope::All),
+        (_, false) => None,
+    };
+    if scope_of_agents.is_none() {
+        let allowed =
+            "ids of agents, at least one, or [\"*\"], for role agent; left out for others";
+        fault("agents", &agents, allowed);
+    }
+    let principal = Principal::new(principal);
+    Some(Caller { principal, role, views: scope_of_views?, agents: scope_of_agents? })
 }
 
 fn is_name(text: &str) -> bool {

@@ -13,9 +13,12 @@ use fusion_store::Retention;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::raw::{RawAuth, RawConfig, RawListen, RawListener, RawLog, RawSession, RawTls, RawView};
+use super::raw::{
+    RawAuth, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession, RawTls, RawView,
+};
 use super::{
-    Config, ConfigFaults, ListenerConfig, LogConfig, LogFormat, SessionConfig, ViewConfig,
+    Config, ConfigFaults, ListenerConfig, LogConfig, LogFormat, QuotaConfig, SessionConfig,
+    ViewConfig,
 };
 use crate::tls::TlsConfig;
 use crate::tokens;
@@ -24,6 +27,13 @@ use leaf::Checker;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const DECADE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// What the number of connections and of watchers can be bounded to.
+const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+const WATCHERS: std::ops::RangeInclusive<usize> = 1..=100_000;
+/// What the number of open jobs can be bounded to.
+const JOBS: std::ops::RangeInclusive<usize> = 1..=100_000;
+/// What the number of queries at work can be bounded to.
+const QUERIES: std::ops::RangeInclusive<usize> = 1..=100_000;
 const MILLI: Duration = Duration::from_millis(1);
 /// Changes of a log that are kept whatever their age, at most.
 const CHANGES_MAX: usize = 1_000_000_000;
@@ -73,12 +83,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         idempotency_ttl,
         job_ttl: check.duration("job_ttl", raw.job_ttl, default.job_ttl, MILLI..=YEAR),
         audit_ttl: check.duration("audit_ttl", raw.audit_ttl, default.audit_ttl, MILLI..=DECADE),
-        max_open_jobs: check.count(
-            "max_open_jobs",
-            raw.max_open_jobs,
-            default.max_open_jobs,
-            1..=100_000,
-        ),
+        max_open_jobs: check.count("max_open_jobs", raw.max_open_jobs, default.max_open_jobs, JOBS),
         log: log(check, raw.log, default.log),
         session,
         auto_create_views: check.truth(
@@ -87,12 +92,15 @@ fn config(check: &mut Checker, tree: Table) -> Config {
             views.is_empty(),
         ),
         max_views: check.count("max_views", raw.max_views, default.max_views, 1..=10_000),
-        max_watchers: check.count(
-            "max_watchers",
-            raw.max_watchers,
-            default.max_watchers,
-            1..=100_000,
+        max_connections: check.count(
+            "max_connections",
+            raw.max_connections,
+            default.max_connections,
+            CONNECTIONS,
         ),
+        max_watchers: check.count("max_watchers", raw.max_watchers, default.max_watchers, WATCHERS),
+        max_queries: check.count("max_queries", raw.max_queries, default.max_queries, QUERIES),
+        quotas: quotas(check, raw.quotas, &default.quotas),
         view_defaults,
         views,
     }
@@ -217,6 +225,27 @@ fn session(check: &mut Checker, value: Option<Value>, default: &SessionConfig) -
     }
 }
 
+fn quotas(check: &mut Checker, value: Option<Value>, default: &QuotaConfig) -> QuotaConfig {
+    let raw: RawQuotas = section(check, "quotas", value);
+    check.unknown("quotas", &raw.unknown);
+    let mut count = |key: &str, value, default, range| {
+        check.count(&format!("quotas.{key}"), value, default, range)
+    };
+    let (rate, calls) = (raw.requests_per_second, raw.max_calls);
+    QuotaConfig {
+        requests_per_second: count(
+            "requests_per_second",
+            rate,
+            default.requests_per_second,
+            1..=1_000_000,
+        ),
+        max_calls: count("max_calls", calls, default.max_calls, 1..=1_000_000),
+        max_queries: count("max_queries", raw.max_queries, default.max_queries, QUERIES),
+        max_watchers: count("max_watchers", raw.max_watchers, default.max_watchers, WATCHERS),
+        max_open_jobs: count("max_open_jobs", raw.max_open_jobs, default.max_open_jobs, JOBS),
+    }
+}
+
 fn views(
     check: &mut Checker,
     value: Option<Value>,
@@ -284,6 +313,12 @@ fn view(
     ViewConfig {
         session_timeout,
         exclusive: check.truth(&format!("{key}.exclusive"), raw.exclusive, default.exclusive),
+        max_sessions: check.count(
+            &format!("{key}.max_sessions"),
+            raw.max_sessions,
+            default.max_sessions,
+            1..=1_000_000,
+        ),
         audit_interval,
         retention,
         exclude: check.patterns(&format!("{key}.exclude"), raw.exclude, &default.exclude),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
-use super::{Config, ListenerConfig, ViewConfig};
+use super::{Config, ListenerConfig, QuotaConfig, SessionConfig, ViewConfig};
 use crate::tls::TlsConfig;
 
 pub(super) fn to_toml(config: &Config) -> String {
@@ -27,7 +27,9 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("max_open_jobs".to_owned(), count(config.max_open_jobs));
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
+    tree.insert("max_connections".to_owned(), count(config.max_connections));
     tree.insert("max_watchers".to_owned(), count(config.max_watchers));
+    tree.insert("max_queries".to_owned(), count(config.max_queries));
     tree.insert(
         "listen".to_owned(),
         table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
@@ -51,19 +53,30 @@ pub(super) fn to_toml(config: &Config) -> String {
             ("format", config.log.format.as_str().into()),
         ]),
     );
-    let session = &config.session;
-    tree.insert(
-        "session".to_owned(),
-        table([
-            ("timeout_min", span(session.timeout_min)),
-            ("timeout_max", span(session.timeout_max)),
-            ("max", count(session.max)),
-        ]),
-    );
+    tree.insert("session".to_owned(), session(&config.session));
+    tree.insert("quotas".to_owned(), quotas(&config.quotas));
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
     tree.to_string()
+}
+
+fn session(session: &SessionConfig) -> Value {
+    table([
+        ("timeout_min", span(session.timeout_min)),
+        ("timeout_max", span(session.timeout_max)),
+        ("max", count(session.max)),
+    ])
+}
+
+fn quotas(quotas: &QuotaConfig) -> Value {
+    table([
+        ("requests_per_second", count(quotas.requests_per_second)),
+        ("max_calls", count(quotas.max_calls)),
+        ("max_queries", count(quotas.max_queries)),
+        ("max_watchers", count(quotas.max_watchers)),
+        ("max_open_jobs", count(quotas.max_open_jobs)),
+    ])
 }
 
 fn listener(config: &ListenerConfig) -> Value {
@@ -78,6 +91,7 @@ fn view(config: &ViewConfig) -> Value {
     table([
         ("session_timeout", span(config.session_timeout)),
         ("exclusive", config.exclusive.into()),
+        ("max_sessions", count(config.max_sessions)),
         ("audit_interval", span(config.audit_interval)),
         ("exclude", texts(config.exclude.iter().cloned())),
         ("withhold", texts(withheld(config.withheld))),

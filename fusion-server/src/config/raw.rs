@@ -22,8 +22,8 @@ raw! {
     /// The whole file.
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
-        max_views, max_watchers, max_open_jobs, job_ttl, audit_ttl,
-        listen, tls, auth, log, session, view_defaults, views,
+        max_views, max_connections, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
+        listen, tls, auth, log, session, quotas, view_defaults, views,
     }
 }
 raw! {
@@ -51,9 +51,13 @@ raw! {
     RawSession { timeout_min, timeout_max, max }
 }
 raw! {
+    /// `[quotas]`.
+    RawQuotas { requests_per_second, max_calls, max_queries, max_watchers, max_open_jobs }
+}
+raw! {
     /// `[view_defaults]` and each `[views.NAME]`.
     RawView {
-        session_timeout, exclusive, audit_interval, cache_horizon, hot_threshold,
+        session_timeout, exclusive, max_sessions, audit_interval, cache_horizon, hot_threshold,
         deep_audit_one_in, trash_ttl, tombstone_ttl, confirm_keep, relist_overdue,
         change_retention, change_retention_changes, change_retention_bytes,
         exclude, withhold,

@@ -5,7 +5,7 @@
 //! together with the answer that is kept, else the answer waits for it. That of a call that failed holds
 //! nobody up: it is written with what is written next.
 
-mod told;
+pub(super) mod told;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -121,7 +121,7 @@ impl Asked {
         audit.leave(record);
     }
 
-    /// Leaves the record of a call that its principal may not make, unless there were too many of its kind.
+    /// Leaves the record of a call that its principal may not make, or not so often, unless there were too many of its kind.
     /// What it asks for is not even read.
     pub(super) fn denied(self, audit: &Audit, refusal: &Refusal) {
         let Some(left_out) = audit.records_denial(&self.principal, self.method) else { return };

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -17,9 +18,11 @@ use http::{HeaderMap, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::accept::Peer;
 use super::audit::Asked;
+use super::body::CutBody;
 use super::{Services, methods};
-use crate::access::tokens::NotGood;
+use crate::access::tokens::{NotGood, Tokens};
 use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
 use crate::service::audit::Audit;
@@ -28,6 +31,11 @@ use crate::tokens::Keyring;
 /// Who makes a call.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
     request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
+}
+
+/// The same, of a request that has not come to its handler.
+pub(super) fn caller_in(extensions: &http::Extensions) -> Caller {
+    extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
 }
 
 #[derive(Clone)]
@@ -53,11 +61,13 @@ impl AuthenticateLayer {
     }
 
     /// Who calls, if the method is theirs.
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Caller, Denied> {
+    fn admit(&self, path: &str, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Denied> {
         let Some(keyring) = &self.keyring else { return Ok(Caller::anonymous()) };
         let least = methods::least(path);
+        let tokens = keyring.in_force();
         let token = match bearer(headers) {
-            Ok(Some(token)) => token,
+            Ok(Some(token)) => Some(token),
+            Ok(None) if tokens.certified(&peer.names).is_some() => None,
             Ok(None) if least == Least::Anyone => return Ok(Caller::nobody()),
             Ok(None) => return Err(self.unauthenticated("no_token", "a bearer token is needed")),
             Err(()) => {
@@ -65,7 +75,10 @@ impl AuthenticateLayer {
                 return Err(self.unauthenticated("malformed", problem));
             }
         };
-        let caller = keyring.in_force().caller(token, self.clock.now());
+        let caller = match (token, tokens.certified(&peer.names)) {
+            (None, Some(caller)) => Ok(caller.clone()),
+            (token, _) => tokens.caller(token.unwrap_or_default(), self.clock.now()),
+        };
         let caller = caller.map_err(|not_good| match not_good {
             NotGood::Unknown => self.unauthenticated("unknown_token", "the token is not known"),
             NotGood::Expired => self.unauthenticated("expired_token", "the token has expired"),
@@ -76,6 +89,29 @@ impl AuthenticateLayer {
             return Err(Denied { refusal, known: Some(caller.principal) });
         }
         Ok(caller)
+    }
+
+    /// What ends a call of this token while its answer stands, if such a call may stand for long.
+    fn stands(
+        &self,
+        request: &Request<Body>,
+        caller: &Caller,
+    ) -> Option<impl Future<Output = Refusal> + Send + use<>> {
+        let keyring = self.keyring.clone().filter(|_| methods::stands(request.uri().path()))?;
+        // Nobody in particular has nothing that could be taken away.
+        caller.role?;
+        let shown = match bearer(request.headers()).ok().flatten() {
+            Some(token) => Tokens::standing(token, caller),
+            None => Tokens::standing_by(peer(request).names, caller),
+        };
+        let over = keyring.over(shown, Arc::clone(&self.clock));
+        let ended = self.metrics.denied.with_label_values(&["revoked_token"]);
+        Some(async move {
+            over.await;
+            ended.inc();
+            let problem = "the token was revoked, has expired or is for something else by now";
+            Refusal::Unauthenticated { problem: problem.to_owned() }
+        })
     }
 
     fn unauthenticated(&self, reason: &str, problem: &str) -> Denied {
@@ -112,29 +148,51 @@ pub(super) struct AuthenticateService<S> {
 impl<S> Service<Request<Body>> for AuthenticateService<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, Infallible>>>;
+    type Future = Either<S::Future, Either<Cut, Ready<Answer>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match self.layer.admit(request.uri().path(), request.headers()) {
+        match self.layer.admit(request.uri().path(), request.headers(), &peer(&request)) {
             Ok(caller) => {
+                let over = self.layer.stands(&request, &caller);
                 request.headers_mut().remove(header::AUTHORIZATION);
                 request.extensions_mut().insert::<Principal>(caller.principal.clone());
                 request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
+                let answer = self.inner.call(request);
+                match over {
+                    None => Either::Left(answer),
+                    Some(over) => Either::Right(Either::Left(Box::pin(cut(answer, over)))),
+                }
             }
             Err(denied) => {
                 self.layer.record(&denied, request);
-                Either::Right(ready(Ok(denied.refusal.into_status().into_http())))
+                Either::Right(Either::Right(ready(Ok(denied.refusal.into_status().into_http()))))
             }
         }
     }
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+/// An answer that ends when its token does.
+type Cut = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+async fn cut(
+    answer: impl Future<Output = Answer>,
+    over: impl Future<Output = Refusal> + Send + 'static,
+) -> Answer {
+    Ok(answer.await?.map(|body| Body::new(CutBody::new(body, over))))
+}
+
+/// Who is at the other end of the connection that a call came by.
+fn peer(request: &Request<Body>) -> Peer {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 /// The token that came with a call.

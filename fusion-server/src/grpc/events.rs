@@ -37,7 +37,12 @@ impl EventService for Handler {
         let services = self.0.clone();
         // The answer begins before the opening has come: a client may wait for headers first.
         self.0.tasks.spawn("push stream", async move {
-            if let Err(status) = stream(&services, &by, &mut incoming, &out).await {
+            let ended = tokio::select! {
+                ended = stream(&services, &by, &mut incoming, &out) => ended,
+                // Nobody is told any more; where the answer was cut off, no more is to be taken either.
+                () = out.closed() => return,
+            };
+            if let Err(status) = ended {
                 let _ = out.send(Err(status)).await;
             }
         });

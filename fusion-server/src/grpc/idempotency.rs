@@ -19,7 +19,8 @@ use tokio::sync::oneshot;
 use tonic::body::Body;
 use tower::{Layer, Service, ServiceExt as _};
 
-use super::audit::{Asked, Recorded};
+use super::audit::{Asked, Recorded, told};
+use super::authenticate::caller_in;
 use super::layer::code_of;
 use super::{Services, draining, methods};
 use crate::service::audit::Audit;
@@ -119,7 +120,15 @@ impl IdempotencyLayer {
         let turn = match begun.inspect_err(|refusal| {
             asked.refused(&self.audit, &body, refusal);
         })? {
-            Begun::Done(answer) => return Ok(replayed(answer)),
+            Begun::Done(answer) => {
+                if told::shows(&caller_in(&head.extensions).views, method, &body, &answer) {
+                    return Ok(replayed(answer));
+                }
+                // It may not see any more what the answer tells: its handler says so, as to everybody.
+                let request = Request::from_parts(head, Body::new(Full::new(body)));
+                let Ok(response) = inner.oneshot(request).await;
+                return Ok(response);
+            }
             Begun::First(turn) => turn,
         };
         let mut request = Request::from_parts(head, Body::new(Full::new(body)));

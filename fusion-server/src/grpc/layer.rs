@@ -24,6 +24,7 @@ use tracing::{Instrument as _, Span};
 
 use super::body::{Ending, WatchedBody};
 use super::{Services, methods};
+use crate::access::quotas::Held;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
@@ -152,6 +153,8 @@ struct Call {
     begun: Monotonic,
     span: Span,
     code: Option<tonic::Code>,
+    /// The place that it has.
+    held: Option<Held>,
 }
 
 impl Call {
@@ -161,7 +164,7 @@ impl Call {
             shared.busy.send_modify(|calls| *calls += 1);
         }
         let begun = shared.clock.monotonic();
-        Self { shared, method, begun, span, code: None }
+        Self { shared, method, begun, span, code: None, held: None }
     }
 
     fn answer(
@@ -169,8 +172,9 @@ impl Call {
         response: Response<Body>,
         deadline: Option<Pin<Box<Sleep>>>,
     ) -> Response<WatchedBody> {
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let mut ending = Box::new(self);
+        ending.held = head.extensions.remove();
         if let Some(code) = code_of(&head.headers) {
             ending.ended(code);
         }

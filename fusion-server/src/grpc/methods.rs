@@ -5,6 +5,7 @@
 //! method that is served; what it lacks is for administrators, has no name, and is done anew with each call.
 
 use crate::access::Least;
+use crate::access::quotas::Demand;
 
 /// A method.
 #[derive(Debug)]
@@ -19,19 +20,28 @@ pub(super) struct Method {
 /// What a call of a method does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
+    /// It is a query.
     Reads,
+    /// It is asked to run things: of sessions, of the server, of its health.
+    Looks,
+    /// It stays, and is told what happens.
+    Watches,
     /// It changes something, and repeats safely by its own rules: what agents say of themselves and see.
     Repeats,
     /// It changes something: done once under an idempotency key, and recorded.
     Changes,
 }
 
+/// Methods with a stream beside those that watch.
+const STREAMS: [&str; 5] =
+    ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];
+
 const METHODS: &[Method] = &[
     repeats("fusion.v1.SessionService/CreateSession", Least::Agent),
     repeats("fusion.v1.SessionService/Heartbeat", Least::Agent),
     repeats("fusion.v1.SessionService/EndSession", Least::Agent),
-    reads("fusion.v1.SessionService/GetSession", Least::AgentOrOperator),
-    reads("fusion.v1.SessionService/ListSessions", Least::Operator),
+    looks("fusion.v1.SessionService/GetSession", Least::AgentOrOperator),
+    looks("fusion.v1.SessionService/ListSessions", Least::Operator),
     repeats("fusion.v1.EventService/PushEvents", Least::Agent),
     repeats("fusion.v1.EventService/PushEventBatch", Least::Agent),
     reads("fusion.v1.ViewService/ListViews", Least::Reader),
@@ -42,9 +52,9 @@ const METHODS: &[Method] = &[
     reads("fusion.v1.ViewService/FindEntries", Least::Reader),
     reads("fusion.v1.ViewService/GetBreakdown", Least::Reader),
     reads("fusion.v1.ViewService/CompareViews", Least::Reader),
-    reads("fusion.v1.ViewService/WatchView", Least::Reader),
+    watches("fusion.v1.ViewService/WatchView", Least::Reader),
     reads("fusion.v1.ViewService/ListChanges", Least::Reader),
-    reads("fusion.v1.ViewService/WaitQuiet", Least::Reader),
+    watches("fusion.v1.ViewService/WaitQuiet", Least::Reader),
     reads("fusion.v1.ViewService/ListSuspects", Least::Reader),
     reads("fusion.v1.ViewService/ListBlindSpots", Least::Reader),
     reads("fusion.v1.ViewService/ListTrash", Least::Reader),
@@ -55,10 +65,10 @@ const METHODS: &[Method] = &[
     changes("fusion.v1.JobService/CreateJob", Least::Operator),
     reads("fusion.v1.JobService/GetJob", Least::Operator),
     reads("fusion.v1.JobService/ListJobs", Least::Operator),
-    reads("fusion.v1.JobService/WatchJob", Least::Operator),
+    watches("fusion.v1.JobService/WatchJob", Least::Operator),
     changes("fusion.v1.JobService/CancelJob", Least::Operator),
     changes("fusion.v1.JobService/RetryJob", Least::Operator),
-    reads("fusion.v1.AdminService/GetServerInfo", Least::Admin),
+    looks("fusion.v1.AdminService/GetServerInfo", Least::Admin),
     changes("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator),
     changes("fusion.v1.AdminService/EvictSession", Least::Admin),
     changes("fusion.v1.AdminService/ResetView", Least::Admin),
@@ -66,14 +76,22 @@ const METHODS: &[Method] = &[
     reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
     changes("fusion.v1.AdminService/SetLogFilter", Least::Admin),
     // Of a view only who may see it is told.
-    reads("grpc.health.v1.Health/Check", Least::Anyone),
-    reads("grpc.health.v1.Health/Watch", Least::Anyone),
+    looks("grpc.health.v1.Health/Check", Least::Anyone),
+    watches("grpc.health.v1.Health/Watch", Least::Anyone),
     reads("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone),
     reads("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Least::Anyone),
 ];
 
 const fn reads(name: &'static str, least: Least) -> Method {
     Method { name, least, effect: Effect::Reads }
+}
+
+const fn looks(name: &'static str, least: Least) -> Method {
+    Method { name, least, effect: Effect::Looks }
+}
+
+const fn watches(name: &'static str, least: Least) -> Method {
+    Method { name, least, effect: Effect::Watches }
 }
 
 const fn repeats(name: &'static str, least: Least) -> Method {
@@ -98,6 +116,25 @@ pub(super) fn number(path: &str) -> Option<usize> {
 /// For whom the method is that a call's path names. One that is not here is for administrators.
 pub(super) fn least(path: &str) -> Least {
     number(path).map_or(Least::Admin, |number| METHODS[number].least)
+}
+
+/// What a call takes of its principal's share.
+pub(super) fn demand(path: &str) -> Demand {
+    let Some(number) = number(path) else { return Demand::Request };
+    match (METHODS[number].name, METHODS[number].effect) {
+        ("fusion.v1.SessionService/Heartbeat" | "grpc.health.v1.Health/Check", _) => Demand::Place,
+        (_, Effect::Reads) => Demand::Query,
+        (_, Effect::Watches) => Demand::Watch,
+        (_, Effect::Looks | Effect::Repeats | Effect::Changes) => Demand::Request,
+    }
+}
+
+/// Whether a call may go on for as long as its caller likes.
+pub(super) fn stands(path: &str) -> bool {
+    number(path).is_none_or(|number| {
+        let Method { name, effect, .. } = METHODS[number];
+        effect == Effect::Watches || STREAMS.iter().any(|last| name.ends_with(last))
+    })
 }
 
 /// The names of the methods whose calls are done once under a key, and leave an audit record.

@@ -36,19 +36,23 @@ impl SessionService for Handler {
         &self,
         request: Request<pb::HeartbeatRequest>,
     ) -> Result<Response<pb::HeartbeatResponse>, Status> {
-        let by = caller(&request).principal;
+        let caller = caller(&request);
         let request = request.into_inner();
         let session = session_id(&request.session_id)?;
         about(None, Some(session));
+        let by = &caller.principal;
+        if !self.0.sessions.expects_beat(session, by) {
+            self.0.quotas.request(&caller)?;
+        }
         let beat = match Heartbeat::try_from(request) {
             Ok(beat) => beat,
             Err(error) => {
                 // Whoever has an obsolete session is to learn that before anything else.
-                self.0.sessions.check(session, &by)?;
+                self.0.sessions.check(session, by)?;
                 return Err(error.into());
             }
         };
-        let answer = self.0.sessions.beat(beat, &by).await?;
+        let answer = self.0.sessions.beat(beat, by).await?;
         Ok(Response::new((&answer).into()))
     }
 

@@ -119,6 +119,10 @@ metrics! {
         "Searches (find), counts (breakdown) and exports of a view that are under way, also those whose client does not read.";
     searched_entries: IntCounterVec = "fusion_searched_entries_total" ["view"] NONE,
         "Entries looked at for searches, counts and exports, in steps of at most 2,048.";
+    connections: IntGaugeVec = "fusion_connections" [] NONE,
+        "Open connections to the listener for gRPC.";
+    connections_taken: IntCounterVec = "fusion_connections_total" ["outcome"] NONE,
+        "Connections to the listener for gRPC: taken, refused because there are max_connections; of those that were taken silent ones that did not begin to speak; and tries that failed for lack of descriptors or memory.";
     certificate_expiry: IntGaugeVec = "fusion_tls_certificate_expiry_timestamp_seconds" [] NONE,
         "When the server's certificate expires, in seconds since 1970; absent without TLS.";
     handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,
@@ -126,7 +130,9 @@ metrics! {
     reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
         "Files that changed while the server ran: taken, or refused because they are wrong.";
     denied: IntCounterVec = "fusion_denied_calls_total" ["reason"] NONE,
-        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id.";
+        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id; and streams that ended because of their token: revoked_token.";
+    quota_refusals: IntCounterVec = "fusion_quota_refusals_total" ["quota"] NONE,
+        "Calls that were refused because a quota or a rate is used up, by the setting that bounds it.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::id::CorrelationId;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState, NewJob, Outcome};
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
@@ -35,11 +35,15 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
+use crate::access::Scope;
+use crate::access::quotas::used_up;
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
 use crate::stores::{LoadError, SavePoint, Saver, scan_all, unwritten_yet};
 
+/// When to try again where there are as many open jobs as may be.
+const FULL_RETRY: Duration = Duration::from_secs(10);
 /// Bytes of a page of jobs after which it ends, by a rough measure that is never too small.
 const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 2;
 
@@ -65,6 +69,8 @@ pub(crate) struct JobsDeps {
     pub(crate) ttl: Duration,
     /// Most jobs that are not over.
     pub(crate) max_open: usize,
+    /// And of one principal.
+    pub(crate) max_open_of_one: usize,
 }
 
 struct Shared {
@@ -174,11 +180,11 @@ impl Jobs {
         let point = {
             let mut table = self.lock();
             if table.open_requests >= deps.max_open {
-                return Err(Refusal::QuotaExceeded {
-                    quota: "max_open_jobs".to_owned(),
-                    limit: deps.max_open as u64,
-                    retry_after: Duration::from_secs(10),
-                });
+                return Err(used_up(&deps.metrics, "max_open_jobs", deps.max_open, FULL_RETRY));
+            }
+            let (of_one, max) = (&job.principal, deps.max_open_of_one);
+            if *of_one != Principal::anonymous() && table.open_requests_of(of_one) >= max {
+                return Err(used_up(&deps.metrics, "quotas.max_open_jobs", max, FULL_RETRY));
             }
             table.add(job.clone());
             self.save(&job)
@@ -254,8 +260,12 @@ impl Jobs {
         Ok((jobs, looked))
     }
 
-    /// A page of jobs, the newest first.
-    pub(crate) async fn list(&self, asked: &ListJobs) -> Result<PageOfRows<Job>, Refusal> {
+    /// A page of jobs of the views of a scope, the newest first.
+    pub(crate) async fn list(
+        &self,
+        asked: &ListJobs,
+        scope: &Scope<ViewName>,
+    ) -> Result<PageOfRows<Job>, Refusal> {
         let of = asked.state.map(JobState::as_str).unwrap_or_default();
         let whose = asked.origin.map(JobOrigin::as_str).unwrap_or_default();
         let correlation = asked.correlation.as_ref();
@@ -274,6 +284,7 @@ impl Jobs {
                     && asked.origin.is_none_or(|origin| it.origin == origin)
                     && !(asked.hide_routine && it.is_routine())
                     && chain.is_none_or(|chain| it.chain == chain)
+                    && it.is_within(scope)
             });
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
         };

@@ -39,6 +39,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::views::Views;
+use crate::access::quotas::used_up;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -50,6 +51,9 @@ pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
 use effects::Locked;
 use standing::Live;
+
+/// Heartbeats of a session in one interval that do not count against its principal.
+const BEATS_PER_INTERVAL: u32 = 3;
 
 /// When a client that was told SERVER_DRAINING should connect again.
 pub(crate) const DRAINING_RETRY: Duration = Duration::from_secs(1);
@@ -135,13 +139,7 @@ impl Sessions {
         root::check(view, &request.root.identity)?;
         let now = self.now();
         let mut state = self.lock();
-        if state.live.len() >= self.shared.config.session.max {
-            return Err(Refusal::QuotaExceeded {
-                quota: "session.max".to_owned(),
-                limit: self.shared.config.session.max as u64,
-                retry_after: Duration::from_secs(10),
-            });
-        }
+        self.has_room(&state, view.config(), &request)?;
         let State { table, live, effects } = &mut *state;
         let rules = ViewRules {
             timeout: view.config().session_timeout,
@@ -189,6 +187,39 @@ impl Sessions {
             host = session.host, role = ?session.role, epoch = session.epoch.0, "session created"
         );
         Ok((created, point))
+    }
+
+    /// Whether there is room for one more session, in all and in its view. One that takes the place of an
+    /// older one of its agent needs none.
+    fn has_room(
+        &self,
+        state: &State,
+        view: &ViewConfig,
+        request: &CreateSession,
+    ) -> Result<(), Refusal> {
+        const FULL_RETRY: Duration = Duration::from_secs(10);
+        let Shared { config, metrics, .. } = &*self.shared;
+        let (max, of_view) = (config.session.max, state.table.num_of_view(&request.view));
+        let full = match (state.live.len() >= max, of_view >= view.max_sessions) {
+            (false, false) => return Ok(()),
+            (true, _) => ("session.max", max),
+            (false, true) => ("view.max_sessions", view.max_sessions),
+        };
+        let mut others = state.table.of_view(&request.view, 0);
+        if others.any(|session| session.agent == request.agent) {
+            return Ok(());
+        }
+        Err(used_up(metrics, full.0, full.1, FULL_RETRY))
+    }
+
+    /// Whether a heartbeat of this session is one of those that keep it alive: three for each interval.
+    pub(crate) fn expects_beat(&self, id: SessionId, by: &Principal) -> bool {
+        let now = self.now().monotonic;
+        let mut state = self.lock();
+        let State { table, live, .. } = &mut *state;
+        let session = table.get(id).filter(|session| session.principal == *by);
+        let Some((session, live)) = session.zip(live.get_mut(&id)) else { return false };
+        live.counts_beat(now, session.heartbeat_interval()) <= BEATS_PER_INTERVAL
     }
 
     /// Keeps a session alive and takes what its agent says of itself. The role that it is told is

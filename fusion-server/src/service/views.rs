@@ -26,6 +26,7 @@ use super::paging::PageOf;
 use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
 use crate::access::Scope;
+use crate::access::quotas::used_up;
 use crate::config::{Config, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -134,11 +135,8 @@ impl Views {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
         if *shared.count.borrow() >= shared.deps.config.max_views {
-            return Err(Refusal::QuotaExceeded {
-                quota: "max_views".to_owned(),
-                limit: shared.deps.config.max_views as u64,
-                retry_after: std::time::Duration::from_secs(60),
-            });
+            let (metrics, max) = (&shared.deps.metrics, shared.deps.config.max_views);
+            return Err(used_up(metrics, "max_views", max, FULL_RETRY));
         }
         let now = shared.deps.clock.now();
         let named = Named { name: name.clone(), id: shared.deps.ids.draw(), created_at: now };
@@ -390,6 +388,9 @@ impl Views {
         }
     }
 }
+
+/// When to try again to make a view where there are as many as may be.
+const FULL_RETRY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Every state with its name in metrics.
 const STATES: [(ViewState, &str); 4] = [

@@ -7,6 +7,7 @@ use fusion_proto::client::CallHook;
 use fusion_proto::limits::{CORRELATION_ID_KEY, IDEMPOTENCY_KEY};
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_client::AdminServiceClient;
+use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::job_service_client::JobServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::pb::view_service_client::ViewServiceClient;
@@ -22,20 +23,21 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::harness::{TestServer, VIEW, advance, asks, config, refusal, start_with};
 use crate::jobs::{plan, step};
 
-type Hooked = InterceptedService<Channel, CallHook>;
+pub(crate) type Hooked = InterceptedService<Channel, CallHook>;
 
 /// The clients of one token.
-struct Clients {
-    sessions: SessionServiceClient<Hooked>,
-    views: ViewServiceClient<Hooked>,
-    jobs: JobServiceClient<Hooked>,
-    admin: AdminServiceClient<Hooked>,
-    health: HealthClient<Hooked>,
+pub(crate) struct Clients {
+    pub(crate) sessions: SessionServiceClient<Hooked>,
+    pub(crate) events: EventServiceClient<Hooked>,
+    pub(crate) views: ViewServiceClient<Hooked>,
+    pub(crate) jobs: JobServiceClient<Hooked>,
+    pub(crate) admin: AdminServiceClient<Hooked>,
+    pub(crate) health: HealthClient<Hooked>,
 }
 
 impl Clients {
     /// With this in `authorization`, or nothing.
-    fn new(server: &TestServer, authorization: Option<&str>) -> Self {
+    pub(crate) fn new(server: &TestServer, authorization: Option<&str>) -> Self {
         let authorization = authorization.map(str::to_owned);
         let hook = CallHook::new(move |metadata| {
             if let Some(value) = &authorization {
@@ -45,6 +47,7 @@ impl Clients {
         let channel = || server.channel.clone();
         Self {
             sessions: SessionServiceClient::with_interceptor(channel(), hook.clone()),
+            events: EventServiceClient::with_interceptor(channel(), hook.clone()),
             views: ViewServiceClient::with_interceptor(channel(), hook.clone()),
             jobs: JobServiceClient::with_interceptor(channel(), hook.clone()),
             admin: AdminServiceClient::with_interceptor(channel(), hook.clone()),
@@ -52,25 +55,25 @@ impl Clients {
         }
     }
 
-    fn of(server: &TestServer, token: &str) -> Self {
+    pub(crate) fn of(server: &TestServer, token: &str) -> Self {
         Self::new(server, Some(&format!("Bearer {token}")))
     }
 
-    async fn list_views(&mut self) -> Result<Vec<String>, Status> {
+    pub(crate) async fn list_views(&mut self) -> Result<Vec<String>, Status> {
         let answer = self.views.list_views(pb::ListViewsRequest::default()).await?;
         Ok(answer.into_inner().views.into_iter().map(|view| view.name).collect())
     }
 }
 
 /// A file of tokens that a test adds to.
-struct Ring {
+pub(crate) struct Ring {
     _dir: TempDir,
-    path: PathBuf,
-    file: TokenFile,
+    pub(crate) path: PathBuf,
+    pub(crate) file: TokenFile,
 }
 
 impl Ring {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("tokens.toml");
         let ring = Self { _dir: dir, path, file: TokenFile::default() };
@@ -78,12 +81,12 @@ impl Ring {
         ring
     }
 
-    fn write(&self) {
+    pub(crate) fn write(&self) {
         std::fs::write(&self.path, self.file.to_toml().unwrap()).unwrap();
     }
 
     /// A new token; its principal is called as it is.
-    fn add(&mut self, id: &str, role: &str, views: &[&str], agents: &[&str]) -> String {
+    pub(crate) fn add(&mut self, id: &str, role: &str, views: &[&str], agents: &[&str]) -> String {
         let (token, sha256) = issue(id).unwrap();
         let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
         self.file.tokens.push(TokenEntry {
@@ -101,19 +104,19 @@ impl Ring {
     }
 }
 
-async fn guarded(tokens: &Path) -> TestServer {
+pub(crate) async fn guarded(tokens: &Path) -> TestServer {
     let mut config = config();
     config.token_file = Some(tokens.to_owned());
     start_with(config).await
 }
 
-async fn denied(server: &TestServer, reason: &str) -> u64 {
+pub(crate) async fn denied(server: &TestServer, reason: &str) -> u64 {
     let series = format!("fusion_denied_calls_total{{reason=\"{reason}\"}} ");
     let text = server.get("/metrics").await;
     text.lines().find_map(|line| line.strip_prefix(&*series)).map_or(0, |it| it.parse().unwrap())
 }
 
-fn problem<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
+pub(crate) fn problem<T: std::fmt::Debug>(answer: Result<T, Status>) -> String {
     match refusal(answer) {
         Refusal::Unauthenticated { problem } => problem,
         other => panic!("{other:?}"),
@@ -223,7 +226,7 @@ macro_rules! same {
     })*};
 }
 
-fn of_view(view: &str, agent: &str) -> pb::CreateSessionRequest {
+pub(crate) fn of_view(view: &str, agent: &str) -> pb::CreateSessionRequest {
     pb::CreateSessionRequest { view: view.to_owned(), ..asks(agent) }
 }
 
@@ -241,7 +244,10 @@ async fn with_a_hidden_view(ring: &mut Ring) -> (TestServer, String) {
     (server, hidden.into_inner().session_id)
 }
 
-async fn health(health: &mut HealthClient<Hooked>, view: &str) -> Result<(), (Code, String)> {
+pub(crate) async fn health(
+    health: &mut HealthClient<Hooked>,
+    view: &str,
+) -> Result<(), (Code, String)> {
     let service = format!("fusion.v1.view/{view}");
     let told = health.check(HealthCheckRequest { service }).await;
     told.map(drop).map_err(|status| (status.code(), status.message().to_owned()))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fusion_proto::client::{CallHook, Client, ClientTls, connect_with};
+use fusion_server::access::tokens::{CertificateEntry, TokenFile};
 use fusion_server::tls::TlsConfig;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -89,6 +90,46 @@ async fn with_a_client_ca_only_its_clients_are_let_in() {
     says(over_tls(&server, &ours.trusted()), "wants a client certificate").await;
     says(shows(other.sign("stranger", "agent", Valid::Now)), "does not know the CA").await;
     says(shows(ours.sign("old", "agent", Valid::Before)), "client certificate has expired").await;
+}
+
+fn entry(name: &str, role: &str, agents: &[&str]) -> CertificateEntry {
+    CertificateEntry {
+        name: name.to_owned(),
+        principal: name.to_owned(),
+        role: role.to_owned(),
+        views: vec!["*".to_owned()],
+        agents: agents.iter().map(|&id| id.to_owned()).collect(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_stands_in_for_a_token_as_long_as_its_name_is_in_the_file() {
+    let dir = TempDir::new().unwrap();
+    let ours = Authority::new(dir.path(), "ours");
+    let tokens = dir.path().join("tokens.toml");
+    let write = |certificates: Vec<CertificateEntry>| {
+        let file = TokenFile { certificates, ..TokenFile::default() };
+        std::fs::write(&tokens, file.to_toml().unwrap()).unwrap();
+    };
+    write(vec![entry("reads", "reader", &[]), entry("pushes", "agent", &["a"])]);
+    let mut config = config();
+    config.tls = Some(ours.sign("server", HOST, Valid::Now).server(Some(&ours)));
+    config.token_file = Some(tokens.clone());
+    let server = start_with(config).await;
+    let shows =
+        |name| over_tls(&server, &ours.trusted_with(ours.sign(name, name, Valid::Now))).views;
+    let (mut reads, mut pushes) = (shows("reads"), shows("pushes"));
+    reads.list_views().await.unwrap();
+    let told = pushes.list_views().await.unwrap_err().to_string();
+    assert!(told.contains("role reader"), "{told}");
+    let told = shows("stranger").list_views().await.unwrap_err().to_string();
+    assert!(told.contains("token is needed"), "{told}");
+    write(vec![entry("pushes", "agent", &["a"])]);
+    while reads.list_views().await.is_ok() {
+        advance(Duration::from_secs(1)).await;
+    }
+    let told = reads.list_views().await.unwrap_err().to_string();
+    assert!(told.contains("token is needed"), "{told}");
 }
 
 /// Goes on until the metric is so: the files are looked at every few seconds.

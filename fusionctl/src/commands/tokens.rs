@@ -26,6 +26,7 @@ pub(super) fn run(command: TokenCommand, printer: &mut Printer) -> Result<(), Fa
             tokens.iter().try_for_each(|token| printer.token(token))?;
         }
         TokenCommand::Revoke { id, file } => {
+            let _alone = alone(&file)?;
             let missing = || Failure::refused(format!("{} has no token `{id}`", file.display()));
             let mut tokens = read(&file)?.ok_or_else(missing)?;
             let at = tokens.tokens.iter().position(|token| token.id == id).ok_or_else(missing)?;
@@ -61,6 +62,7 @@ fn create(asked: TokenCreate, now: Timestamp, printer: &mut Printer) -> Result<(
         created: told(now),
         expires: expires_in.map(|span| end(now, span)).transpose()?,
     };
+    let _alone = alone(&file)?;
     let mut tokens = read(&file)?.unwrap_or_default();
     tokens.tokens.push(entry.clone());
     write(&file, &tokens)?;
@@ -93,12 +95,24 @@ fn read(file: &Path) -> Result<Option<TokenFile>, Failure> {
     }
 }
 
+fn dir_of(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Waits until no other command changes a file of this directory, and keeps them waiting until it is dropped.
+/// The file itself cannot be locked: it is another one after each change.
+fn alone(file: &Path) -> Result<File, Failure> {
+    let dir = dir_of(file);
+    let locked = File::open(dir).and_then(|opened| opened.lock().map(|()| opened));
+    locked.map_err(|error| failed(file, format!("lock {}: {error}", dir.display())))
+}
+
 /// Puts a new file in the place of the old one: whole or not at all, and still its owner's, who is to
 /// read it. Nobody else may.
 fn write(file: &Path, tokens: &TokenFile) -> Result<(), Failure> {
     let text = tokens.to_toml().map_err(|error| failed(file, error))?;
     TokenFile::parse(&text).map_err(|faults| Failure::usage(faults.to_string()))?;
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir_of(file);
     let written = || -> std::io::Result<()> {
         // Made with mode 0600.
         let mut new = tempfile::NamedTempFile::new_in(dir)?;

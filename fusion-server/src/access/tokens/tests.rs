@@ -18,7 +18,7 @@ fn entry(id: &str, hash: String) -> TokenEntry {
 }
 
 fn file(tokens: Vec<TokenEntry>) -> TokenFile {
-    TokenFile { tokens }
+    TokenFile { tokens, ..TokenFile::default() }
 }
 
 #[test]
@@ -86,4 +86,36 @@ fn a_scope_that_is_not_enforced_cannot_be_written() {
     }
     assert!(TokenFile::parse("tokens = []").is_err());
     assert_eq!(TokenFile::parse(""), Ok(TokenFile::default()));
+}
+
+#[test]
+fn a_certificate_is_somebody_by_its_name_and_no_longer_than_that_is_there() {
+    let entry = |name: &str, role: &str| CertificateEntry {
+        name: name.to_owned(),
+        principal: "lab".to_owned(),
+        role: role.to_owned(),
+        views: vec!["lab".to_owned()],
+        agents: Vec::new(),
+    };
+    let of = |certificates: Vec<CertificateEntry>| {
+        Tokens::of(&TokenFile { certificates, ..TokenFile::default() })
+    };
+    let tokens = of(vec![entry("a.lab", "reader")]).unwrap();
+    let names: Arc<[String]> = ["x.lab", "a.lab"].map(str::to_owned).into();
+    assert_eq!(tokens.certified(&names[..1]), None);
+    let caller = tokens.certified(&names).unwrap();
+    assert_eq!((caller.principal.as_str(), caller.role), ("lab", Some(Role::Reader)));
+    let standing = Tokens::standing_by(Arc::clone(&names), caller);
+    let now = ServerTime::from_nanos(1);
+    assert_eq!(tokens.still(&standing, now), Some(None));
+    for later in [vec![], vec![entry("b.lab", "reader")], vec![entry("a.lab", "operator")]] {
+        assert_eq!(of(later).unwrap().still(&standing, now), None);
+    }
+    let TokenFaults(faults) =
+        of(vec![entry("a b", "king"), entry("a", "reader"), entry("a", "agent")]).unwrap_err();
+    for (number, key) in [(0, "name"), (0, "role"), (2, "name"), (2, "agents")] {
+        let says = format!("certificate[{number}].{key} = ");
+        assert!(faults.iter().any(|fault| fault.starts_with(&says)), "{says}: {faults:?}");
+    }
+    assert_eq!(faults.len(), 4, "{faults:?}");
 }

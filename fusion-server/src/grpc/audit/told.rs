@@ -1,6 +1,7 @@
 //! What a call was about and what it changed, as its request and its answer have it: one row for each
 //! changing method.
 
+use fusion_core::id::ViewName;
 use fusion_core::session::Principal;
 use fusion_proto::convert::audit::{AuditTarget, ValueChange};
 use fusion_proto::pb;
@@ -8,6 +9,7 @@ use prost::Message;
 
 use super::super::idempotency::FRAME_HEAD;
 use super::digest_of;
+use crate::access::Scope;
 
 /// What is told of a call.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -127,6 +129,40 @@ impl Told {
             let (kind, path) = (enum_name(spec.kind().as_str_name()), path_of(spec));
             self.change("step", "", format!("{} {kind} {}:{path}", spec.step_id, spec.view));
         }
+    }
+}
+
+/// Whether all that a call and its answer are about is within a scope. A method that is not named here is for
+/// those who see everything.
+pub(in super::super) fn shows(
+    scope: &Scope<ViewName>,
+    method: &str,
+    request: &[u8],
+    answer: &[u8],
+) -> bool {
+    *scope == Scope::All
+        || views(method, request, answer).is_some_and(|views| {
+            let mut views = views.iter().map(|view| ViewName::new(view));
+            views.all(|view| view.is_ok_and(|view| scope.has(&view)))
+        })
+}
+
+/// The views that a call and its answer are about.
+fn views(method: &str, request: &[u8], answer: &[u8]) -> Option<Vec<String>> {
+    let of_job = |job: Option<pb::Job>| {
+        let specs = job?.steps.into_iter().filter_map(|step| step.spec);
+        Some(specs.map(|spec| spec.view).collect())
+    };
+    match last(method) {
+        "RestoreTrash" => Some(vec![message::<pb::RestoreTrashRequest>(request)?.view]),
+        "PurgeTrash" => Some(vec![message::<pb::PurgeTrashRequest>(request)?.view]),
+        "RefreshPath" => Some(vec![message::<pb::RefreshPathRequest>(request)?.view]),
+        "CreateJob" => of_job(message::<pb::CreateJobResponse>(answer)?.job),
+        "CancelJob" => of_job(message::<pb::CancelJobResponse>(answer)?.job),
+        "RetryJob" => of_job(message::<pb::RetryJobResponse>(answer)?.job),
+        // Of the caller's own keys.
+        "DeleteIdempotencyKey" => Some(Vec::new()),
+        _ => None,
     }
 }
 

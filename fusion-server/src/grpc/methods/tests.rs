@@ -43,6 +43,10 @@ fn what_changes_takes_a_key_and_what_reads_is_named_so() {
         let (service, last) = method.name.rsplit_once('/').unwrap();
         let of_agents = service.ends_with("SessionService") || service.ends_with("EventService");
         let effect = match reads.iter().any(|verb| last.starts_with(verb)) {
+            true if last.starts_with("Wa") => Effect::Watches,
+            true if of_agents || service.ends_with("Health") || last == "GetServerInfo" => {
+                Effect::Looks
+            }
             true => Effect::Reads,
             false if of_agents => Effect::Repeats,
             false => Effect::Changes,
@@ -51,6 +55,14 @@ fn what_changes_takes_a_key_and_what_reads_is_named_so() {
         // A stream has no one answer that could be kept.
         assert!(effect != Effect::Changes || served[method.name], "{}", method.name);
     }
+}
+
+#[test]
+fn every_stream_ends_with_its_token() {
+    for (name, is_unary) in served() {
+        assert_eq!(stands(&format!("/{name}")), !is_unary, "{name}");
+    }
+    assert!(stands("/x.Y/Z"));
 }
 
 #[test]
@@ -65,6 +77,19 @@ fn a_call_is_found_by_its_path() {
         assert_eq!((super::number(path), least(path)), (None, Least::Admin), "{path}");
         assert_eq!(changing_at(path), None);
     }
+}
+
+#[test]
+fn what_keeps_sessions_and_probes_alive_is_no_query() {
+    let all = METHODS.iter().map(|method| (method.name, demand(&format!("/{}", method.name))));
+    let free: Vec<_> = all.clone().filter(|(_, demand)| *demand == Demand::Place).collect();
+    let names = ["fusion.v1.SessionService/Heartbeat", "grpc.health.v1.Health/Check"];
+    assert_eq!(free, names.map(|name| (name, Demand::Place)));
+    for (name, demand) in all.filter(|(_, demand)| *demand == Demand::Query) {
+        let of = ["ViewService/", "JobService/", "ListAuditRecords", "ServerReflection"];
+        assert!(of.iter().any(|of| name.contains(of)), "{name} is shed: {demand:?}");
+    }
+    assert_eq!(demand("/x.Y/Z"), Demand::Request);
 }
 
 #[test]

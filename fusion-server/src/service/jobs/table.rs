@@ -1,18 +1,20 @@
 //! What a server knows of its jobs without the store: those that are open, and the place of each in the list.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState};
+use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::queues::Queues;
+use crate::access::Scope;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -34,8 +36,10 @@ pub(super) struct Table {
 pub(super) type Place = (Reverse<ServerTime>, Uuid);
 
 /// What the list knows of a job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Listed {
+    /// Which views it is about: who may not see one of them is not shown it.
+    views: Box<[ViewName]>,
     pub(super) origin: JobOrigin,
     pub(super) state: JobState,
     /// A hash of the chain that it belongs to.
@@ -52,6 +56,12 @@ impl Table {
         self.open.insert(job.id, watch::Sender::new(job));
     }
 
+    /// How many of the open ones that are to be given out one principal has made.
+    pub(super) fn open_requests_of(&self, principal: &Principal) -> usize {
+        let is_theirs = |job: &Job| job.origin.is_given_out() && job.principal == *principal;
+        self.open.values().filter(|told| is_theirs(&told.borrow())).count()
+    }
+
     /// A job that the store does not have, or not as it is.
     pub(super) fn in_memory(&self, id: Uuid) -> Option<Job> {
         let open = self.open.get(&id).map(|told| told.borrow().clone());
@@ -61,7 +71,9 @@ impl Table {
 
 impl Listed {
     pub(super) fn of(job: &Job, ttl: Duration) -> Self {
+        let views: BTreeSet<&ViewName> = job.steps.iter().map(|step| &step.spec.view).collect();
         Self {
+            views: views.into_iter().cloned().collect(),
             origin: job.origin,
             state: job.state,
             chain: chain_of(&job.correlation),
@@ -69,8 +81,13 @@ impl Listed {
         }
     }
 
+    /// Whether who may see these views may see it.
+    pub(super) fn is_within(&self, scope: &Scope<ViewName>) -> bool {
+        self.views.iter().all(|view| scope.has(view))
+    }
+
     /// Nobody made it as a job, and it is complete.
-    pub(super) fn is_routine(self) -> bool {
+    pub(super) fn is_routine(&self) -> bool {
         !self.origin.is_given_out() && self.state == JobState::Completed
     }
 }

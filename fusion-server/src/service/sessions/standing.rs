@@ -1,7 +1,10 @@
 //! A live session beside the table: what its streams must learn at once, and who has its lanes.
 
+use std::time::Duration;
+
 use fusion_core::id::LeaderEpoch;
 use fusion_core::session::{Role, Session};
+use fusion_core::time::Monotonic;
 use fusion_core::view::AgentReport;
 use fusion_proto::convert::session::ClientInfo;
 use fusion_proto::convert::session::agent::AgentStatus;
@@ -67,6 +70,8 @@ pub(super) struct Live {
     standing: watch::Sender<Standing>,
     realtime: CancellationToken,
     scan: CancellationToken,
+    /// When the interval began that is under way, and the heartbeats since.
+    beats: (Monotonic, u32),
 }
 
 impl Live {
@@ -87,7 +92,17 @@ impl Live {
             standing: watch::Sender::new(standing),
             realtime: CancellationToken::new(),
             scan: CancellationToken::new(),
+            beats: (Monotonic::default(), 0),
         }
+    }
+
+    /// Counts a heartbeat; how many there were in this interval.
+    pub(super) fn counts_beat(&mut self, now: Monotonic, interval: Duration) -> u32 {
+        if now.since(self.beats.0) >= interval {
+            self.beats = (now, 0);
+        }
+        self.beats.1 = self.beats.1.saturating_add(1);
+        self.beats.1
     }
 
     pub(super) fn take_seat(&mut self, lane: LaneName) -> StreamSeat {

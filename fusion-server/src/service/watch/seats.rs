@@ -8,6 +8,7 @@ use fusion_core::id::ViewName;
 use fusion_proto::status::Refusal;
 use prometheus::IntGauge;
 
+use crate::access::quotas::used_up;
 use crate::ops::metrics::Metrics;
 
 /// When to try again where all seats are taken.
@@ -44,11 +45,7 @@ impl Seats {
     ) -> Result<Seat, Refusal> {
         let more = |taken: usize| (taken < self.limit).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
-            return Err(Refusal::QuotaExceeded {
-                quota: "max_watchers".to_owned(),
-                limit: self.limit as u64,
-                retry_after: FULL_RETRY,
-            });
+            return Err(used_up(metrics, "max_watchers", self.limit, FULL_RETRY));
         }
         let gauge = metrics.watchers.with_label_values(&[view.as_str(), call]);
         gauge.inc();
