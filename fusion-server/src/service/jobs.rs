@@ -179,11 +179,11 @@ impl Jobs {
         let deps = &self.shared.deps;
         let point = {
             let mut table = self.lock();
-            if table.open_requests >= deps.max_open {
+            if table.queues.jobs() >= deps.max_open {
                 return Err(used_up(&deps.metrics, "max_open_jobs", deps.max_open, FULL_RETRY));
             }
             let (of_one, max) = (&job.principal, deps.max_open_of_one);
-            if *of_one != Principal::anonymous() && table.open_requests_of(of_one) >= max {
+            if *of_one != Principal::anonymous() && table.queues.jobs_of(of_one) >= max {
                 return Err(used_up(&deps.metrics, "quotas.max_open_jobs", max, FULL_RETRY));
             }
             table.add(job.clone());
@@ -374,9 +374,7 @@ impl Jobs {
         {
             let job = told.borrow().clone();
             tracing::info!(job = %id, state = state.as_str(), why = job.why, "job over");
-            if job.origin.is_given_out() {
-                table.open_requests -= 1;
-            } else {
+            if !job.origin.is_given_out() {
                 self.keep_watched(table, &job);
             }
             table.ended.insert(id, job);

@@ -1,4 +1,4 @@
-//! The jobs that wait for an agent, in the order in which they are given out.
+//! The jobs that are to be given out and not over, and those that wait for an agent in their order.
 //!
 //! Each agent of a view, and the leader of a view, has a queue of the jobs of which it could do a step now.
 //! So a look for what can be begun costs as much as there are queues and as it gives out, however many
@@ -6,10 +6,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::ops::Bound;
 
 use fusion_core::id::{AgentId, ViewName};
 use fusion_core::job::{Job, StepSpec};
+use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
 use uuid::Uuid;
 
@@ -24,6 +26,8 @@ pub(super) struct Queues {
     queues: HashMap<Who, BTreeSet<Turn>>,
     /// Steps at work in each view.
     at_work: HashMap<ViewName, usize>,
+    /// Jobs of each principal.
+    of_principal: HashMap<Principal, usize>,
     /// What is above for each job.
     jobs: HashMap<Uuid, Share>,
 }
@@ -33,6 +37,7 @@ struct Share {
     turn: Turn,
     queues: HashSet<Who>,
     at_work: Vec<ViewName>,
+    principal: Principal,
 }
 
 impl Queues {
@@ -52,11 +57,15 @@ impl Queues {
         for view in &at_work {
             *self.at_work.entry(view.clone()).or_default() += 1;
         }
-        self.jobs.insert(job.id, Share { turn, queues, at_work });
+        let principal = job.principal.clone();
+        *self.of_principal.entry(principal.clone()).or_default() += 1;
+        self.jobs.insert(job.id, Share { turn, queues, at_work, principal });
     }
 
     fn forget(&mut self, job: Uuid) {
-        let Some(Share { turn, queues, at_work }) = self.jobs.remove(&job) else { return };
+        let Some(share) = self.jobs.remove(&job) else { return };
+        let Share { turn, queues, at_work, principal } = share;
+        count_off(&mut self.of_principal, &principal);
         for who in queues {
             if let Some(queue) = self.queues.get_mut(&who) {
                 queue.remove(&turn);
@@ -65,14 +74,17 @@ impl Queues {
                 }
             }
         }
-        for view in at_work {
-            if let Some(steps) = self.at_work.get_mut(&view) {
-                *steps -= 1;
-                if *steps == 0 {
-                    self.at_work.remove(&view);
-                }
-            }
-        }
+        at_work.iter().for_each(|view| count_off(&mut self.at_work, view));
+    }
+
+    /// Jobs that are not over, also those of which all that can be done is under way.
+    pub(super) fn jobs(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Those that one principal has made.
+    pub(super) fn jobs_of(&self, principal: &Principal) -> usize {
+        self.of_principal.get(principal).copied().unwrap_or_default()
     }
 
     /// Steps at work in each view where there are some.
@@ -89,6 +101,16 @@ impl Queues {
     pub(super) fn next(&self, who: &Who, behind: Option<Turn>) -> Option<Turn> {
         let behind = behind.map_or(Bound::Unbounded, Bound::Excluded);
         self.queues.get(who)?.range((behind, Bound::Unbounded)).next().copied()
+    }
+}
+
+/// One less of a kind.
+fn count_off<K: Eq + Hash>(counts: &mut HashMap<K, usize>, of: &K) {
+    if let Some(count) = counts.get_mut(of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(of);
+        }
     }
 }
 

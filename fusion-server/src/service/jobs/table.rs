@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState};
-use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use tokio::sync::watch;
@@ -26,8 +25,6 @@ pub(super) struct Table {
     pub(super) ended: HashMap<Uuid, Job>,
     /// All jobs, the newest first.
     pub(super) list: BTreeMap<Place, Listed>,
-    /// How many of the open ones are to be given out.
-    pub(super) open_requests: usize,
     /// Of each view the places of those that were only watched and are over, the oldest first.
     pub(super) watched: HashMap<ViewName, VecDeque<Place>>,
 }
@@ -51,15 +48,8 @@ pub(super) struct Listed {
 impl Table {
     pub(super) fn add(&mut self, job: Job) {
         self.list.insert(place(&job), Listed::of(&job, Duration::ZERO));
-        self.open_requests += usize::from(job.origin.is_given_out());
         self.queues.note(&job);
         self.open.insert(job.id, watch::Sender::new(job));
-    }
-
-    /// How many of the open ones that are to be given out one principal has made.
-    pub(super) fn open_requests_of(&self, principal: &Principal) -> usize {
-        let is_theirs = |job: &Job| job.origin.is_given_out() && job.principal == *principal;
-        self.open.values().filter(|told| is_theirs(&told.borrow())).count()
     }
 
     /// A job that the store does not have, or not as it is.

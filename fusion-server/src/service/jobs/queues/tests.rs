@@ -62,6 +62,7 @@ fn a_job_waits_for_whoever_can_do_a_step_of_it_now() {
     one.begin(0, &agent, now).unwrap();
     queues.note(&one);
     assert_eq!(queues.awaited().count(), 0);
+    assert_eq!((queues.jobs(), queues.jobs_of(&Principal::anonymous())), (1, 1));
     assert_eq!(queues.at_work(), &HashMap::from([(a.0.clone(), 1)]));
 
     assert!(one.end_try(0, &agent, Outcome::Lost { why: "gone".into() }, now));
@@ -78,5 +79,5 @@ fn a_job_waits_for_whoever_can_do_a_step_of_it_now() {
     one.cancel(now).unwrap();
     queues.note(&one);
     assert_eq!(queues.awaited().count(), 0);
-    assert!(queues.jobs.is_empty() && queues.at_work.is_empty());
+    assert!(queues.jobs.is_empty() && queues.at_work.is_empty() && queues.of_principal.is_empty());
 }
