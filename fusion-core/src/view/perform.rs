@@ -362,7 +362,11 @@ impl Ledger {
                 Some(away) => drop(self.root.away.insert(agent.clone(), *away)),
                 None => drop(self.root.away.remove(agent)),
             },
-            Note::RootDoubt(doubt) => self.root.doubt.clone_from(doubt),
+            Note::RootDoubt(Some(doubt)) => {
+                drop(self.root.doubts.insert(doubt.agent.clone(), doubt.clone()));
+            }
+            Note::RootDoubt(None) => self.root.doubts.clear(),
+            Note::RootAgreed { agent } => drop(self.root.doubts.remove(agent)),
             Note::RootAccepted(accepted) => self.root.accepted = *accepted,
             Note::Unreadable { dir, errno: None } => drop(self.unreadable.remove(dir.as_ref())),
             Note::Unreadable { .. }

@@ -143,7 +143,8 @@ impl Errands {
         let action = Action::Scan { path: of, source, recursive, audit_number: None };
         let end = self.send(at, action, on_progress).await;
         // Whatever became of it: what is not given cannot be told any more.
-        let withdraw = Operation::WithdrawScan(at.session.id, path.clone());
+        let (id, agent) = (at.session.id, at.session.agent.clone());
+        let withdraw = Operation::WithdrawScan(id, agent, path.clone());
         let withdrawn = self.views.operate(at.view, withdraw, at.by.clone()).await?;
         let result = end?;
         if withdrawn.outcome != (Outcome::Scan { taken: true }) {

@@ -102,7 +102,7 @@ impl View {
     /// it has been completed.
     pub fn accept_root(&mut self, now: ServerTime, changes: &mut Vec<Change>) {
         let mut act = self.act(None, now, changes);
-        if self.state.ledger.root.doubt.is_some() {
+        if !self.state.ledger.root.doubts.is_empty() {
             self.note(&mut act, Cause::Operator, Note::RootDoubt(None));
         }
         if !self.state.ledger.root.accepted {

@@ -5,7 +5,7 @@
 //! taken before what the session service told, so an operation after a reset finds the view reset.
 
 use fusion_core::change::{Change, TrashId};
-use fusion_core::id::{CorrelationId, Revision, SessionId};
+use fusion_core::id::{AgentId, CorrelationId, Revision, SessionId};
 use fusion_core::path::{PathRef, TreePath};
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::ServerTime;
@@ -42,8 +42,8 @@ pub(crate) enum Operation {
     AcceptRoot,
     /// Gives a session a scan, so that what it tells of it is taken.
     AssignScan(SessionId, TreePath),
-    /// Takes it back.
-    WithdrawScan(SessionId, TreePath),
+    /// Takes it back from the session of an agent.
+    WithdrawScan(SessionId, AgentId, TreePath),
     /// Nothing: it is answered when all before it is durable.
     Settle,
 }
@@ -195,9 +195,9 @@ impl ViewTask {
                 let given = view.assign_scan(session, path);
                 if given { Ok(Outcome::Done) } else { Err(NotOperated::NoRoom) }
             }
-            Operation::WithdrawScan(session, path) => {
+            Operation::WithdrawScan(session, agent, path) => {
                 let unfinished = view.withdraw_scan(session, path.as_ref());
-                Ok(Outcome::Scan { taken: !unfinished && view.root_doubt().is_none() })
+                Ok(Outcome::Scan { taken: !unfinished && view.root_doubt(&agent).is_none() })
             }
             Operation::Settle => Ok(Outcome::Done),
         }
