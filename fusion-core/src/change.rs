@@ -10,6 +10,8 @@ mod listed;
 
 pub use listed::{Listed, ListedOutcome, ROW_BLIND, ROW_SUSPECT};
 
+use uuid::Uuid;
+
 use crate::evidence::{ScanId, Source, Witness};
 use crate::id::{AgentId, Revision, SessionId};
 use crate::path::TreePath;
@@ -266,6 +268,11 @@ pub enum Note {
         dir: TreePath,
         /// The error number.
         errno: Option<i32>,
+    },
+    /// A call of an operator was done: the same call is not done again.
+    Operated {
+        /// Its id.
+        call: Uuid,
     },
     /// Tombstones older than `tombstone_ttl` went.
     TombstonesExpired,

@@ -31,7 +31,7 @@ pub use decode::{decode, peek};
 pub use encode::Encoder;
 
 /// The version of a record's format. Since 2 the view notes that one agent's root is no longer in
-/// doubt, and its doubts are told by agent; what 1 says means the same in 2.
+/// doubt, and which calls of operators were done; what 1 says means the same in 2.
 pub const RECORD_VERSION: u16 = 2;
 
 #[cfg(test)]

@@ -174,6 +174,7 @@ pub fn kinds_of(format: u16) -> Vec<ChangeKind> {
     kinds.extend(notes.into_iter().chain(frames(&dir, &file)).map(ChangeKind::Noted));
     if format > 1 {
         kinds.push(ChangeKind::Noted(Note::RootAgreed { agent: agent() }));
+        kinds.push(ChangeKind::Noted(Note::Operated { call: Uuid::from_u64_pair(5, 6) }));
     }
     kinds
 }

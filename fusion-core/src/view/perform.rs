@@ -322,6 +322,7 @@ impl State {
             losses: old.losses,
             audits: old.audits,
             reset_at: Some(at),
+            operated: old.operated,
             ..Ledger::default()
         };
     }
@@ -367,6 +368,7 @@ impl Ledger {
             }
             Note::RootDoubt(None) => self.root.doubts.clear(),
             Note::RootAgreed { agent } => drop(self.root.doubts.remove(agent)),
+            Note::Operated { call } => self.operated(*call),
             Note::RootAccepted(accepted) => self.root.accepted = *accepted,
             Note::Unreadable { dir, errno: None } => drop(self.unreadable.remove(dir.as_ref())),
             Note::Unreadable { .. }

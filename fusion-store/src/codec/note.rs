@@ -31,6 +31,7 @@ const TOMBSTONES_EXPIRED: u8 = 13;
 const CONFIRMATIONS_FORGOTTEN: u8 = 14;
 /// Since version 2.
 const ROOT_AGREED: u8 = 15;
+const OPERATED: u8 = 16;
 
 /// Writes with times told from the time of the change.
 struct Rows<'a> {
@@ -77,6 +78,9 @@ pub(super) fn put(out: &mut Vec<u8>, at: ServerTime, note: &Note) {
         }
         Note::RootAgreed { agent } => {
             rows.kind(ROOT_AGREED).agent(agent);
+        }
+        Note::Operated { call } => {
+            rows.kind(OPERATED).out.extend_from_slice(call.as_bytes());
         }
         Note::RootAccepted(accepted) => {
             rows.kind(ROOT_ACCEPTED).u8(u8::from(*accepted));
@@ -218,6 +222,7 @@ pub(super) fn take(reader: &mut RowReader<'_>, at: ServerTime) -> Result<Note, M
         }
         ROOT_DOUBT => Note::RootDoubt(take_doubt(reader, at)?),
         ROOT_AGREED => Note::RootAgreed { agent: agent(reader)? },
+        OPERATED => Note::Operated { call: reader.uuid()? },
         ROOT_ACCEPTED => Note::RootAccepted(reader.bool()?),
         UNREADABLE => Note::Unreadable { dir: path(reader)?, errno: take_errno(reader)? },
         TOMBSTONES_EXPIRED => Note::TombstonesExpired,

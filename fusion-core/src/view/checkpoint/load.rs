@@ -63,6 +63,7 @@ impl Loading {
         ledger.root.away = frame.away.iter().cloned().collect();
         let doubts = frame.doubts.iter().map(|doubt| (doubt.agent.clone(), doubt.clone()));
         ledger.root.doubts = doubts.collect();
+        frame.operated.iter().for_each(|call| ledger.operated(*call));
         ledger.root.accepted = frame.accepted;
         ledger.last_snapshot = frame.last_snapshot;
         ledger.last_whole_began = frame.last_whole_began;

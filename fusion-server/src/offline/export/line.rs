@@ -93,6 +93,7 @@ fn note(note: &Note) -> (&'static str, Option<&TreePath>) {
         Note::RootAway { .. } => ("root_away", None),
         Note::RootDoubt(_) => ("root_doubt", None),
         Note::RootAgreed { .. } => ("root_agreed", None),
+        Note::Operated { .. } => ("operated", None),
         Note::RootAccepted(_) => ("root_accepted", None),
         Note::Unreadable { dir, .. } => ("unreadable", Some(dir)),
         Note::TombstonesExpired => ("tombstones_expired", None),

@@ -97,8 +97,9 @@ fn notes(frame: &Frame) -> Vec<Note> {
         .iter()
         .map(|(agent, away)| Note::RootAway { agent: agent.clone(), away: Some(*away) });
     let doubts = frame.doubts.iter().map(|doubt| Note::RootDoubt(Some(doubt.clone())));
+    let operated = frame.operated.iter().map(|call| Note::Operated { call: *call });
     let accepted = frame.accepted.then_some(Note::RootAccepted(true));
-    scans.chain(losses).chain(away).chain(doubts).chain(accepted).collect()
+    scans.chain(losses).chain(away).chain(doubts).chain(operated).chain(accepted).collect()
 }
 
 pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
@@ -123,6 +124,7 @@ pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
         losses: Vec::new(),
         away: Vec::new(),
         doubts: Vec::new(),
+        operated: Vec::new(),
         accepted: false,
         last_snapshot: take_maybe(reader)?,
         last_whole_began: take_maybe(reader)?,
@@ -146,6 +148,7 @@ pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
             Note::Lost(loss) => frame.losses.push(loss),
             Note::RootAway { agent, away: Some(away) } => frame.away.push((agent, away)),
             Note::RootDoubt(doubt) => frame.doubts.extend(doubt),
+            Note::Operated { call } => frame.operated.push(call),
             Note::RootAccepted(accepted) => frame.accepted = accepted,
             _ => return Err(Malformed::Broken("a note that belongs elsewhere")),
         }

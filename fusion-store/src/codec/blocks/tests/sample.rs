@@ -158,9 +158,11 @@ fn frame_of(format: u16) -> Frame {
     };
     let (agent, cause) = (by.agent.clone(), LossCause::Overflow);
     let mut doubts = vec![RootDoubt { agent: agent.clone(), since: time(-7), confirmed: true }];
+    let mut operated = Vec::new();
     if format > 1 {
         let agent = AgentId::new("z-agent").unwrap();
         doubts.push(RootDoubt { agent, since: time(-6), confirmed: false });
+        operated.push(uuid::Uuid::from_u64_pair(5, 6));
     }
     Frame {
         revision: Revision(4711),
@@ -172,6 +174,7 @@ fn frame_of(format: u16) -> Frame {
         losses: vec![Loss { agent, cause, since: time(-99), over_at: None }],
         away: vec![(by.agent.clone(), RootAway { since: time(-9), until: Some(time(-8)) })],
         doubts,
+        operated,
         accepted: true,
         last_snapshot: Some(time(-500)),
         last_whole_began: Some(time(-400)),
