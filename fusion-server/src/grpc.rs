@@ -45,6 +45,7 @@ use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
 use crate::service::audit::Audit;
+use crate::service::idempotency::CallIdentity;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
@@ -115,7 +116,8 @@ fn about(view: Option<&ViewName>, session: Option<SessionId>) {
 fn operator<T>(request: &tonic::Request<T>) -> Operator {
     let correlation = request.extensions().get::<CorrelationId>().cloned();
     let principal = authenticate::caller(request).principal.as_str().to_owned();
-    Operator { principal, correlation }
+    let call = request.extensions().get::<CallIdentity>().copied();
+    Operator { principal, correlation, call }
 }
 
 /// How a long answer ends when the server goes down.

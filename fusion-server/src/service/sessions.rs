@@ -339,13 +339,19 @@ impl Sessions {
         state.table.leader(view).map(|leader| leader.epoch).unwrap_or_default()
     }
 
-    /// Ends a session at its agent's wish.
-    pub(crate) fn end(
+    /// Ends a session at its agent's wish. That it ended is durable when this returns: a server that
+    /// begins anew would wait for the agent, and count its events as lost.
+    pub(crate) async fn end(
         &self,
         id: SessionId,
         allow_missing: bool,
         by: &Principal,
     ) -> Result<(), Refusal> {
+        self.end_now(id, allow_missing, by)?;
+        self.shared.saver.written(self.shared.saver.point()).await
+    }
+
+    fn end_now(&self, id: SessionId, allow_missing: bool, by: &Principal) -> Result<(), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;
