@@ -24,13 +24,14 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::guards::Guards;
 use crate::clock::RuntimeClock;
-use crate::config::Config;
+use crate::config::{Config, InForce, Reread};
 use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
+use crate::reload::Files;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
@@ -38,6 +39,8 @@ use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
 use crate::service::jobs::{Jobs, JobsDeps};
 use crate::service::refresh::Refreshes;
+pub use crate::service::reloader::Reloader;
+use crate::service::reloader::ReloaderDeps;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
@@ -63,6 +66,8 @@ pub struct Deps {
     pub stores: Stores,
     /// What is logged.
     pub log: LogFilter,
+    /// Reads the configuration anew.
+    pub reread: Reread,
 }
 
 /// Why a server did not start, or did not end well.
@@ -99,7 +104,7 @@ pub enum ServerError {
 
 impl Deps {
     /// Listens on the configured addresses and opens the data directory, with the real clock and
-    /// random ids.
+    /// random ids. Read anew, the configuration is always this one.
     ///
     /// # Errors
     /// [`ServerError::Listen`], naming the address; [`ServerError::Store`], naming the directory.
@@ -114,6 +119,10 @@ impl Deps {
                 None => Stores::memory(),
             },
             log: LogFilter::detached(&config.log.filter),
+            reread: {
+                let config = config.clone();
+                Arc::new(move || Ok(config.clone()))
+            },
         })
     }
 }
@@ -148,14 +157,17 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores, log } = deps;
+    let Deps { grpc, http, clock, ids, stores, log, reread } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
     let (scans_out, scans) = mpsc::unbounded_channel();
     let told = (scans_out, failed);
-    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), told)?;
-    let guards = Guards::begin(&config, &services)?;
+    let (metrics, tasks) = (Metrics::new().map_err(not_started)?, Tasks::default());
+    let guards = Guards::begin(&config, &metrics, &tasks)?;
+    let files = guards.files.clone();
+    let given = Given { clock, ids, log, reread, metrics, tasks, files };
+    let services = services(&config, &stores, given, end_views.clone(), told)?;
     Ok(Server {
         grpc,
         http,
@@ -172,20 +184,31 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     })
 }
 
+/// What the use cases are made with, besides stores and configuration.
+struct Given {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    log: LogFilter,
+    reread: Reread,
+    metrics: Metrics,
+    tasks: Tasks,
+    files: Vec<Arc<dyn Files>>,
+}
+
 /// The use cases, with what the stores still know of an earlier life.
 #[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
-    (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
+    given: Given,
     end_views: CancellationToken,
     (scans, failed): (mpsc::UnboundedSender<ScanNews>, mpsc::UnboundedSender<ViewFailed>),
 ) -> Result<Services, ServerError> {
-    let metrics = Metrics::new().map_err(not_started)?;
+    let Given { clock, ids, log, reread, metrics, tasks, files } = given;
     let draining = CancellationToken::new();
-    let tasks = Tasks::default();
+    let in_force = InForce::new(Arc::clone(config));
     let views = Views::new(ViewsDeps {
-        config: Arc::clone(config),
+        config: in_force.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         metrics: metrics.clone(),
@@ -201,7 +224,7 @@ fn services(
     }
     let saver = Saver::begin(stores.clone()).map_err(not_started)?;
     let sessions = Sessions::new(
-        Arc::clone(config),
+        in_force.clone(),
         views.clone(),
         Arc::clone(&clock),
         Arc::clone(&ids),
@@ -235,11 +258,11 @@ fn services(
         ttl: config.audit_ttl,
     });
     let about = About::new(
-        Arc::clone(config),
+        in_force.clone(),
         views.clone(),
         sessions.clone(),
         stores.clone(),
-        log,
+        log.clone(),
         Arc::clone(&clock),
         ids.draw(),
     );
@@ -257,7 +280,7 @@ fn services(
         sessions: sessions.clone(),
         errands: errands.clone(),
         ttl: config.job_ttl,
-        max_open: config.max_open_jobs,
+        config: in_force.clone(),
     });
     jobs.load().map_err(not_started)?;
     let refreshes = Refreshes::new(
@@ -269,6 +292,16 @@ fn services(
         tasks.clone(),
         draining.clone(),
     );
+    let reloader = Reloader::new(ReloaderDeps {
+        reread,
+        config: in_force,
+        files,
+        sessions: sessions.clone(),
+        log,
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        ids: Arc::clone(&ids),
+    });
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
@@ -279,6 +312,7 @@ fn services(
         jobs,
         refreshes,
         about,
+        reloader,
         ids,
         clock,
         metrics,
@@ -302,6 +336,12 @@ impl Server {
     #[must_use]
     pub fn grpc_address(&self) -> SocketAddr {
         self.grpc_address
+    }
+
+    /// Reads the configuration anew when told to.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.services.reloader.clone()
     }
 
     /// Where HTTP is listened for.

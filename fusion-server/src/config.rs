@@ -6,6 +6,7 @@
 //! or adjust one in silence.
 
 mod check;
+mod in_force;
 mod overlay;
 mod print;
 mod raw;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
@@ -24,6 +26,8 @@ use uuid::Uuid;
 
 use crate::tls::TlsConfig;
 
+pub(crate) use in_force::InForce;
+pub use in_force::is_live;
 pub use overlay::{ENV_PREFIX, Sources};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
@@ -205,7 +209,7 @@ impl Config {
     /// What is in force, as a file that [`Config::load`] reads back to the same.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        print::to_toml(self)
+        print::tree(self).to_string()
     }
 
     /// The settings of a view, if it may exist.
@@ -217,6 +221,9 @@ impl Config {
         }
     }
 }
+
+/// Reads the configuration anew, as it was read at the start. Blocks.
+pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigFaults> + Send + Sync>;
 
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

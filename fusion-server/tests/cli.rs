@@ -145,6 +145,65 @@ fn addresses_are_written_and_a_signal_ends_it() {
     assert!(log.contains("serving") && log.lines().all(|line| line.starts_with('{')), "{log}");
 }
 
+#[test]
+fn a_hangup_reads_the_configuration_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, addresses) = (dir.path().join("config.toml"), dir.path().join("addresses"));
+    std::fs::write(&config, "[views.one]\n").unwrap();
+    let paths = [config.to_str().unwrap(), addresses.to_str().unwrap()];
+    let data = dir.path().join("data");
+    let flags = ["--config", paths[0], "--address-file", paths[1], "--data-dir"];
+    let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let child = server(&[&ports[..], &flags, &[data.to_str().unwrap()]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = Ends(child);
+    let written = wait_for(&addresses);
+    let http = written.lines().nth(1).unwrap()["http=".len()..].to_owned();
+    let reload = |text: &str, until: &[&str]| {
+        std::fs::write(&config, text).unwrap();
+        let told = Command::new("kill").args(["-HUP", &child.0.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        for _ in 0..500 {
+            let (views, metrics) = (get(&http, "/readyz"), get(&http, "/metrics"));
+            if until.iter().all(|part| views.contains(part) || metrics.contains(part)) {
+                return views;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{until:?} was not seen");
+    };
+    let count = |outcome: &str, count: u32| {
+        format!("fusion_reloads_total{{outcome=\"{outcome}\",what=\"configuration\"}} {count}")
+    };
+    let views = reload("[views.two]\n", &["view two", &count("taken", 1)]);
+    assert!(!views.contains("view one"), "{views}");
+    let views = reload("[views.three]\nnonsense = 1\n", &[&count("refused", 1)]);
+    assert!(views.contains("view two") && !views.contains("view three"), "{views}");
+    reload("[views.two]\n", &[&count("unchanged", 1)]);
+}
+
+/// A process that is ended with the test.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 fn wait_for(file: &Path) -> String {
     for _ in 0..500 {
         if let Ok(text) = std::fs::read_to_string(file) {

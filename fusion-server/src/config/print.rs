@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::{Config, ListenerConfig, ViewConfig};
 use crate::tls::TlsConfig;
 
-pub(super) fn to_toml(config: &Config) -> String {
+pub(super) fn tree(config: &Config) -> Table {
     let mut tree = Table::new();
     let path = |path: &std::path::Path| Value::String(path.display().to_string());
     if let Some(dir) = &config.data_dir {
@@ -63,7 +63,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
-    tree.to_string()
+    tree
 }
 
 fn listener(config: &ListenerConfig) -> Value {

@@ -66,18 +66,29 @@ impl Health {
         self.reporter.set_service_status(format!("{HEALTH_VIEW_PREFIX}{view}"), status).await;
     }
 
+    /// As if it had never been.
+    async fn clear_view(&self, view: &ViewName) {
+        // The reporter clears by a name; its handle is its own.
+        self.reporter.clone().clear_service_status(&format!("{HEALTH_VIEW_PREFIX}{view}")).await;
+    }
+
     /// Follows the views for as long as the server lives.
     pub(crate) async fn follow(self, views: Views) {
         let mut count = views.count();
-        let mut followed = BTreeMap::new();
+        let mut followed: BTreeMap<ViewName, Receiver<ViewState>> = BTreeMap::new();
         let mut states = SelectAll::new();
         loop {
-            for view in views.all() {
+            let all = views.all();
+            let is_gone = |name: &ViewName| all.iter().all(|view| view.name() != name);
+            for (name, _) in followed.extract_if(.., |name, _| is_gone(name)) {
+                self.clear_view(&name).await;
+            }
+            for view in all {
                 let name = view.name().clone();
                 // A view that was begun anew has another channel; that of the life before has ended.
                 let state = view.state();
                 let known = followed.insert(name.clone(), state.clone());
-                if !known.is_some_and(|known: Receiver<_>| known.same_channel(&state)) {
+                if !known.is_some_and(|known| known.same_channel(&state)) {
                     let changes = WatchStream::new(state);
                     states.push(changes.map(move |state| (name.clone(), state)).boxed());
                 }
@@ -85,7 +96,10 @@ impl Health {
             tokio::select! {
                 changed = count.changed() => if changed.is_err() { return },
                 Some((view, state)) = states.next(), if !states.is_empty() => {
-                    self.set_view(&view, state == ViewState::Ready).await;
+                    // A view that is no more may have a last word.
+                    if followed.contains_key(&view) {
+                        self.set_view(&view, state == ViewState::Ready).await;
+                    }
                 }
             }
         }

@@ -65,6 +65,7 @@ const METHODS: &[Method] = &[
     changes("fusion.v1.AdminService/AcceptRoot", Least::Admin),
     reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
     changes("fusion.v1.AdminService/SetLogFilter", Least::Admin),
+    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin),
     // Of a view only who may see it is told.
     reads("grpc.health.v1.Health/Check", Least::Anyone),
     reads("grpc.health.v1.Health/Watch", Least::Anyone),

@@ -34,6 +34,7 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
+use crate::config::InForce;
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
@@ -63,7 +64,7 @@ pub(crate) struct JobsDeps {
     /// How long a job that is over is kept.
     pub(crate) ttl: Duration,
     /// Most jobs that are not over.
-    pub(crate) max_open: usize,
+    pub(crate) config: InForce,
 }
 
 struct Shared {
@@ -172,10 +173,11 @@ impl Jobs {
         let deps = &self.shared.deps;
         let point = {
             let mut table = self.lock();
-            if table.open_requests >= deps.max_open {
+            let max_open = deps.config.now().max_open_jobs;
+            if table.open_requests >= max_open {
                 return Err(Refusal::QuotaExceeded {
                     quota: "max_open_jobs".to_owned(),
-                    limit: deps.max_open as u64,
+                    limit: max_open as u64,
                     retry_after: Duration::from_secs(10),
                 });
             }

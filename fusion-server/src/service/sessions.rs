@@ -10,6 +10,7 @@
 mod effects;
 mod list;
 mod operate;
+mod reconfigure;
 mod record;
 mod restart;
 mod root;
@@ -39,7 +40,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::views::Views;
-use crate::config::{Config, ViewConfig};
+use crate::config::{InForce, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
@@ -61,7 +62,7 @@ pub(crate) struct Sessions {
 }
 
 struct Shared {
-    config: Arc<Config>,
+    config: InForce,
     views: Views,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -90,16 +91,17 @@ struct Now {
 
 impl Sessions {
     pub(crate) fn new(
-        config: Arc<Config>,
+        config: InForce,
         views: Views,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         metrics: Metrics,
         saver: Saver,
     ) -> Self {
+        let bounds = &config.now().session;
         let settings = SessionSettings {
-            timeout_min: config.session.timeout_min,
-            timeout_max: config.session.timeout_max,
+            timeout_min: bounds.timeout_min,
+            timeout_max: bounds.timeout_max,
             ..SessionSettings::default()
         };
         let state = Mutex::new(State {
@@ -133,12 +135,12 @@ impl Sessions {
         principal: Principal,
     ) -> Result<(CreatedSession, SavePoint), Refusal> {
         root::check(view, &request.root.identity)?;
-        let now = self.now();
+        let (now, most) = (self.now(), self.shared.config.now().session.max);
         let mut state = self.lock();
-        if state.live.len() >= self.shared.config.session.max {
+        if state.live.len() >= most {
             return Err(Refusal::QuotaExceeded {
                 quota: "session.max".to_owned(),
-                limit: self.shared.config.session.max as u64,
+                limit: most as u64,
                 retry_after: Duration::from_secs(10),
             });
         }
@@ -146,7 +148,7 @@ impl Sessions {
         let rules = ViewRules {
             timeout: view.config().session_timeout,
             exclusive: view.config().exclusive,
-            last_epoch: LeaderEpoch::default(),
+            last_epoch: view.loaded_epoch(),
         };
         table.set_view(&request.view, rules);
         let join = Join {

@@ -64,12 +64,17 @@ pub(crate) async fn start_on(config: Config, clock: Arc<dyn Clock>) -> TestServe
 
 /// A server on stores that another one may have used before.
 pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stores) -> TestServer {
+    let deps = Deps { clock, stores, ..Deps::bind(&config).await.unwrap() };
+    start_given(config, deps).await
+}
+
+/// A server with all that it is given from outside.
+pub(crate) async fn start_given(config: Config, deps: Deps) -> TestServer {
     let (no_jumps, held) = mpsc::channel();
     let mut running = JoinSet::new();
     running.spawn_blocking(move || {
         let _ = held.recv();
     });
-    let deps = Deps { clock, stores, ..Deps::bind(&config).await.unwrap() };
     let server = app::build(config, deps).unwrap();
     let (grpc, http) = (server.grpc_address(), server.http_address());
     let (stop, stopped) = oneshot::channel::<()>();

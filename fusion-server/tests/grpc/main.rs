@@ -34,6 +34,7 @@ mod offline;
 mod ops;
 mod refresh;
 mod refusals;
+mod reloading;
 mod restart;
 mod running;
 mod sessions;
