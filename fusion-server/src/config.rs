@@ -10,6 +10,7 @@ mod in_force;
 mod overlay;
 mod print;
 mod raw;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,8 +28,8 @@ use uuid::Uuid;
 use crate::tls::TlsConfig;
 
 pub(crate) use in_force::InForce;
-pub use in_force::is_live;
 pub use overlay::{ENV_PREFIX, Sources};
+pub use settings::{Setting, settings};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
 #[derive(Debug, Clone, PartialEq, Eq)]

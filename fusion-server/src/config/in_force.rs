@@ -24,8 +24,7 @@ const LIVE: [&str; 8] = [
 ];
 
 /// Whether a setting can be changed while the server runs.
-#[must_use]
-pub fn is_live(key: &str) -> bool {
+pub(super) fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| match live.strip_suffix('.') {
         Some(_) => key.starts_with(live),
         None => key == *live,
@@ -105,7 +104,8 @@ fn leaves(config: &Config, other: &Config) -> BTreeMap<String, String> {
     leaves
 }
 
-fn walk(key: String, value: Value, leaves: &mut BTreeMap<String, String>) {
+/// Every value below a key, by its key.
+pub(super) fn walk(key: String, value: Value, leaves: &mut BTreeMap<String, String>) {
     let Value::Table(table) = value else {
         leaves.insert(key, value.to_string());
         return;

@@ -108,7 +108,18 @@ fn withheld(withheld: Withheld) -> impl Iterator<Item = String> {
 }
 
 fn span(span: Duration) -> Value {
-    Value::String(humantime::format_duration(span).to_string())
+    Value::String(written(span))
+}
+
+/// A duration as people write it: whole days as days, and not as months of 30.44 of them.
+pub(super) fn written(span: Duration) -> String {
+    const DAY: u64 = 24 * 3600;
+    match span.as_secs() {
+        days if days > 0 && days % DAY == 0 && span.subsec_nanos() == 0 => {
+            format!("{}d", days / DAY)
+        }
+        _ => humantime::format_duration(span).to_string(),
+    }
 }
 
 fn number(number: u64) -> Value {

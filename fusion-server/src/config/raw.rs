@@ -15,6 +15,11 @@ macro_rules! raw {
             #[serde(flatten)]
             pub(super) unknown: Table,
         }
+
+        impl $name {
+            /// What can stand in it.
+            pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        }
     };
 }
 

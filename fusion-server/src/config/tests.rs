@@ -208,13 +208,13 @@ fn what_differs_is_told_by_key_and_what_is_fixed_is_refused() {
     let changes = before.changes_to(&after).unwrap();
     let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
     assert_eq!(keys, ["views.a.trash_ttl", "views.b", "views.c"]);
-    assert_eq!((changes[0].before.as_str(), changes[0].after.as_str()), ("\"1day\"", "\"2h\""));
+    assert_eq!((changes[0].before.as_str(), changes[0].after.as_str()), ("\"1d\"", "\"2h\""));
     let fixed =
         load("job_ttl = \"1h\"\nserver_id = \"6f2d6ae7-4e11-4c1f-9d3e-0c4c6f1f1a11\"\n[views.c]\n");
     let faults = before.changes_to(&fixed).unwrap_err();
     assert_eq!(
         faults[0].to_string(),
-        "job_ttl = \"1h\": it is \"7days\", which cannot be changed while the server runs: restart it"
+        "job_ttl = \"1h\": it is \"7d\", which cannot be changed while the server runs: restart it"
     );
     assert_eq!(faults[1].key, "server_id");
 }
