@@ -14,6 +14,7 @@ mod idempotency;
 mod jobs;
 mod layer;
 mod methods;
+mod out;
 mod sessions;
 mod views;
 

@@ -4,6 +4,7 @@ mod answers;
 pub mod arrivals;
 mod cost;
 mod ingest;
+mod jobs;
 mod latency;
 mod load;
 mod queries;
@@ -29,6 +30,9 @@ pub struct Options {
     /// For how long each kind of load is kept up, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Jobs that are kept when they are listed.
+    #[arg(long, default_value_t = 100_000)]
+    jobs: u64,
     /// Repeat each row so often and give the median.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -90,6 +94,24 @@ pub fn run(options: &Options) -> Result<()> {
     if options.wants(10) {
         print(&runtime.block_on(queries::heartbeats(options))?);
         print(&runtime.block_on(sessions::heartbeats(options))?);
+    }
+    if (14..=16).any(|row| options.wants(row)) {
+        runtime.block_on(jobs(options))?;
+    }
+    Ok(())
+}
+
+/// The rows on jobs, one server for all: the kept ones are those that the first row made, and more.
+async fn jobs(options: &Options) -> Result<()> {
+    let mut pair = jobs::Pair::begin().await;
+    if options.wants(14) {
+        print(&pair.done(options).await?);
+    }
+    if options.wants(15) {
+        pair.keys(options).await?.iter().for_each(print);
+    }
+    if options.wants(16) {
+        print(&pair.listed(options).await?);
     }
     Ok(())
 }

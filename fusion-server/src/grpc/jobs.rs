@@ -6,13 +6,14 @@ use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs, job_id, job_to_
 use fusion_proto::pb;
 use fusion_proto::pb::job_service_server::JobService;
 use fusion_proto::status::Refusal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::Services;
 use super::authenticate::caller;
-use super::{Services, draining};
+use super::out::Out;
 use crate::access::Caller;
 use crate::service::idempotency::CallIdentity;
 use crate::service::internal;
@@ -96,17 +97,8 @@ impl JobService for Handler {
         let id = job_id(&request.into_inner().job_id)?;
         self.seen(&caller, id).await?;
         let followed = self.0.jobs.follow(id).await?;
-        let (out, answer) = mpsc::channel(1);
-        let services = self.0.clone();
-        self.0.tasks.spawn("watch job", async move {
-            tokio::select! {
-                () = tell(followed, &out) => {}
-                () = out.closed() => {}
-                () = services.draining.cancelled() => {
-                    let _ = out.try_send(Err(draining().into()));
-                }
-            }
-        });
+        let (out, answer) = Out::new(1);
+        self.0.tasks.spawn("watch job", tell(self.0.clone(), followed, out));
         Ok(Response::new(ReceiverStream::new(answer)))
     }
 
@@ -139,24 +131,33 @@ fn is_seen(caller: &Caller, job: &Job) -> bool {
     job.steps.iter().all(|step| caller.views.has(&step.spec.view))
 }
 
-type Out = mpsc::Sender<Result<pb::WatchJobResponse, Status>>;
+type Answer = Out<pb::WatchJobResponse>;
 
 /// Tells how a job is, as fast as it is taken, until it is over.
-async fn tell(followed: Followed, out: &Out) {
-    match followed {
-        Followed::Over(job) => {
-            let _ = send(out, &job).await;
+async fn tell(services: Services, followed: Followed, out: Answer) {
+    let told = async |out: &Answer| match followed {
+        Followed::Over(job) => tell_one(&services, out, &job).await.map(drop),
+        Followed::Open(mut told) => {
+            while tell_next(&services, &mut told, out).await? {}
+            Ok(())
         }
-        Followed::Open(mut told) => while tell_next(&mut told, out).await {},
-    }
+    };
+    out.tell(&services, told).await;
 }
 
 /// Whether there may be more.
-async fn tell_next(told: &mut watch::Receiver<Job>, out: &Out) -> bool {
+async fn tell_next(
+    services: &Services,
+    told: &mut watch::Receiver<Job>,
+    out: &Answer,
+) -> Result<bool, Refusal> {
     let job = told.borrow_and_update().clone();
-    send(out, &job).await && !job.state.is_end() && told.changed().await.is_ok()
+    let may_go_on = tell_one(services, out, &job).await? && !job.state.is_end();
+    Ok(may_go_on && told.changed().await.is_ok())
 }
 
-async fn send(out: &Out, job: &Job) -> bool {
-    out.send(Ok(pb::WatchJobResponse { job: Some(job_to_pb(job)) })).await.is_ok()
+/// Tells of a job, of its end once that is durable; whether the client is there.
+async fn tell_one(services: &Services, out: &Answer, job: &Job) -> Result<bool, Refusal> {
+    services.jobs.is_kept(job).await?;
+    Ok(out.send(pb::WatchJobResponse { job: Some(job_to_pb(job)) }).await.is_ok())
 }

@@ -10,10 +10,11 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fusion_core::id::Revision;
 use fusion_core::path::notation;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::StorageTime;
-use fusion_core::view::{EntryInfo, FindCursor, Totals, ViewReader};
+use fusion_core::view::{EntryInfo, FindCursor, Totals, ViewReader, ViewStatus};
 use fusion_proto::convert::view::{
     AgeTally, Breakdown, Entry, EntryOrder, EntrySort, GetBreakdown, Tally,
 };
@@ -56,6 +57,8 @@ pub(crate) struct Counting {
     view: ViewHandle,
     ids: Arc<dyn Ids>,
     request: GetBreakdown,
+    /// The last revision that all of the answer holds: the one at which it began.
+    since: Revision,
     expected: u64,
     looked_at: u64,
     look: Option<Look>,
@@ -86,8 +89,9 @@ impl Counting {
         let census = Census::new(request.top, status.watermark);
         let running = Running::begin(&views.deps().metrics, &request.view, "breakdown");
         let look = Some(Look { still: running.wanted(), reader, cursor, census });
-        let (views, looked_at) = (views.clone(), 0);
-        Ok(Self { views, view, ids, request, expected, looked_at, look, _running: running })
+        let (views, since, looked_at) = (views.clone(), status.revision, 0);
+        let _running = running;
+        Ok(Self { views, view, ids, request, since, expected, looked_at, look, _running })
     }
 
     /// Counts on; the whole when all is counted.
@@ -113,7 +117,7 @@ impl Counting {
 
     /// What the whole answer is worth, at its end.
     pub(crate) fn worth(&self) -> Worth {
-        let status = self.views.status(&self.view);
+        let status = ViewStatus { revision: self.since, ..self.views.status(&self.view) };
         let totals = self.view.reader().totals(self.request.path.as_ref()).unwrap_or_default();
         worth(status, totals.last_change)
     }

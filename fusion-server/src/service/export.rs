@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use fusion_core::id::Revision;
 use fusion_core::path::{PathRef, notation};
 use fusion_core::stat::Kind;
 use fusion_core::time::StorageTime;
@@ -43,11 +44,15 @@ impl Export {
         let (view, _) = views.demand(&request.view, request.class)?;
         let pages = pages_of(view.id(), &request);
         let after = pages.key(&request.resume_token).map_err(|_| stranger())?;
-        let after = after.as_deref().map(PathRef::new).transpose().map_err(|_| stranger())?;
+        let after = after.as_deref().map(place).transpose()?;
         let ExportEntries { view, path, class, format, columns, filter, resume_token: _ } = request;
         let all = FindEntries::all(view.clone(), path);
         let wanted = Wanted::new(FindEntries { filter, class, ..all })?;
-        let search = Search::begin_after(views, ids, wanted, &view, ("export", after))?;
+        let path = after.map(|(_, path)| path);
+        let mut search = Search::begin_after(views, ids, wanted, &view, ("export", path))?;
+        if let Some((since, _)) = after {
+            search.goes_on_since(since);
+        }
         Ok(Self { search, rows: Rows { format, columns }, pages, begins: after.is_none() })
     }
 
@@ -61,7 +66,8 @@ impl Export {
         }
         for chunk in chunks {
             let Some(last) = chunk.last() else { continue };
-            let token = self.pages.token(&last.path);
+            let since = self.search.since().0.to_be_bytes();
+            let token = self.pages.token(&[&since[..], &last.path].concat());
             let mut rows = Vec::with_capacity(chunk.len() * 200);
             chunk.iter().for_each(|found| self.rows.row(found, &mut rows));
             parts.push(Part { rows, count: chunk.len(), token });
@@ -73,6 +79,13 @@ impl Export {
     pub(crate) fn worth(&self) -> Worth {
         self.search.worth()
     }
+}
+
+/// What a token says: the revision at which the export began, and the last path that was told.
+fn place(key: &[u8]) -> Result<(Revision, PathRef<'_>), Refusal> {
+    let (since, path) = key.split_first_chunk().ok_or_else(stranger)?;
+    let path = PathRef::new(path).map_err(|_| stranger())?;
+    Ok((Revision(u64::from_be_bytes(*since)), path))
 }
 
 fn stranger() -> Refusal {

@@ -10,11 +10,11 @@ mod pace;
 
 use std::sync::Arc;
 
-use fusion_core::id::ViewName;
+use fusion_core::id::{Revision, ViewName};
 use fusion_core::path::PathRef;
 use fusion_core::stat::Stat;
 use fusion_core::time::Clock;
-use fusion_core::view::{FindCursor, Totals, ViewReader};
+use fusion_core::view::{FindCursor, Totals, ViewReader, ViewStatus};
 use fusion_proto::convert::view::FindEntries;
 use fusion_proto::status::Refusal;
 
@@ -68,6 +68,8 @@ pub(crate) struct Search {
     views: Views,
     view: ViewHandle,
     ids: Arc<dyn Ids>,
+    /// The last revision that all of the answer holds: the one at which it began.
+    since: Revision,
     walk: Option<Walk>,
     wanted: Wanted,
     _running: Running,
@@ -109,7 +111,7 @@ impl Search {
         (call, after): (&str, Option<PathRef<'_>>),
     ) -> Result<Self, Refusal> {
         let request = &wanted.request;
-        let (handle, _) = views.demand(view, request.class)?;
+        let (handle, status) = views.demand(view, request.class)?;
         let reader = handle.reader().clone();
         let path = request.path.as_ref();
         let cursor = reader
@@ -127,7 +129,8 @@ impl Search {
         let walk =
             Walk { still, reader, cursor, wanted: filter, above, left, steps, pace, clock, best };
         let (views, walk) = (views.clone(), Some(walk));
-        Ok(Self { views, view: handle, ids, walk, wanted, _running: running })
+        let since = status.revision;
+        Ok(Self { views, view: handle, ids, since, walk, wanted, _running: running })
     }
 
     /// The next chunks of what is found; `None` when all of it was.
@@ -139,9 +142,19 @@ impl Search {
         Ok(Some(chunks))
     }
 
+    /// The last revision that all of the answer holds.
+    pub(crate) fn since(&self) -> Revision {
+        self.since
+    }
+
+    /// Goes on where an earlier search for the same was at a revision.
+    pub(crate) fn goes_on_since(&mut self, revision: Revision) {
+        self.since = self.since.min(revision);
+    }
+
     /// What the whole answer is worth, at its end.
     pub(crate) fn worth(&self) -> Worth {
-        let status = self.views.status(&self.view);
+        let status = ViewStatus { revision: self.since, ..self.views.status(&self.view) };
         let path = self.wanted.request.path.as_ref();
         let totals = self.view.reader().totals(path).unwrap_or_default();
         worth(status, totals.last_change)

@@ -7,6 +7,7 @@
 //! sessions may be taken under it. Must never: change a job otherwise than by its rules (`fusion_core::job`).
 
 mod observed;
+mod queues;
 mod record;
 mod run;
 mod table;
@@ -193,7 +194,20 @@ impl Jobs {
     /// One job.
     pub(crate) async fn get(&self, id: Uuid) -> Result<Job, Refusal> {
         let (jobs, _) = self.read(vec![id]).await?;
-        jobs.into_iter().next().ok_or_else(|| Refusal::JobNotFound { job: id.to_string() })
+        let job = jobs.into_iter().next();
+        let job = job.ok_or_else(|| Refusal::JobNotFound { job: id.to_string() })?;
+        self.is_kept(&job).await?;
+        Ok(job)
+    }
+
+    /// Waits until a job that is over is written so: nobody is told of an end that a death of the server
+    /// takes back.
+    pub(crate) async fn is_kept(&self, job: &Job) -> Result<(), Refusal> {
+        let saver = &self.shared.deps.saver;
+        if job.state.is_end() && self.lock().ended.contains_key(&job.id) {
+            saver.written(saver.point()).await?;
+        }
+        Ok(())
     }
 
     /// These jobs, as far as they are kept, until there are enough for a page; and how many were looked
@@ -340,6 +354,7 @@ impl Jobs {
     fn changed(&self, table: &mut Table, id: Uuid) -> Option<SavePoint> {
         let deps = &self.shared.deps;
         let job = table.open.get(&id)?.borrow();
+        table.queues.note(&job);
         let point = self.save(&job);
         let state = job.state;
         let (place, listed) = (place(&job), Listed::of(&job, deps.ttl));

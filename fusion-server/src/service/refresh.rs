@@ -70,17 +70,21 @@ impl Refreshes {
 
     /// Scans a path, or waits for the one that does.
     pub(crate) async fn refresh(&self, asked: &RefreshPath, by: Operator) -> Answer {
-        let (mut answer, joined) = self.join_or_begin(asked, by)?;
+        let (answer, joined) = self.join_or_begin(asked, by)?;
+        self.told(answer).await.map(|refreshed| Refreshed { joined, ..refreshed })
+    }
+
+    async fn told(&self, mut answer: watch::Receiver<Option<Answer>>) -> Answer {
         let told = tokio::select! {
             told = answer.wait_for(Option::is_some) => told.ok().and_then(|told| told.clone()),
             () = self.shared.draining.cancelled() => None,
         };
         // Without an answer the server is going down, and its tasks with it.
-        let draining = || Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY });
-        told.unwrap_or_else(draining).map(|refreshed| Refreshed { joined, ..refreshed })
+        told.unwrap_or(Err(Refusal::ServerDraining { retry_after: DRAINING_RETRY }))
     }
 
-    /// For a read of a class: if it demands FRESH, the leader scans the path first, and all of it.
+    /// For a read of a class: if it demands FRESH, the leader scans the path first, and all of it, in a scan
+    /// that begins after this call.
     pub(crate) async fn before_read(
         &self,
         class: ReadClass,
@@ -90,7 +94,14 @@ impl Refreshes {
         if class != ReadClass::Fresh {
             return Ok(());
         }
-        let refreshed = self.refresh(asked, by).await?;
+        let (mut answer, joined) = self.join_or_begin(asked, by.clone())?;
+        if joined {
+            // It began before this read, so it may have passed what changed since. Whatever becomes of it,
+            // the next one begins after it.
+            let _ = self.told(answer).await;
+            answer = self.join_or_begin(asked, by)?.0;
+        }
+        let refreshed = self.told(answer).await?;
         if refreshed.complete && refreshed.errors == 0 {
             return Ok(());
         }
@@ -149,9 +160,10 @@ impl Refreshes {
         let path = asked.path.clone();
         let settled = view.ask(move |view| is_settled(view, path.as_ref())).await;
         let settled = settled.map_err(|gone| shared.views.gone(&gone))?;
+        // Asked before the entry is read: the answer holds all up to the revision that it names.
+        let status = shared.views.status(&view);
         let info = view.reader().entry(asked.path.as_ref());
         let totals = info.as_ref().and_then(|info| info.totals);
-        let status = shared.views.status(&view);
         let worth = worth(status, totals.and_then(|totals| totals.last_change));
         Ok(Refreshed {
             entry: info.map(|info| entry(asked.path.as_ref(), &info)),

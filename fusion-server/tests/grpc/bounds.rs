@@ -7,7 +7,7 @@ use tonic::Status;
 use crate::evidence::{batch, file, root};
 use crate::find::varied;
 use crate::harness::{TestServer, asks, refusal};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 
 fn find() -> pb::FindEntriesRequest {
     pb::FindEntriesRequest { view: "v".into(), path: "/".into(), ..Default::default() }
@@ -101,8 +101,7 @@ async fn a_token_is_refused_by_every_other_list() {
     let mut server = varied().await;
     let other = pb::CreateSessionRequest { view: "w".into(), ..asks("b") };
     let session = server.sessions.create_session(other).await.unwrap().into_inner().session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "b");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "b").await;
     lane.send(batch(1, vec![root(), file("/x", 1), file("/y", 1)])).await;
     lane.acknowledged(1).await.unwrap();
     let page = |view: &str, path: &str, token: &str| pb::ListEntriesRequest {

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::evidence::{batch, file, root};
 use crate::harness::{TestServer, VIEW, advance, config, refusal, start_with};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 
 fn ask(path: &str) -> pb::ListChangesRequest {
     pb::ListChangesRequest { view: VIEW.to_owned(), path: path.to_owned(), ..Default::default() }
@@ -39,8 +39,7 @@ async fn filled() -> TestServer {
     config.view_defaults.session_timeout = Duration::from_secs(600);
     let mut server = start_with(config).await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root()])).await;
     lane.acknowledged(1).await.unwrap();
     for number in 0..10 {

@@ -89,8 +89,7 @@ async fn a_second_stream_of_a_lane_replaces_the_first() {
     let (session, mut first) = realtime(&mut server).await;
     let scan = opening(pb::Lane::Scan, &session, "");
     let (mut scan, _) = Lane::open(&mut server, scan).await.unwrap();
-    let again = opening(pb::Lane::Realtime, &session, "a");
-    let (mut second, _) = Lane::open(&mut server, again).await.unwrap();
+    let mut second = Lane::realtime(&mut server, &session, "a").await;
     let refused = refusal(Err::<(), _>(first.end().await));
     assert!(matches!(refused, Refusal::StreamReplaced { .. }), "{refused:?}");
     second.send(batch(1, vec![root()])).await;

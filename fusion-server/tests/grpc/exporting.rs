@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::evidence::{batch, file, root};
 use crate::find::varied;
 use crate::harness::{TestServer, start};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 
 fn ask(format: pb::ExportFormat, columns: &[pb::ExportColumn]) -> pb::ExportEntriesRequest {
     pb::ExportEntriesRequest {
@@ -69,8 +69,7 @@ async fn rows_have_the_columns_that_are_asked_for() {
 async fn an_export_goes_on_after_any_message_of_it() {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root()])).await;
     for sequence in 2..=6 {
         let rows = (0..900).map(|i| file(&format!("/f-{sequence:03}-{i:04}"), 1)).collect();

@@ -15,7 +15,7 @@ use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 use crate::evidence::{ROOT_INODE, batch, file, root};
 use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in, uuid};
 use crate::lists::remove;
-use crate::telling::{Lane, opening};
+use crate::telling::{Lane, opening, with_a_file};
 
 /// Stores that fail together, and the log, whose crash can be had.
 pub(crate) struct Flaky {
@@ -57,11 +57,7 @@ async fn is_there(server: &mut TestServer, path: &str) -> bool {
 async fn while_the_disk_fails_nothing_is_acknowledged_and_reads_are_answered() {
     let flaky = Flaky::new(1);
     let mut server = flaky.start().await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (_, mut lane) = with_a_file(&mut server).await;
     flaky.moods.fail(1000);
     lane.send(batch(2, vec![file("/g", 2)])).await;
     lane.send(batch(3, vec![file("/h", 2)])).await;
@@ -90,10 +86,7 @@ async fn while_the_disk_fails_nothing_is_acknowledged_and_reads_are_answered() {
 async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
     let flaky = Flaky::new(2);
     let mut server = flaky.start().await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    let (session, mut lane) = with_a_file(&mut server).await;
     lane.send(batch(2, vec![remove("/f", ROOT_INODE)])).await;
     lane.acknowledged(2).await.unwrap();
     flaky.moods.fail(1000);
@@ -132,11 +125,7 @@ async fn while_the_disk_fails_lists_are_answered_and_operators_refused() {
 async fn a_view_that_is_being_made_on_a_slow_disk_holds_up_no_other() {
     let flaky = Flaky::new(4);
     let mut server = flaky.start().await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (session, _lane) = with_a_file(&mut server).await;
     flaky.moods.hang(true);
     let mut asks = asks_with_top("b", "f", 7);
     asks.view = "other".to_owned();
@@ -160,11 +149,7 @@ async fn a_server_ends_within_its_grace_on_a_disk_that_hangs() {
     let config = Config { shutdown_grace: Duration::from_secs(4), ..config() };
     let clock = Arc::new(RuntimeClock::new());
     let mut server = start_in(config, clock, flaky.stores.clone()).await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (_, mut lane) = with_a_file(&mut server).await;
     flaky.moods.hang(true);
     lane.send(batch(2, vec![file("/g", 1)])).await;
     while !is_there(&mut server, "/g").await {}
@@ -179,11 +164,7 @@ async fn a_server_ends_within_its_grace_on_a_disk_that_hangs() {
 async fn what_a_slow_disk_gave_is_told_after_the_heartbeat_and_not_read_again() {
     let flaky = Flaky::new(3);
     let mut server = flaky.start().await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (_, lane) = with_a_file(&mut server).await;
     drop(lane);
     server.ended().await;
 

@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 
 use crate::evidence::{DIR, DIR_INODE, FILE, batch, file, root, row, stat};
 use crate::harness::{TestServer, refusal, start};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 use crate::views::filled;
 
 fn find(path: &str, name_glob: &str) -> pb::FindEntriesRequest {
@@ -64,8 +64,7 @@ async fn globs_kinds_and_limits() {
 async fn a_large_answer_comes_in_messages() {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root()])).await;
     for sequence in 2..=12 {
         let rows = (0..900).map(|i| file(&format!("/f-{sequence:03}-{i:04}"), 1)).collect();
@@ -92,8 +91,7 @@ pub(crate) fn upsert(path: &str, of: pb::Stat, parent: u64, atomic: bool) -> pb:
 pub(crate) async fn varied() -> TestServer {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     let file = |size, mtime, ctime, uid, gid| pb::Stat {
         mtime_time_ns: mtime,
         ctime_time_ns: ctime,
@@ -207,8 +205,7 @@ async fn of_several_views_each_has_an_answer_or_an_error() {
     let mut other = crate::harness::asks("b");
     other.view = "w".into();
     let session = server.sessions.create_session(other).await.unwrap().into_inner().session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "b");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "b").await;
     lane.send(batch(
         1,
         vec![root(), upsert("/d", stat(DIR, 0, DIR_INODE), 1, true), file("/d/w", 3)],

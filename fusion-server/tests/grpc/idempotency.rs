@@ -205,6 +205,11 @@ async fn a_key_can_be_forgotten() {
         let refused = refusal(server.admin.delete_idempotency_key(bad).await);
         assert_eq!(violated(&refused), [field]);
     }
+    // Its own key it would wait for.
+    let method = "fusion.v1.AdminService/DeleteIdempotencyKey".to_owned();
+    let itself = pb::DeleteIdempotencyKeyRequest { method, key: "k".into() };
+    let refused = server.admin.delete_idempotency_key(with(itself, IDEMPOTENCY_KEY, "k")).await;
+    assert_eq!(violated(&refusal(refused)), ["method"]);
 }
 
 #[tokio::test]

@@ -1,16 +1,19 @@
-//! Jobs in odd moments: a cancel while a step is handed on, clocks that jump.
+//! Jobs under load and in odd moments: thousands that wait, a cancel while a step is handed on, clocks that
+//! jump.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_proto::pb;
+use fusion_proto::status::Refusal;
 use fusion_server::clock::RuntimeClock;
 use fusion_server::stores::Stores;
+use tokio::task::JoinSet;
 
 use crate::agent::Agent;
-use crate::harness::{TestServer, config, start, start_in};
-use crate::jobs::{create, is_over, step, watch};
+use crate::harness::{TestServer, config, refusal, start, start_in, start_with};
+use crate::jobs::{create, is_over, plan, step, watch};
 
 /// A step that is done as soon as an agent is there: no suspects are known.
 fn small() -> pb::JobStepSpec {
@@ -18,8 +21,67 @@ fn small() -> pb::JobStepSpec {
 }
 
 async fn all(server: &TestServer) -> Vec<pb::Job> {
-    let asked = pb::ListJobsRequest::default();
-    server.jobs.clone().list_jobs(asked).await.unwrap().into_inner().jobs
+    let mut asked = pb::ListJobsRequest { page_size: 1_000, ..Default::default() };
+    let mut jobs = Vec::new();
+    loop {
+        let page = server.jobs.clone().list_jobs(asked.clone()).await.unwrap().into_inner();
+        assert!(page.jobs.len() <= 1_000);
+        jobs.extend(page.jobs);
+        if page.next_page_token.is_empty() {
+            return jobs;
+        }
+        asked.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_jobs_wait_the_most_urgent_go_first_and_all_end() {
+    const JOBS: usize = 10_000;
+    const CALLERS: usize = 50;
+    let mut config = config();
+    config.max_open_jobs = JOBS;
+    let mut server = start_with(config).await;
+    let session = server.join("a").await.session_id;
+    let end = pb::EndSessionRequest { session_id: session, allow_missing: false };
+    server.sessions.end_session(end).await.unwrap();
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let mut jobs = server.jobs.clone();
+        callers.spawn(async move {
+            for number in 0..JOBS / CALLERS {
+                let priority = i32::try_from((caller + number * 31) % 7).unwrap();
+                let asked = pb::CreateJobRequest { priority, ..plan(&[small()]) };
+                jobs.create_job(asked).await.unwrap();
+            }
+        });
+    }
+    callers.join_all().await;
+    let refused = refusal(server.jobs.create_job(plan(&[small()])).await);
+    assert!(matches!(refused, Refusal::QuotaExceeded { limit: 10_000, .. }), "{refused:?}");
+    assert!(all(&server).await.iter().all(|job| job.state() == pb::JobState::Pending));
+
+    server.join("a").await;
+    let ends = |state: pb::JobState| {
+        let name = state.as_str_name().trim_start_matches("JOB_STATE_");
+        format!("fusion_jobs{{state=\"{name}\"}} {JOBS}\n")
+    };
+    while !server.get("/metrics").await.contains(&ends(pb::JobState::Completed)) {
+        tokio::task::yield_now().await;
+    }
+    let mut jobs = all(&server).await;
+    assert_eq!(jobs.len(), JOBS);
+    let begun = |job: &pb::Job| {
+        let at = job.started_at.unwrap();
+        (at.seconds, at.nanos)
+    };
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.priority));
+    for urgency in jobs.chunk_by(|one, other| one.priority == other.priority) {
+        let last = urgency.iter().map(begun).max();
+        let next = jobs.iter().filter(|job| job.priority < urgency[0].priority).map(begun).min();
+        assert!(next.is_none() || last <= next, "{} goes first", urgency[0].priority);
+    }
+    // None is left in the way.
+    create(&mut server, &[small()]).await;
 }
 
 #[tokio::test]

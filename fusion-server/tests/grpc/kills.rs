@@ -23,11 +23,11 @@ use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
 use tonic::Request;
 
 use crate::agent::Agent;
-use crate::evidence::{ROOT_INODE, batch, file, root};
+use crate::evidence::{ROOT_INODE, batch};
 use crate::harness::{TestServer, VIEW, asks_with_top, config, start_in};
 use crate::jobs::{create, is_over, plan, step, watch};
 use crate::lists::{remove, trash};
-use crate::telling::{Lane, opening};
+use crate::telling::with_a_file;
 
 /// What the lives of a server have in common.
 #[derive(Default)]
@@ -194,10 +194,7 @@ async fn what_is_restored_is_restored_once_whenever_the_server_dies() {
     for calls in 0.. {
         let kept = Kept::default();
         let (mut server, moods) = kept.live().await;
-        let session = server.join("a").await.session_id;
-        let ask = opening(pb::Lane::Realtime, &session, "a");
-        let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-        lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+        let (_, mut lane) = with_a_file(&mut server).await;
         lane.send(batch(2, vec![remove("/f", ROOT_INODE)])).await;
         lane.acknowledged(2).await.unwrap();
         let record = trash(&mut server, "/").await.remove(0);

@@ -46,8 +46,7 @@ fn directory(path: &str) -> pb::Evidence {
 /// A view with `/d` and files `/d/f0`… in it, told by agent `a`, whose lane comes back.
 async fn filled(server: &mut TestServer, files: usize) -> Lane {
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(server, &session, "a").await;
     let mut rows = vec![root(), directory("/d")];
     rows.extend((0..files).map(|number| file(&format!("/d/f{number}"), 1)));
     lane.send(batch(1, rows)).await;

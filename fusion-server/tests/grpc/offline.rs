@@ -3,26 +3,20 @@
 use std::sync::Arc;
 
 use fusion_core::time::ServerTime;
-use fusion_proto::pb;
 use fusion_server::clock::RuntimeClock;
 use fusion_server::offline::{Offline, OfflineError};
 use fusion_server::stores::Stores;
 use uuid::Uuid;
 
-use crate::evidence::{batch, file, root};
 use crate::harness::{VIEW, config, start_in};
-use crate::telling::{Lane, opening};
+use crate::telling::with_a_file;
 
 #[tokio::test]
 async fn what_a_server_left_is_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let stores = Stores::open(dir.path(), Uuid::from_u128(1), None).unwrap();
     let mut server = start_in(config(), Arc::new(RuntimeClock::new()), stores).await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (_, lane) = with_a_file(&mut server).await;
     let open = || Offline::open(dir.path(), "a test", ServerTime::default());
     let refused = open().err();
     assert!(matches!(refused, Some(OfflineError::Store(_))), "the server has it");

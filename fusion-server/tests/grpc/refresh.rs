@@ -144,35 +144,78 @@ async fn silence_is_an_answer_after_a_while_and_a_deadline_sooner() {
     }
 }
 
-#[tokio::test]
-async fn a_fresh_read_scans_first_and_never_answers_without() {
+/// A view with its leader, and a read of `/d` that demands a scan.
+async fn to_be_read_fresh() -> (TestServer, Agent, pb::ListEntriesRequest) {
     let mut server = filled().await;
     let leader = server.sessions.list_sessions(pb::ListSessionsRequest::default()).await.unwrap();
     let leader = leader.into_inner().sessions[0].session_id.clone();
-    let mut agent = Agent::of(&mut server, leader.clone(), "a").await;
-    let fresh = pb::ReadClass::Fresh.into();
+    let agent = Agent::of(&mut server, leader, "a").await;
     let list = pb::ListEntriesRequest {
         view: VIEW.into(),
         path: "/d".into(),
-        read_class: fresh,
+        read_class: pb::ReadClass::Fresh.into(),
         ..Default::default()
     };
-    let mut views = server.views.clone();
-    let again = list.clone();
+    (server, agent, list)
+}
+
+/// The paths that a read gives.
+fn read(
+    server: &TestServer,
+    list: &pb::ListEntriesRequest,
+) -> tokio::task::JoinHandle<Vec<String>> {
+    let (mut views, list) = (server.views.clone(), list.clone());
     #[expect(clippy::disallowed_methods, reason = "a caller of its own, for as long as the test")]
-    let answer = tokio::spawn(async move { views.list_entries(list).await });
+    tokio::spawn(async move {
+        let listed = views.list_entries(list).await.unwrap().into_inner();
+        listed.entries.into_iter().map(|entry| entry.path).collect()
+    })
+}
+
+#[tokio::test]
+async fn a_fresh_read_does_not_take_a_scan_that_began_before_it() {
+    let (mut server, mut agent, list) = to_be_read_fresh().await;
+    let first = read(&server, &list);
+    let command = agent.command().await;
+    let (second, third) = (read(&server, &list), read(&server, &list));
+    let reads = "fusion_rpc_in_flight{method=\"fusion.v1.ViewService/ListEntries\"} 3\n";
+    while !server.get("/metrics").await.contains(reads) {}
+    assert_eq!(agent.list("/d", &["a"]).await, []);
+    agent.report(&mut server, &command, pb::CommandState::Done).await;
+    assert!(!first.await.unwrap().contains(&"/d/late".to_owned()));
+
+    let late = async { [second.await.unwrap(), third.await.unwrap()] };
+    let scanned = async {
+        loop {
+            let command = agent.command().await;
+            assert_eq!(agent.list("/d", &["a", "late"]).await, []);
+            agent.report(&mut server, &command, pb::CommandState::Done).await;
+        }
+    };
+    tokio::select! {
+        answers = late => for answer in answers {
+            assert!(answer.contains(&"/d/late".to_owned()), "{answer:?}");
+        },
+        () = scanned => {}
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_read_scans_first_and_never_answers_without() {
+    let (mut server, mut agent, list) = to_be_read_fresh().await;
+    let answer = read(&server, &list);
     let command = agent.command().await;
     assert_eq!(agent.list("/d", &["a", "fresh"]).await, []);
     agent.report(&mut server, &command, pb::CommandState::Done).await;
-    let listed = answer.await.unwrap().unwrap().into_inner();
-    let found = listed.entries.iter().any(|entry| entry.path == "/d/fresh");
-    assert!(found, "{listed:?}");
+    let listed = answer.await.unwrap();
+    assert!(listed.contains(&"/d/fresh".to_owned()), "{listed:?}");
 
-    let evict = pb::EvictSessionRequest { session_id: leader, allow_missing: false };
+    let evict = pb::EvictSessionRequest { session_id: agent.session.clone(), allow_missing: false };
     server.admin.evict_session(evict).await.unwrap();
-    let refused = refusal(server.views.list_entries(again).await);
+    let refused = refusal(server.views.list_entries(list).await);
     assert!(matches!(refused, Refusal::ViewNotReady { .. }), "{refused:?}");
-    let stats = pb::GetStatsRequest { view: VIEW.into(), path: "/".into(), read_class: fresh };
+    let read_class = pb::ReadClass::Fresh.into();
+    let stats = pb::GetStatsRequest { view: VIEW.into(), path: "/".into(), read_class };
     let refused = refusal(server.views.get_stats(stats).await);
     assert!(matches!(refused, Refusal::ViewNotReady { .. }), "{refused:?}");
 }

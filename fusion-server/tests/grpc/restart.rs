@@ -13,7 +13,7 @@ use fusion_store::Retention;
 
 use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
 use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in, uuid};
-use crate::telling::{Lane, opening};
+use crate::telling::{Lane, opening, with_a_file};
 
 async fn on(stores: &Stores) -> TestServer {
     start_in(config(), Arc::new(RuntimeClock::new()), stores.clone()).await
@@ -186,11 +186,7 @@ async fn a_session_that_was_told_otherwise_what_to_exclude_is_not_taken_back() {
 async fn another_tree_is_still_refused() {
     let stores = Stores::memory();
     let mut server = on(&stores).await;
-    let session = server.join("a").await;
-    let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
-    let (mut lane, _) = Lane::open(&mut server, ask).await.unwrap();
-    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.acknowledged(1).await.unwrap();
+    let (_, lane) = with_a_file(&mut server).await;
     drop(lane);
     server.ended().await;
     let mut server = on(&stores).await;

@@ -7,7 +7,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::evidence::{batch, file, root};
 use crate::harness::{TestServer, start};
-use crate::telling::{Lane, opening};
+use crate::telling::Lane;
 
 const FILES: u64 = 90_000;
 /// Bytes that a client takes unread.
@@ -15,10 +15,14 @@ const WINDOW: u32 = 65_535;
 
 /// A view of that many files.
 async fn large() -> TestServer {
+    large_with_a_lane().await.0
+}
+
+/// A view of that many files, the lane of its agent and the number of its next batch.
+async fn large_with_a_lane() -> (TestServer, Lane, u64) {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root()])).await;
     let batches = FILES / 900;
     for sequence in 2..batches + 2 {
@@ -26,7 +30,7 @@ async fn large() -> TestServer {
         lane.send(batch(sequence, rows)).await;
     }
     lane.acknowledged(batches + 1).await.unwrap();
-    server
+    (server, lane, batches + 2)
 }
 
 /// A client with a connection of its own that takes little unread.
@@ -121,4 +125,54 @@ async fn read(mut found: Streaming<pb::FindEntriesResponse>) -> u64 {
         entries += message.entries.len() as u64;
     }
     entries
+}
+
+#[tokio::test]
+async fn an_answer_that_the_end_of_the_server_cuts_off_says_so() {
+    let mut server = large().await;
+    // Each on its own connection: what one does not read takes the room of the other.
+    let exported = narrow(&server).await.export_entries(export()).await.unwrap().into_inner();
+    let everything = find(pb::EntryFilter::default());
+    let found = narrow(&server).await.find_entries(everything).await.unwrap().into_inner();
+    server.stop();
+    assert_eq!(cut_off(exported).await.code(), tonic::Code::Unavailable);
+    assert_eq!(cut_off(found).await.code(), tonic::Code::Unavailable);
+}
+
+/// How an answer ends that is cut off.
+async fn cut_off<T>(mut answer: Streaming<T>) -> tonic::Status {
+    loop {
+        match answer.message().await {
+            Ok(message) => assert!(message.is_some(), "a part was told as the whole"),
+            Err(status) => return status,
+        }
+    }
+}
+
+/// An export to its end: the first token, and the revision that it names.
+async fn exported(mut answer: Streaming<pb::ExportEntriesResponse>) -> (String, u64) {
+    let (mut token, mut revision) = (None, 0);
+    while let Some(message) = answer.message().await.unwrap() {
+        token = token.or(Some(message.resume_token));
+        revision = message.freshness.map_or(revision, |freshness| freshness.revision);
+    }
+    (token.unwrap(), revision)
+}
+
+#[tokio::test]
+async fn what_came_while_an_answer_was_told_is_not_promised() {
+    let (mut server, mut lane, next) = large_with_a_lane().await;
+    let stats = pb::GetStatsRequest { view: "v".into(), path: "/".into(), ..Default::default() };
+    let before = server.views.get_stats(stats).await.unwrap().into_inner();
+    let before = before.freshness.unwrap().revision;
+    let mut client = narrow(&server).await;
+    let answer = client.export_entries(export()).await.unwrap().into_inner();
+    // It stands before all others, where the export has been.
+    lane.send(batch(next, vec![file("/000", 1)])).await;
+    lane.acknowledged(next).await.unwrap();
+    let (resume_token, revision) = exported(answer).await;
+    assert_eq!(revision, before);
+    let again = pb::ExportEntriesRequest { resume_token, ..export() };
+    let (_, revision) = exported(client.export_entries(again).await.unwrap().into_inner()).await;
+    assert_eq!(revision, before, "nor by who goes on");
 }

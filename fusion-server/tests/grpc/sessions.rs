@@ -48,8 +48,7 @@ async fn silence_expires_and_promotes_on_driven_time() {
     let scan = opening(pb::Lane::Scan, &follower, "");
     let (mut lane, _) = Lane::open(&mut server, scan).await.unwrap();
     assert_eq!(lane.notice().await.unwrap().role, FOLLOWER);
-    let stream = opening(pb::Lane::Realtime, &leader, "a");
-    let (mut doomed, _) = Lane::open(&mut server, stream).await.unwrap();
+    let mut doomed = Lane::realtime(&mut server, &leader, "a").await;
 
     for _ in 0..2 {
         advance(Duration::from_secs(15)).await;
@@ -116,8 +115,7 @@ async fn an_evicted_session_is_obsolete_and_a_follower_leads_at_once() {
     let scan = opening(pb::Lane::Scan, &follower, "");
     let (mut lane, _) = Lane::open(&mut server, scan).await.unwrap();
     assert_eq!(lane.notice().await.unwrap().role, FOLLOWER);
-    let stream = opening(pb::Lane::Realtime, &leader, "a");
-    let (mut doomed, _) = Lane::open(&mut server, stream).await.unwrap();
+    let mut doomed = Lane::realtime(&mut server, &leader, "a").await;
 
     let evict = |session: &str, allow_missing| pb::EvictSessionRequest {
         session_id: session.to_owned(),
@@ -176,8 +174,7 @@ async fn views_are_made_only_where_that_is_allowed() {
 async fn another_tree_is_refused() {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     lane.send(batch(1, vec![root(), file("/here", 1)])).await;
     lane.acknowledged(1).await.unwrap();
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
+use crate::evidence::{batch, file, root};
 use crate::harness::{TestServer, uuid};
 
 pub(crate) struct Lane {
@@ -20,6 +21,15 @@ pub(crate) fn opening(lane: pb::Lane, session: &str, spool: &str) -> pb::PushOpe
     pb::PushOpening { session_id, lane: lane.into(), spool_id, first_held: 1, next: 1 }
 }
 
+/// Agent `a` joins and tells of the root and of `/f` in batch 1, acknowledged: its session and its lane.
+pub(crate) async fn with_a_file(server: &mut TestServer) -> (pb::CreateSessionResponse, Lane) {
+    let session = server.join("a").await;
+    let mut lane = Lane::realtime(server, &session.session_id, "a").await;
+    lane.send(batch(1, vec![root(), file("/f", 1)])).await;
+    lane.acknowledged(1).await.unwrap();
+    (session, lane)
+}
+
 impl Lane {
     /// Opens a lane; gives the number to go on after, too.
     pub(crate) async fn open(
@@ -31,6 +41,12 @@ impl Lane {
             Told::Opened(opened) => Ok((lane, opened.resume_after_sequence)),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Opens the realtime lane of a new session, whose spool has this name.
+    pub(crate) async fn realtime(server: &mut TestServer, session: &str, spool: &str) -> Self {
+        let ask = opening(pb::Lane::Realtime, session, spool);
+        Self::open(server, ask).await.unwrap().0
     }
 
     pub(crate) async fn begin(server: &mut TestServer, first: Ask) -> Self {

@@ -12,8 +12,7 @@ use crate::telling::{Lane, opening};
 pub(crate) async fn filled() -> TestServer {
     let mut server = start().await;
     let session = server.join("a").await.session_id;
-    let realtime = opening(pb::Lane::Realtime, &session, "a");
-    let (mut lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+    let mut lane = Lane::realtime(&mut server, &session, "a").await;
     let mut odd = file("/d/n", 10);
     let mut dir = file("/d", 0);
     if let Some(pb::evidence::Evidence::Upsert(upsert)) = &mut odd.evidence {

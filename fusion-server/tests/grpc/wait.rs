@@ -44,8 +44,7 @@ impl Rig {
         scan.send(pb::EvidenceBatch { listings, ..led(2, vec![]) }).await;
         scan.send(led(3, vec![scan_finished()])).await;
         assert_eq!(scan.acknowledged(3).await.unwrap(), []);
-        let realtime = opening(pb::Lane::Realtime, &session, "a");
-        let (lane, _) = Lane::open(&mut server, realtime).await.unwrap();
+        let lane = Lane::realtime(&mut server, &session, "a").await;
         let mut rig = Self { server, session, lane, sequence: 0 };
         rig.tell(vec![root()]).await;
         rig

@@ -17,7 +17,7 @@ pub(super) struct Speed {
     /// Pieces per second of the wall clock.
     pub(super) rate: f64,
     /// Nanoseconds of processor time of the server for a piece, and of this process.
-    server: f64,
+    pub(super) server: f64,
     load: f64,
 }
 

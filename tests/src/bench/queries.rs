@@ -12,11 +12,11 @@ use crate::process::now;
 
 use super::cost::{Count, Speed};
 use super::load::{self, LoadSession, PER_DIRECTORY};
-use super::{Line, Options, median, raw};
+use super::{Line, Options, median, part, raw};
 
 const CONNECTIONS: usize = 20;
-/// Calls under way on each connection, for heartbeats: 64 in all.
-const IN_FLIGHT: usize = 3;
+/// Calls under way on each connection, for heartbeats and jobs: about 64 in all.
+pub(super) const IN_FLIGHT: usize = 3;
 
 pub(super) async fn listings(options: &Options) -> Result<Line> {
     let mut world = World::start();
@@ -37,9 +37,9 @@ pub(super) async fn listings(options: &Options) -> Result<Line> {
     let (mut ours, mut theirs, mut worst) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
         theirs.push(load_all(&world, pid, options.span(), 1, empty).await?.0.rate);
-        let (speed, p99) = load_all(&world, pid, options.span(), 1, list).await?;
+        let (speed, times) = load_all(&world, pid, options.span(), 1, list).await?;
         ours.push(speed);
-        worst.push(p99.as_secs_f64() * 1e3);
+        worst.push(part(&times, 99));
     }
     let cost = Speed::cost(&ours);
     Ok(Line {
@@ -77,9 +77,9 @@ pub(super) async fn heartbeats(options: &Options) -> Result<Line> {
     let (mut ours, mut theirs, mut worst) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.rounds {
         theirs.push(load_all(&world, pid, options.span(), IN_FLIGHT, empty).await?.0.rate);
-        let (speed, p99) = load_all(&world, pid, options.span(), IN_FLIGHT, beat).await?;
+        let (speed, times) = load_all(&world, pid, options.span(), IN_FLIGHT, beat).await?;
         ours.push(speed);
-        worst.push(p99.as_secs_f64() * 1e3);
+        worst.push(part(&times, 99));
     }
     let cost = Speed::cost(&ours);
     Ok(Line {
@@ -101,14 +101,14 @@ pub(super) async fn empty(channel: Channel, _: u64) -> Result<()> {
     Ok(())
 }
 
-/// Calls as fast as it goes on [`CONNECTIONS`] connections; calls per second and the p99.
-async fn load_all<F: Future<Output = Result<()>>>(
+/// Calls as fast as it goes on [`CONNECTIONS`] connections; calls per second, and what each took, sorted.
+pub(super) async fn load_all<F: Future<Output = Result<()>>>(
     world: &World,
     server: u32,
     span: Duration,
     in_flight: usize,
     call: impl Fn(Channel, u64) -> F + Copy,
-) -> Result<(Speed, Duration)> {
+) -> Result<(Speed, Vec<Duration>)> {
     let count = Count::begin(server);
     let mut callers = Vec::new();
     for number in 0..CONNECTIONS {
@@ -122,8 +122,7 @@ async fn load_all<F: Future<Output = Result<()>>>(
     let mut times: Vec<Duration> = done.into_iter().flatten().collect();
     let speed = count.end(times.len() as u64);
     times.sort_unstable();
-    let p99 = times.get(times.len() * 99 / 100).copied().unwrap_or_default();
-    Ok((speed, p99))
+    Ok((speed, times))
 }
 
 async fn one_caller<F: Future<Output = Result<()>>>(

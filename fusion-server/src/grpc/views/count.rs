@@ -8,11 +8,11 @@ use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::view::{CompareViews, GetBreakdown, GetPath, ViewError, totals_to_pb};
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::super::{Services, about, draining};
+use super::super::out::Out;
+use super::super::{Services, about};
 use crate::service::breakdown::Counting;
 use crate::service::compare::{self, Row};
 use crate::task::view::Operator;
@@ -22,13 +22,13 @@ const PROGRESS: Duration = Duration::from_millis(100);
 
 pub(super) type Stream = ReceiverStream<Result<pb::GetBreakdownResponse, Status>>;
 
-type Answer = mpsc::Sender<Result<pb::GetBreakdownResponse, Status>>;
+type Answer = Out<pb::GetBreakdownResponse>;
 
 impl Services {
     pub(super) fn breakdown(&self, asked: GetBreakdown) -> Result<Stream, Refusal> {
         about(Some(&asked.view), None);
         let counting = Counting::begin(&self.views, self.ids.clone(), asked)?;
-        let (out, answer) = mpsc::channel(1);
+        let (out, answer) = Out::new(1);
         self.tasks.spawn("breakdown", tell(self.clone(), counting, out));
         Ok(ReceiverStream::new(answer))
     }
@@ -76,16 +76,15 @@ impl Services {
     }
 }
 
-/// Counts until all is counted, the client is gone or the server goes down.
+/// Counts until all is counted.
 async fn tell(services: Services, mut counting: Counting, out: Answer) {
-    let told = tokio::select! {
-        told = count(&services, &mut counting, &out) => told,
-        () = services.draining.cancelled() => Err(draining()),
-        () = out.closed() => return,
+    let told = async |out: &Answer| {
+        let last = count(&services, &mut counting, out).await?;
+        // If the client is gone by now, nobody is to be told.
+        let _ = out.send(last).await;
+        Ok::<_, Refusal>(())
     };
-    let message = told.map_err(Status::from);
-    // If the client is gone by now, nobody is to be told.
-    let _ = out.send(message).await;
+    out.tell(&services, told).await;
 }
 
 /// Counts, and tells progress on the way; gives the last message.
@@ -108,7 +107,7 @@ async fn count(
         if now.as_nanos().saturating_sub(told_at.as_nanos()) >= PROGRESS.as_nanos() as i64 {
             told_at = now;
             // Who does not take it yet is told more later.
-            let _ = out.try_send(Ok(progress));
+            out.offer(progress);
         }
     }
 }

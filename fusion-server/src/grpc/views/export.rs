@@ -3,11 +3,11 @@
 use fusion_proto::convert::view::ExportEntries;
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::super::{Services, about, draining};
+use super::super::out::{Gone, Out};
+use super::super::{Services, about};
 use crate::service::export::{Export, Part};
 
 /// Messages of an export that wait for the client.
@@ -15,32 +15,26 @@ const QUEUE: usize = 4;
 
 pub(super) type Stream = ReceiverStream<Result<pb::ExportEntriesResponse, Status>>;
 
-type Answer = mpsc::Sender<Result<pb::ExportEntriesResponse, Status>>;
-
 impl Services {
     pub(super) fn export(&self, asked: ExportEntries) -> Result<Stream, Refusal> {
         about(Some(&asked.view), None);
         let export = Export::begin(&self.views, self.ids.clone(), asked)?;
-        let (out, answer) = mpsc::channel(QUEUE);
+        let (out, answer) = Out::new(QUEUE);
         self.tasks.spawn("export", tell(self.clone(), export, out));
         Ok(ReceiverStream::new(answer))
     }
 }
 
-/// Exports as fast as the client takes it, until all is told, it is gone or the server goes down.
-async fn tell(services: Services, mut export: Export, out: Answer) {
-    let told = tokio::select! {
-        told = tell_all(&services, &mut export, &out) => told,
-        () = services.draining.cancelled() => Err(draining()),
-        () = out.closed() => Ok(()),
-    };
-    if let Err(refusal) = told {
-        // If there is no room for it the stream ends all the same, without its last message.
-        let _ = out.try_send(Err(refusal.into()));
-    }
+/// Exports as fast as the client takes it.
+async fn tell(services: Services, mut export: Export, out: Out<pb::ExportEntriesResponse>) {
+    out.tell(&services, async |out| tell_all(&services, &mut export, out).await).await;
 }
 
-async fn tell_all(services: &Services, export: &mut Export, out: &Answer) -> Result<(), Refusal> {
+async fn tell_all(
+    services: &Services,
+    export: &mut Export,
+    out: &Out<pb::ExportEntriesResponse>,
+) -> Result<(), Refusal> {
     while let Some(parts) = export.next().await? {
         for Part { rows, count, token } in parts {
             let message = pb::ExportEntriesResponse {
@@ -49,7 +43,7 @@ async fn tell_all(services: &Services, export: &mut Export, out: &Answer) -> Res
                 resume_token: token,
                 freshness: None,
             };
-            if out.send(Ok(message)).await.is_err() {
+            if let Err(Gone) = out.send(message).await {
                 return Ok(());
             }
         }
@@ -57,6 +51,6 @@ async fn tell_all(services: &Services, export: &mut Export, out: &Answer) -> Res
     let freshness = services.freshness(&export.worth())?;
     let last = pb::ExportEntriesResponse { freshness, ..Default::default() };
     // Who is gone by now is not told.
-    let _ = out.send(Ok(last)).await;
+    let _ = out.send(last).await;
     Ok(())
 }

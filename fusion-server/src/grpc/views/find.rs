@@ -7,11 +7,11 @@ use fusion_proto::convert::stat::stat_to_pb;
 use fusion_proto::convert::view::{FindEntries, ViewError, totals_to_pb};
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::super::{Services, about, draining};
+use super::super::out::{Gone, Out};
+use super::super::{Services, about};
 use crate::service::find::{Found, Search, Wanted};
 use crate::task::view::Operator;
 
@@ -20,10 +20,7 @@ const FOUND_QUEUE: usize = 4;
 
 pub(super) type Stream = ReceiverStream<Result<pb::FindEntriesResponse, Status>>;
 
-type Answer = mpsc::Sender<Result<pb::FindEntriesResponse, Status>>;
-
-/// The client is gone.
-struct Gone;
+type Answer = Out<pb::FindEntriesResponse>;
 
 impl Services {
     /// Begins a search; what is wrong with the only view is told at once.
@@ -35,7 +32,7 @@ impl Services {
         } else {
             None
         };
-        let (out, answer) = mpsc::channel(FOUND_QUEUE);
+        let (out, answer) = Out::new(FOUND_QUEUE);
         self.tasks.spawn("find", tell(self.clone(), wanted, first, by, out));
         Ok(ReceiverStream::new(answer))
     }
@@ -53,7 +50,7 @@ impl Services {
     }
 }
 
-/// Searches all views; ends when the client is gone or the server goes down.
+/// Searches all views.
 async fn tell(
     services: Services,
     wanted: Wanted,
@@ -61,16 +58,7 @@ async fn tell(
     by: Operator,
     out: Answer,
 ) {
-    let told = tokio::select! {
-        told = tell_all(&services, &wanted, first, &by, &out) => told,
-        () = services.draining.cancelled() => Err(draining()),
-        // Who has gone takes nothing any more: what is searched for has no other use.
-        () = out.closed() => Ok(()),
-    };
-    if let Err(refusal) = told {
-        // There may be no room for it, and then the client does not listen either.
-        let _ = out.try_send(Err(refusal.into()));
-    }
+    out.tell(&services, async |out| tell_all(&services, &wanted, first, &by, out).await).await;
 }
 
 async fn tell_all(
@@ -95,7 +83,7 @@ async fn tell_all(
                 ..of(view)
             },
         };
-        if out.send(Ok(last)).await.is_err() {
+        if let Err(Gone) = out.send(last).await {
             return Ok(());
         }
     }
@@ -114,8 +102,8 @@ async fn tell_view(
     while let Some(chunks) = search.next().await? {
         for chunk in chunks {
             let message = message(view, chunk, wanted.request.with_totals);
-            if out.send(Ok(message)).await.is_err() {
-                return Ok(Err(Gone));
+            if let Err(gone) = out.send(message).await {
+                return Ok(Err(gone));
             }
         }
     }

@@ -8,8 +8,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::time::Duration;
 
 use fusion_core::evidence::Source;
-use fusion_core::id::{AgentId, ViewName};
-use fusion_core::job::{Job, JobState, Outcome, StepKind, StepSpec, StepState};
+use fusion_core::id::ViewName;
+use fusion_core::job::{Job, JobState, Outcome, StepKind, StepSpec};
 use fusion_core::path::TreePath;
 use fusion_core::session::Session;
 use fusion_proto::convert::session::command::Action;
@@ -17,6 +17,7 @@ use fusion_proto::status::Refusal;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::queues::{Who, able};
 use super::{Jobs, Table};
 use crate::service::errands::{Figures, Lookout, NotDone, OnProgress};
 use crate::task::view::{Operator, ViewHandle};
@@ -44,11 +45,7 @@ struct Given {
     told: watch::Receiver<Job>,
 }
 
-/// An agent of a view; `None` is its leader.
-type Who = (ViewName, Option<AgentId>);
-
-/// A look at all jobs for what can be begun.
-#[derive(Default)]
+/// A look at the queues for what can be begun.
 struct Round {
     /// Steps under way, of all jobs and of those in one view; those that this round gives out among them.
     at_work: usize,
@@ -100,22 +97,20 @@ impl Jobs {
     /// Gives out what can be begun now, of the most urgent jobs first.
     fn begin_ready(&self) -> Vec<Given> {
         let mut table = self.lock();
-        let mut round = Round::default();
-        for told in table.open.values() {
-            let job = told.borrow();
-            let at_work = job.at_work().filter(|_| job.origin.is_given_out());
-            at_work.for_each(|(step, _)| round.took(&job.steps[step].spec.view));
-        }
-        let waits = |told: &watch::Sender<Job>| {
-            let job = told.borrow();
-            let mut steps = job.steps.iter().filter(|step| step.state == StepState::Waiting);
-            let has_room = steps.any(|step| round.has_room(&step.spec.view));
-            has_room.then_some(Reverse((-i64::from(job.priority), job.created_at, job.id)))
-        };
-        // Only the first few of thousands may find room: they are not all put in order.
-        let mut waiting: BinaryHeap<_> = table.open.values().filter_map(waits).collect();
-        while let Some(Reverse((.., job))) = waiting.pop().filter(|_| !round.is_full()) {
-            self.begin_job(&mut table, job, &mut round);
+        let in_view = table.queues.at_work().clone();
+        let at_work = in_view.values().sum();
+        let mut round = Round { at_work, in_view, absent: HashSet::new(), given: Vec::new() };
+        let awaited = table.queues.awaited().filter(|(view, _)| round.has_room(view));
+        let heads =
+            awaited.filter_map(|who| Some(Reverse((table.queues.next(who, None)?, who.clone()))));
+        let mut heads: BinaryHeap<_> = heads.collect();
+        while let Some(Reverse((turn, who))) = heads.pop().filter(|_| !round.is_full()) {
+            self.begin_job(&mut table, turn.2, &mut round);
+            // Who is not there, or has enough to do, has no use for the rest of its queue.
+            if round.has_room(&who.0) && !round.absent.contains(&who) {
+                let next = table.queues.next(&who, Some(turn));
+                heads.extend(next.map(|turn| Reverse((turn, who))));
+            }
         }
         round.given
     }
@@ -163,10 +158,7 @@ impl Jobs {
     ) -> Result<Option<(ViewHandle, Session)>, String> {
         let deps = &self.shared.deps;
         let view = deps.views.get(&spec.view).map_err(|refusal| refusal.to_string())?;
-        let named = spec.agents.iter().cloned().map(Some);
-        let leader = spec.agents.is_empty().then_some(None);
-        for agent in named.chain(leader) {
-            let who = (spec.view.clone(), agent);
+        for who in able(spec) {
             if absent.contains(&who) {
                 continue;
             }

@@ -12,10 +12,14 @@ use fusion_proto::status::Refusal;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::queues::Queues;
+
 #[derive(Default)]
 pub(super) struct Table {
     /// Jobs that are not over, each to be watched.
     pub(super) open: HashMap<Uuid, watch::Sender<Job>>,
+    /// Those of them that are to be given out.
+    pub(super) queues: Queues,
     /// Jobs that are over and not yet written so: the store still has them as they were.
     pub(super) ended: HashMap<Uuid, Job>,
     /// All jobs, the newest first.
@@ -44,6 +48,7 @@ impl Table {
     pub(super) fn add(&mut self, job: Job) {
         self.list.insert(place(&job), Listed::of(&job, Duration::ZERO));
         self.open_requests += usize::from(job.origin.is_given_out());
+        self.queues.note(&job);
         self.open.insert(job.id, watch::Sender::new(job));
     }
 
