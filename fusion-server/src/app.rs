@@ -5,6 +5,7 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod drain;
 mod guards;
 mod sweep;
 
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::drain::{begin_drain, end, quiet};
 pub(crate) use self::guards::Guards;
 use crate::clock::RuntimeClock;
 use crate::config::{Config, InForce, Reread};
@@ -47,8 +49,6 @@ use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::{ScanNews, ViewFailed};
 
-/// How long a connection without a call may stay when the server goes down.
-const LINGER: Duration = Duration::from_millis(300);
 /// How long the last write may take when all else has ended.
 const LET_GO: Duration = Duration::from_secs(1);
 
@@ -58,6 +58,8 @@ pub struct Deps {
     pub grpc: TcpListener,
     /// Listens for `/metrics`, `/livez` and `/readyz`.
     pub http: TcpListener,
+    /// Listens for health checks alone.
+    pub health: Option<TcpListener>,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
     /// The source of ids.
@@ -112,6 +114,10 @@ impl Deps {
         Ok(Self {
             grpc: listen("gRPC", config.grpc.address).await?,
             http: listen("HTTP", config.http.address).await?,
+            health: match config.health {
+                Some(address) => Some(listen("health checks", address).await?),
+                None => None,
+            },
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
             stores: match &config.data_dir {
@@ -137,6 +143,7 @@ pub struct Server {
     http: TcpListener,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
+    health_listener: Option<(TcpListener, SocketAddr)>,
     config: Arc<Config>,
     services: Services,
     guards: Guards,
@@ -157,8 +164,9 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores, log, reread } = deps;
+    let Deps { grpc, http, health, clock, ids, stores, log, reread } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
+    let health_address = health.as_ref().map(|it| address(it, "health checks")).transpose()?;
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
     let (scans_out, scans) = mpsc::unbounded_channel();
@@ -173,6 +181,7 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
         http,
         grpc_address,
         http_address,
+        health_listener: health.zip(health_address),
         config,
         services,
         guards,
@@ -350,6 +359,21 @@ impl Server {
         self.http_address
     }
 
+    /// Where health checks alone are listened for.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listener.as_ref().map(|(_, address)| *address)
+    }
+
+    /// All of them, as scripts read them: `grpc=HOST:PORT`, `http=HOST:PORT` and, if there is one,
+    /// `health=HOST:PORT`, a line each.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        let health = self.health_address().map(|address| format!("health={address}\n"));
+        let (grpc, http) = (self.grpc_address, self.http_address);
+        format!("grpc={grpc}\nhttp={http}\n{}", health.unwrap_or_default())
+    }
+
     /// Serves until `shutdown` is ready, then ends gracefully: new sessions are refused, streams are
     /// ended with SERVER_DRAINING, and calls under way may finish. The configured grace is the limit of it
     /// all: calls are cut when three quarters of it are over, and what writes to the store in the last one,
@@ -375,11 +399,13 @@ impl Server {
     }
 
     async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let addresses = self.addresses();
         let Self {
             grpc,
             http,
             grpc_address,
             http_address,
+            health_listener,
             config,
             services,
             guards,
@@ -391,11 +417,14 @@ impl Server {
         } = self;
         let Services { sessions, views, jobs, metrics, draining, clock, .. } = services.clone();
         if let Some(file) = &config.address_file {
-            address_file::write(file, grpc_address, http_address)?;
+            address_file::write(file, &addresses)?;
         }
 
         begin_tasks(&services, &health, failures, scans);
         services.tasks.spawn("state sweep", sweep::run(stores, clock));
+        if let Some((listener, _)) = health_listener {
+            services.tasks.spawn("health listener", grpc::health::serve(listener, health.clone()));
+        }
         let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
         let stop_http = stop.clone();
@@ -428,37 +457,6 @@ impl Server {
         end(&services, &end_views, end_at).await;
         served.map(|_| ()).map_err(ServerError::Serve)
     }
-}
-
-/// Says that the server goes down, to all who ask and to who waits.
-async fn begin_drain(services: &Services, health: &Health) {
-    tracing::info!("draining");
-    services.sessions.drain();
-    health.set_not_serving(&services.views).await;
-    services.draining.cancel();
-}
-
-/// Ends what runs beside the calls, the views last.
-async fn end(services: &Services, end_views: &CancellationToken, end_at: Instant) {
-    let end = async {
-        services.tasks.end().await;
-        end_views.cancel();
-        services.views.ended().await;
-    };
-    if tokio::time::timeout_at(end_at, end).await.is_err() {
-        tracing::warn!("the grace is over; what is not durable by now is cut off");
-    }
-}
-
-/// Waits until no call runs, and a moment for what was answered last to go out. What stays open then
-/// (a health watch, an idle connection whose client does not go) would stay for ever.
-async fn quiet(busy: &watch::Sender<usize>, cut_at: Instant) {
-    let mut calls = busy.subscribe();
-    let none = calls.wait_for(|calls| *calls == 0);
-    if tokio::time::timeout_at(cut_at, none).await.is_err() {
-        tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
-    }
-    tokio::time::sleep_until(cut_at.min(Instant::now() + LINGER)).await;
 }
 
 /// Begins what runs beside the calls.

@@ -41,6 +41,9 @@ pub(crate) struct Cli {
     /// Where to listen for HTTP: /metrics, /livez, /readyz [default: 127.0.0.1:7701]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
+    /// Where to serve only grpc.health.v1, in plaintext, for probes that know no TLS [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    health_listen: Option<String>,
     /// Directory for data, made if it is not there; one server has it at a time [default:
     /// $STATE_DIRECTORY, else $XDG_STATE_HOME/fusion/server, else ~/.local/state/fusion/server]
     #[arg(long, value_name = "DIR")]
@@ -98,6 +101,7 @@ impl Cli {
         let flags = [
             ("listen.grpc", &self.listen),
             ("listen.http", &self.http_listen),
+            ("listen.health", &self.health_listen),
             ("data_dir", &self.data_dir),
             ("address_file", &self.address_file),
         ];
@@ -139,8 +143,7 @@ async fn serve_until_told(config: Config, sources: Sources, log: LogFilter) -> a
     let reread = Arc::new(move || load(&sources));
     let deps = Deps { log, reread, ..Deps::bind(&config).await? };
     let server = app::build(config, deps)?;
-    let (grpc, http) = (server.grpc_address(), server.http_address());
-    print(&format!("grpc={grpc}\nhttp={http}\n"));
+    print(&server.addresses());
     let reloader = server.reloader();
     let reload = async {
         while reloads.recv().await.is_some() {

@@ -38,6 +38,8 @@ pub struct Config {
     pub grpc: ListenerConfig,
     /// The listener for `/metrics`, `/livez` and `/readyz`.
     pub http: ListenerConfig,
+    /// Where only `grpc.health.v1` is served, in plaintext, for probes that know no TLS; absent: nowhere.
+    pub health: Option<SocketAddr>,
     /// TLS of the listener for gRPC; absent: plaintext.
     pub tls: Option<TlsConfig>,
     /// The file of tokens; absent: no token is asked for, and whoever connects may do everything.
@@ -171,6 +173,7 @@ impl Default for Config {
         Self {
             grpc: listener(7700),
             http: listener(7701),
+            health: None,
             tls: None,
             token_file: None,
             allow_anonymous: false,

@@ -88,8 +88,11 @@ fn document() -> String {
             "listen.http" => ("listen", "http"),
             other => (other, key),
         };
-        let meaning =
-            if section == "listen" { String::new() } else { meaning(&example, section, key) };
+        let meaning = if section == "listen" && key != "health" {
+            String::new()
+        } else {
+            meaning(&example, section, key)
+        };
         let default = setting.default.map_or("not set".to_owned(), |value| format!("`{value}`"));
         let live = if setting.is_live { "yes" } else { "no" };
         let (key, allowed) = (&setting.key, cell(&setting.allowed));

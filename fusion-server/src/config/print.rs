@@ -28,10 +28,11 @@ pub(super) fn tree(config: &Config) -> Table {
     tree.insert("auto_create_views".to_owned(), config.auto_create_views.into());
     tree.insert("max_views".to_owned(), count(config.max_views));
     tree.insert("max_watchers".to_owned(), count(config.max_watchers));
-    tree.insert(
-        "listen".to_owned(),
-        table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
-    );
+    let mut listen = table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]);
+    if let (Value::Table(listen), Some(health)) = (&mut listen, config.health) {
+        listen.insert("health".to_owned(), health.to_string().into());
+    }
+    tree.insert("listen".to_owned(), listen);
     if let Some(TlsConfig { certificate, key, client_ca }) = &config.tls {
         let mut files = table([("certificate", path(certificate)), ("key", path(key))]);
         if let (Value::Table(files), Some(ca)) = (&mut files, client_ca) {

@@ -32,8 +32,8 @@ raw! {
     }
 }
 raw! {
-    /// `[listen]`: each an address, or a table with an address.
-    RawListen { grpc, http }
+    /// `[listen]`: each an address, or (not health) a table with an address.
+    RawListen { grpc, http, health }
 }
 raw! {
     /// `[listen.grpc]` in its long form.

@@ -29,10 +29,9 @@ pub fn settings() -> Vec<Setting> {
     let mut settings: Vec<Setting> = Vec::new();
     for Fault { key, allowed, .. } in faults {
         let key = key.replace("views.name.", "views.NAME.");
-        let key = if key.starts_with("listen.") && !key.ends_with("allow_plaintext") {
-            format!("{key}.address")
-        } else {
-            key
+        let key = match key.as_str() {
+            "listen.grpc" | "listen.http" => format!("{key}.address"),
+            _ => key,
         };
         let allowed = allowed.strip_prefix("must be ").unwrap_or(&allowed).to_owned();
         // The first fault of a key is about its form.
@@ -58,8 +57,9 @@ fn wrong_everywhere() -> Table {
         tree.insert(section.to_owned(), Value::Table(wrong(fields)));
     }
     let listener = || Value::Table(wrong(RawListener::FIELDS));
-    let listen = RawListen::FIELDS.iter().map(|&name| (name.to_owned(), listener()));
-    tree.insert("listen".to_owned(), Value::Table(listen.collect()));
+    let mut listen = wrong(RawListen::FIELDS);
+    listen.extend(["grpc", "http"].map(|name| (name.to_owned(), listener())));
+    tree.insert("listen".to_owned(), Value::Table(listen));
     let view = Table::from_iter([("name".to_owned(), Value::Table(wrong(RawView::FIELDS)))]);
     tree.insert("views".to_owned(), Value::Table(view));
     tree.remove("view_defaults");

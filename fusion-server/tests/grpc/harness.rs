@@ -35,6 +35,7 @@ pub(crate) struct TestServer {
     pub(crate) channel: Channel,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) health: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinSet<()>,
     /// A paused runtime lets time jump when all its tasks wait, but ours also wait for sockets and
@@ -77,6 +78,7 @@ pub(crate) async fn start_given(config: Config, deps: Deps) -> TestServer {
     });
     let server = app::build(config, deps).unwrap();
     let (grpc, http) = (server.grpc_address(), server.http_address());
+    let health = server.health_address();
     let (stop, stopped) = oneshot::channel::<()>();
     running.spawn(async move { server.run(async { drop(stopped.await) }).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
@@ -89,6 +91,7 @@ pub(crate) async fn start_given(config: Config, deps: Deps) -> TestServer {
         channel,
         grpc,
         http,
+        health,
         stop: Some(stop),
         running,
         _no_jumps: no_jumps,
