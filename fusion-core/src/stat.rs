@@ -28,6 +28,17 @@ impl Kind {
             _ => None,
         }
     }
+
+    /// Its name, as programs and people read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// The stat of an entry (4-consistency §1).

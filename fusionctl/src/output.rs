@@ -94,17 +94,6 @@ impl Printer {
     }
 }
 
-/// The name of a kind, as programs and people read it.
-fn kind_text(kind: fusion_core::stat::Kind) -> &'static str {
-    use fusion_core::stat::Kind;
-    match kind {
-        Kind::File => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Other => "other",
-    }
-}
-
 /// A time as RFC 3339 with nanoseconds, in UTC.
 fn rfc3339(nanos: i64) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(nanos)) {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use fusion_core::id::Revision;
 use fusion_core::path::{PathRef, notation};
-use fusion_core::stat::Kind;
 use fusion_core::time::StorageTime;
 use fusion_proto::convert::view::{
     ExportColumn, ExportEntries, ExportFormat, FindEntries, ReadClass,
@@ -158,7 +157,7 @@ fn value(column: ExportColumn, found: &Found) -> Value {
             let name = found.path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
             notation::to_text(name).into()
         }
-        ExportColumn::Kind => kind(stat.kind).into(),
+        ExportColumn::Kind => stat.kind.as_str().into(),
         ExportColumn::Size => stat.size.into(),
         ExportColumn::Mtime => time(stat.mtime).into(),
         ExportColumn::Ctime => time(stat.ctime).into(),
@@ -172,15 +171,6 @@ fn value(column: ExportColumn, found: &Found) -> Value {
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Other => "other",
-    }
-}
-
 fn time(time: StorageTime) -> String {
     match jiff::Timestamp::from_nanosecond(i128::from(time.as_nanos())) {
         Ok(time) => format!("{time:.9}"),
@@ -191,7 +181,7 @@ fn time(time: StorageTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusion_core::stat::Stat;
+    use fusion_core::stat::{Kind, Stat};
     use fusion_core::view::Totals;
 
     fn found(path: &[u8]) -> Found {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use fusion_core::change::TrashId;
 use fusion_core::path::{PathRef, TreePath, notation};
-use fusion_core::stat::Kind;
 use fusion_core::view::{BlindPlace, EntryInfo, Suspect, TrashRecord, View};
 use fusion_proto::convert::view::{
     BlindSpot, ListWithin, ReadClass, SuspectCause, SuspectInfo, TrashInfo, TrashRef,
@@ -246,7 +245,7 @@ fn refusal(view: &ViewHandle, refused: NotOperated) -> Refusal {
         NotOperated::Taken(path, stat) => Refusal::PathTaken {
             view,
             path: notation::to_text(path.as_bytes()),
-            kind: kind_text(stat.kind).to_owned(),
+            kind: stat.kind.as_str().to_owned(),
             inode: stat.inode,
         },
         NotOperated::NoDirectory { dir, known } => {
@@ -260,15 +259,6 @@ fn refusal(view: &ViewHandle, refused: NotOperated) -> Refusal {
             queue: "scans on demand".to_owned(),
             retry_after: Duration::from_secs(10),
         },
-    }
-}
-
-fn kind_text(kind: Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Other => "other",
     }
 }
 

@@ -6,7 +6,7 @@ use fusion_core::view::Totals;
 use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
 use serde_json::{Value, json};
 
-use super::{kind_text, rfc3339};
+use super::rfc3339;
 
 pub(super) fn entry(entry: &Entry) -> Value {
     let mut document = facts(&entry.stat);
@@ -19,7 +19,7 @@ pub(super) fn entry(entry: &Entry) -> Value {
 /// What a stat says.
 pub(super) fn facts(stat: &Stat) -> Value {
     json!({
-        "kind": kind_text(stat.kind),
+        "kind": stat.kind.as_str(),
         "size": stat.size,
         "mtime": rfc3339(stat.mtime.as_nanos()),
         "ctime": rfc3339(stat.ctime.as_nanos()),

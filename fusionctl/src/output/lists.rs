@@ -8,7 +8,7 @@ use fusion_proto::views::{
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
-use super::{Printer, json, kind_text, rfc3339, table};
+use super::{Printer, json, rfc3339, table};
 use crate::exit::Failure;
 
 impl Printer {
@@ -131,7 +131,7 @@ impl Printer {
                 "freshness": json::freshness(&refreshed.freshness),
             }));
         }
-        let what = entry.as_ref().map_or("not there", |entry| kind_text(entry.stat.kind));
+        let what = entry.as_ref().map_or("not there", |entry| entry.stat.kind.as_str());
         let by = refreshed.agent.as_str();
         self.text(&format!("{path}: {what}, as agent {by} found it in {took:.3} s"))?;
         self.text(&format!(
@@ -162,7 +162,7 @@ fn trash(record: &TrashInfo) -> Value {
     json!({
         "trash_id": record.id.0,
         "path": record.path,
-        "kind": kind_text(record.stat.kind),
+        "kind": record.stat.kind.as_str(),
         "size": record.stat.size,
         "mtime": rfc3339(record.stat.mtime.as_nanos()),
         "deleted_at": time(record.deleted_at),

@@ -160,7 +160,7 @@ fn name(path: &str) -> &str {
 fn share_document(share: &Share) -> serde_json::Value {
     json!({
         "path": share.path,
-        "kind": super::kind_text(share.kind),
+        "kind": share.kind.as_str(),
         "bytes": share.bytes,
         "files": share.files,
     })

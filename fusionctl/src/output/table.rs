@@ -8,7 +8,7 @@ use fusion_core::view::Totals;
 use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::{kind_text, rfc3339};
+use super::rfc3339;
 
 pub(super) fn entries_head(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:<10}  {:>10}  {:<19}  NAME", "MODE", "SIZE", "MODIFIED (UTC)")
@@ -30,7 +30,7 @@ pub(super) fn long(out: &mut impl Write, entry: &Entry, shown: &str) -> io::Resu
 pub(super) fn stat(out: &mut impl Write, view: &ViewName, answer: &EntryAnswer) -> io::Result<()> {
     let Entry { path, stat, .. } = &answer.entry;
     writeln!(out, "{path}{}", marks(&answer.entry))?;
-    writeln!(out, "  kind      {}", kind_text(stat.kind))?;
+    writeln!(out, "  kind      {}", stat.kind.as_str())?;
     writeln!(out, "  size      {} ({})", HumanCount(stat.size), HumanBytes(stat.size))?;
     writeln!(out, "  mode      {} ({:04o})", mode_text(stat), stat.mode)?;
     writeln!(out, "  owner     {}:{}", stat.uid, stat.gid)?;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use fusion_core::change::{AgendaKind, Cause, Change, ChangeKind, Note};
 use fusion_core::path::{TreePath, notation};
-use fusion_core::stat::{Kind, Stat};
+use fusion_core::stat::Stat;
 use fusion_core::view::EntryInfo;
 use fusion_store::{Actor, Origin, RecordHead};
 use serde_json::{Value, json};
@@ -114,15 +114,9 @@ fn path(bytes: &[u8]) -> Value {
 
 fn stat(stat: &Stat) -> Value {
     let Stat { kind, size, mtime, ctime, inode, mode, uid, gid, nlink } = *stat;
-    let kind = match kind {
-        Kind::File => "file",
-        Kind::Directory => "directory",
-        Kind::Symlink => "symlink",
-        Kind::Other => "other",
-    };
     let (mtime, ctime) = (time(mtime.as_nanos()), time(ctime.as_nanos()));
     json!({
-        "kind": kind, "size": size, "mtime": mtime, "ctime": ctime, "inode": inode,
+        "kind": kind.as_str(), "size": size, "mtime": mtime, "ctime": ctime, "inode": inode,
         "mode": mode, "uid": uid, "gid": gid, "nlink": nlink,
     })
 }
