@@ -37,9 +37,9 @@ pub(super) async fn restart(options: &Options) -> Result<Line> {
     drop(load::fill(&session, options.resident).await?);
     session.beat().await?;
     let files = options.resident.div_ceil(PER_DIRECTORY) * PER_DIRECTORY;
-    until_trusted(&session.channel, files).await?;
+    let revision = until_trusted(&session.channel, files).await?;
 
-    let mut watch = Watching::begin(&world.url())?;
+    let mut watch = Watching::begin(&world.url(), revision)?;
     watch.sees(&session, 0, "before").await?;
     let stopped = now();
     let ended = world.server().terminate(LIMIT);
@@ -74,9 +74,11 @@ struct Watching {
 }
 
 impl Watching {
-    fn begin(url: &str) -> Result<Self> {
+    /// Of what comes after this revision.
+    fn begin(url: &str, revision: u64) -> Result<Self> {
         let mut process = Command::new(binaries::path("fusionctl"))
             .args(["--server", url, "watch", "/", "--view", "load"])
+            .args(["--from", &revision.to_string()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()?;
@@ -113,8 +115,8 @@ impl Drop for Watching {
     }
 }
 
-/// Asks until the view is trusted, and has all its files.
-async fn until_trusted(channel: &Channel, files: u64) -> Result<()> {
+/// Asks until the view is trusted, and has all its files; its revision then.
+async fn until_trusted(channel: &Channel, files: u64) -> Result<u64> {
     let mut views = ViewServiceClient::new(channel.clone());
     let began = now();
     loop {
@@ -122,9 +124,10 @@ async fn until_trusted(channel: &Channel, files: u64) -> Result<()> {
         let asked = pb::GetStatsRequest { view: "load".into(), path: "/".into(), read_class };
         match views.get_stats(asked).await {
             Ok(told) => {
-                let found = told.into_inner().totals.context("totals")?.files;
+                let told = told.into_inner();
+                let found = told.totals.context("totals")?.files;
                 ensure!(found >= files, "{found} files of {files}");
-                return Ok(());
+                return Ok(told.freshness.context("how fresh it is")?.revision);
             }
             Err(status) => ensure!(began.elapsed() < LIMIT, "{status}"),
         }
