@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fusion_tests::faults::checks::{status_of, until};
 use fusion_tests::mounts::Bind;
-use fusion_tests::pair::{READY, World};
+use fusion_tests::pair::{Agent, READY, World};
 use fusion_tests::{binaries, compare};
 
 /// Heartbeats come every two seconds, and a suspect is one for a second.
@@ -276,24 +276,70 @@ async fn it_is_never_said_too_early() {
     assert_eq!((files("nested"), files("two"), files("long")), (12, 8, 1));
 }
 
-#[tokio::test]
-async fn it_is_not_said_while_another_host_uploads() {
-    let world = World::start_configured(CONFIG);
-    // A directory that both hosts watch when it begins.
-    fs::create_dir(world.root().join(HOSTS.name)).unwrap();
+/// Agents on two hosts, each with a mount of its own.
+async fn two_hosts(world: &World) -> (Vec<Bind>, Vec<Agent>) {
     let mounts = MOUNTS.map(|name| Bind::of(world.root(), &world.path(name), Duration::ZERO));
     let mut agents = Vec::new();
     for (name, mount) in ["one", "two"].into_iter().zip(&mounts) {
         agents.push(world.launch(name).root(mount.at()).start());
         until(&format!("{name} watches"), async || {
-            status_of(&world, name).await?.realtime_ready.then_some(())
+            status_of(world, name).await?.realtime_ready.then_some(())
         })
         .await;
     }
     compare::until_ready(&mut world.client(), world.view(), READY).await;
+    (mounts.into(), agents)
+}
+
+#[tokio::test]
+async fn it_is_not_said_while_another_host_uploads() {
+    let world = World::start_configured(CONFIG);
+    // A directory that both hosts watch when it begins.
+    fs::create_dir(world.root().join(HOSTS.name)).unwrap();
+    let _hosts = two_hosts(&world).await;
     let (after, told) = measure(&world, &HOSTS);
     assert_eq!(told["totals"]["files"], 8);
     check(&[(&HOSTS, (after, told))]);
+}
+
+#[tokio::test]
+async fn nor_while_one_uploads_into_what_another_made() {
+    let world = World::start_configured(CONFIG);
+    fs::write(world.root().join("known"), "x").unwrap();
+    let (mounts, _agents) = two_hosts(&world).await;
+    let made = |host: &Bind, path: &str| fs::create_dir_all(host.at().join(path)).unwrap();
+    // Each writes where the other one made a directory; no audit comes for an hour.
+    for (number, (maker, writer)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+        let dir = format!("run{number}/deep/below");
+        made(&mounts[maker], &dir);
+        fs::write(mounts[maker].at().join(&dir).join("first"), "1").unwrap();
+        let write = |name: &str| {
+            fs::write(mounts[writer].at().join(&dir).join(name), name).unwrap();
+        };
+        write("at-once");
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for name in ["a", "b", "c", "d", "e", "f"] {
+                    write(name);
+                    pause(1_500);
+                }
+                fs::create_dir(mounts[writer].at().join(&dir).join("more")).unwrap();
+                write("more/g");
+            });
+            let path = format!("/run{number}");
+            let told =
+                wait(&world, &[&path, "--quiet", "3s", "--min-files", "1", "--timeout", "90s"]);
+            let text = String::from_utf8_lossy(&told.stderr).into_owned();
+            assert!(told.status.success(), "{text}");
+            assert!(writing.is_finished(), "said while it was written");
+            let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+            assert_eq!(told["totals"]["files"], 9, "{told}");
+            let (at, newest) =
+                (storage_now(&world, "made"), changed(&world.root().join(&path[1..])));
+            println!("{:.1} s after the last change", at - newest);
+            assert!(at - newest >= QUIET, "too early: {} s", at - newest);
+        });
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod restart;
 mod root;
 mod saved;
 mod standing;
+mod unseen;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
 use effects::Locked;
 use standing::Live;
+use unseen::{by_directory, finds_itself};
 
 /// Heartbeats of a session in one interval that do not count against its principal.
 const BEATS_PER_INTERVAL: u32 = 3;
@@ -162,10 +164,13 @@ impl Sessions {
             let epoch = table.leader(&session.view).map(|leader| leader.epoch).unwrap_or_default();
             let said = report(None, None);
             let mut begun = Live::new(session, epoch, request.client, request.root.uri, said);
-            begun.saved.point = self.save(session, &begun, None);
-            live.insert(session.id, begun);
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
+            let since = finds_itself(&view, now.server, now.server);
+            view.commands().joined(session.id, (&session.agent, session.instance), since, None);
+            begun.saved.reported = self.reported(&view, session.id, now.server);
+            begun.saved.point = self.save(session, &begun, None);
+            live.insert(session.id, begun);
             view.tell(Note::Joined(session.id, saved::life(&session.save())));
         }
         self.carry_out(&mut state);
@@ -249,10 +254,14 @@ impl Sessions {
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
+                if let Some(by_directory) = live.status.as_ref().and_then(by_directory) {
+                    view.commands().watches(id, by_directory);
+                }
                 (commands, reports_refused) =
                     self.command(&view, session, &request.reports, now.monotonic);
+                let reported = self.reported(&view, id, now.server);
                 let report = report(live.status.as_ref(), request.delivered_through);
-                self.save_report(session, live, &report);
+                self.save_report(session, live, &report, reported);
                 view.tell(Note::Heard(session.agent.clone(), report));
                 audit_number = view.audit_number();
             }
@@ -280,7 +289,10 @@ impl Sessions {
         now: Monotonic,
     ) -> (Vec<Command>, Vec<Uuid>) {
         let leads = session.role == Role::Leader;
-        let (commands, refused, ended) = view.commands().beat(session.id, leads, reports, now);
+        let (commands, refused, ended) = {
+            let draw = || self.shared.ids.draw();
+            view.commands().beat(session.id, leads, reports, now, draw)
+        };
         let name = session.view.as_str();
         let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
         for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {

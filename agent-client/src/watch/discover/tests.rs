@@ -38,6 +38,7 @@ impl Stepped {
         let inotify = Inotify::init().unwrap();
         let kernel = || rustix::io::dup(&inotify).unwrap();
         let clock = Arc::new(HostClock);
+        let (messages, inbox) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared {
             wall_ahead: 0,
             places: Places::new(
@@ -51,6 +52,7 @@ impl Stepped {
             pulse: Pulse::default(),
             place: Mutex::default(),
             turn: DiscoveryTurn::default(),
+            messages: messages.clone(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options: WatchOptions::default(),
@@ -66,7 +68,6 @@ impl Stepped {
             sink_told.lock().unwrap().extend(listed);
             ControlFlow::Continue(())
         };
-        let (messages, inbox) = crossbeam_channel::unbounded();
         let interpreter = Interpreter::new(shared, inbox, messages.clone(), Box::new(sink));
         let mut stepped = Self { folder, inotify, messages, interpreter, told };
         stepped.place_all();
