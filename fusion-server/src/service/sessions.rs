@@ -30,7 +30,7 @@ use fusion_core::session::{
 };
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_core::view::AgentReport;
-use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress};
+use fusion_proto::convert::session::agent::AgentStatus;
 use fusion_proto::convert::session::command::{Command, CommandReport};
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
 use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession, SessionInfo};
@@ -52,7 +52,6 @@ pub(crate) use standing::{LaneName, Standing, StreamSeat};
 
 use effects::Locked;
 use standing::Live;
-use unseen::{by_directory, finds_itself};
 
 /// Heartbeats of a session in one interval that do not count against its principal.
 const BEATS_PER_INTERVAL: u32 = 3;
@@ -166,9 +165,7 @@ impl Sessions {
             let mut begun = Live::new(session, epoch, request.client, request.root.uri, said);
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
-            let since = finds_itself(&view, now.server, now.server);
-            view.commands().joined(session.id, (&session.agent, session.instance), since, None);
-            begun.saved.reported = self.reported(&view, session.id, now.server);
+            begun.saved.reported = unseen::begin(&view, session, now.server);
             begun.saved.point = self.save(session, &begun, None);
             live.insert(session.id, begun);
             view.tell(Note::Joined(session.id, saved::life(&session.save())));
@@ -254,12 +251,10 @@ impl Sessions {
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
-                if let Some(by_directory) = live.status.as_ref().and_then(by_directory) {
-                    view.commands().watches(id, by_directory);
-                }
+                unseen::hear(&view, id, live.status.as_ref());
                 (commands, reports_refused) =
                     self.command(&view, session, &request.reports, now.monotonic);
-                let reported = self.reported(&view, id, now.server);
+                let reported = unseen::reported(&view, id, now.server);
                 let report = report(live.status.as_ref(), request.delivered_through);
                 self.save_report(session, live, &report, reported);
                 view.tell(Note::Heard(session.agent.clone(), report));
@@ -289,21 +284,15 @@ impl Sessions {
         now: Monotonic,
     ) -> (Vec<Command>, Vec<Uuid>) {
         let leads = session.role == Role::Leader;
-        let (commands, refused, ended) = {
-            let draw = || self.shared.ids.draw();
-            view.commands().beat(session.id, leads, reports, now, draw)
-        };
+        let draw = || self.shared.ids.draw();
+        let (commands, refused, ended) =
+            view.commands().beat(session.id, leads, reports, now, draw);
         let name = session.view.as_str();
         let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
         for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
         }
         (commands, refused)
-    }
-
-    /// What a session last said of its running scan.
-    pub(crate) fn scan_of(&self, id: SessionId) -> Option<ScanProgress> {
-        self.lock().live.get(&id)?.status.as_ref()?.scan
     }
 
     /// Whether a session is honoured still, for what goes on for it within the server.

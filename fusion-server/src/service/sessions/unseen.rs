@@ -7,12 +7,11 @@
 use std::time::Duration;
 
 use fusion_core::id::{Revision, SessionId};
-use fusion_core::session::SavedSession;
+use fusion_core::session::{SavedSession, Session};
 use fusion_core::time::{ServerTime, StorageTime};
 use fusion_proto::convert::session::agent::AgentStatus;
 use fusion_store::{ChangeLog, ReadFrom, StoreError, ViewId};
 
-use super::Sessions;
 use crate::task::view::ViewHandle;
 
 /// Clocks of storage go in steps of up to two seconds.
@@ -28,29 +27,32 @@ pub(super) struct Saved<'a> {
     pub(super) over: Option<bool>,
 }
 
-impl Sessions {
-    /// Up to where a session's agent has reported all, as far as that is durable.
-    pub(super) fn reported(
-        &self,
-        view: &ViewHandle,
-        session: SessionId,
-        now: ServerTime,
-    ) -> Option<Revision> {
-        let durable = view.status(now).revision;
-        view.commands().reported(session).map(|reported| reported.min(durable))
+/// A session begins; gives up to where its agent has reported all.
+pub(super) fn begin(view: &ViewHandle, session: &Session, now: ServerTime) -> Option<Revision> {
+    let since = finds_itself(view, now, now);
+    view.commands().joined(session.id, (&session.agent, session.instance), since, None);
+    reported(view, session.id, now)
+}
+
+/// An agent says how it watches: whether directory by directory. It is not known while it places its
+/// watches, or has none.
+pub(super) fn hear(view: &ViewHandle, session: SessionId, status: Option<&AgentStatus>) {
+    let Some(status) = status else { return };
+    let has_limit = status.watch_limit.is_some();
+    if has_limit || status.realtime_ready {
+        view.commands().watches(session, has_limit);
     }
 }
 
-/// What an agent says of how it watches: whether directory by directory. It is not known while it places
-/// its watches, or has none.
-pub(super) fn by_directory(status: &AgentStatus) -> Option<bool> {
-    let has_limit = status.watch_limit.is_some();
-    (has_limit || status.realtime_ready).then_some(has_limit)
+/// Up to where a session's agent has reported all, as far as that is durable.
+pub(super) fn reported(view: &ViewHandle, session: SessionId, now: ServerTime) -> Option<Revision> {
+    let durable = view.status(now).revision;
+    view.commands().reported(session).map(|reported| reported.min(durable))
 }
 
 /// Directories with an older ctime are found by an agent itself that begins at a time: it walks the tree
 /// after that, through a mount whose caches are `cache_horizon` old at most.
-pub(super) fn finds_itself(view: &ViewHandle, began: ServerTime, now: ServerTime) -> StorageTime {
+fn finds_itself(view: &ViewHandle, began: ServerTime, now: ServerTime) -> StorageTime {
     let behind = view.config().settings.cache_horizon + TICK;
     view.status(now).watermark.minus(now.since(began)).minus(behind)
 }
