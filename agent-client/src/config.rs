@@ -8,6 +8,7 @@
 mod access;
 mod print;
 pub mod raw;
+mod settings;
 mod trees;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use fusion_core::id::{AgentId, ViewName};
 use fusion_proto::client::ClientTls;
 
 pub use raw::{Environment, Raw, RawTree, Value};
+pub use settings::{Setting, settings};
 
 /// Bytes of evidence that a spool holds at most, unless set otherwise.
 pub const DEFAULT_SPOOL_BYTES: u64 = 1 << 30;
@@ -30,6 +32,9 @@ const MAX_SCAN_WORKERS: u64 = 256;
 const MAX_SCAN_RATE: u64 = 1_000_000_000;
 /// Directories that a follower reads per second to place its watches, unless set otherwise.
 pub const DEFAULT_PLACEMENT_RATE: u32 = 2_000;
+
+/// Which log lines are written, unless set otherwise.
+const DEFAULT_LOG: &str = "info";
 
 /// Everything that a process needs to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,7 +229,7 @@ fn check(raw: &Raw, environment: &Environment, faults: &mut Vec<Fault>) -> Optio
         spools: trees.spools,
         http_listen,
         address_file,
-        log: log.unwrap_or_else(|| "info".to_owned()),
+        log: log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
     })
 }
 

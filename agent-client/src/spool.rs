@@ -346,11 +346,17 @@ impl Spool {
         let segment = self.segments.iter().find(|segment| segment.contains(damaged));
         let through = segment.map_or(damaged, |segment| segment.next() - 1);
         if through + 1 == self.next() {
-            // What is appended from now on must be found.
-            self.begin_segment()?;
+            // What is appended from now on must be found. What goes need not be synced.
+            self.add_segment()?;
         }
         self.acknowledge(through)?;
         Ok(through)
+    }
+
+    /// From now on the disk fails to read what is there.
+    #[cfg(test)]
+    pub(crate) fn fail_reads(&mut self) {
+        self.segments.iter_mut().for_each(Segment::fail_reads);
     }
 
     /// Makes this a new spool, numbered from 1: what SPOOL_ROLLED_BACK asks for. What was not
@@ -428,6 +434,10 @@ impl Spool {
         if let Some(last) = self.segments.back_mut() {
             last.sync()?;
         }
+        self.add_segment()
+    }
+
+    fn add_segment(&mut self) -> Result<(), SpoolError> {
         let segment = Segment::create(&self.dir, self.identity.spool_id, self.next())?;
         self.segments.push_back(segment);
         Ok(())

@@ -10,6 +10,8 @@ mod listed;
 
 pub use listed::{Listed, ListedOutcome, ROW_BLIND, ROW_SUSPECT};
 
+use uuid::Uuid;
+
 use crate::evidence::{ScanId, Source, Witness};
 use crate::id::{AgentId, Revision, SessionId};
 use crate::path::TreePath;
@@ -251,8 +253,13 @@ pub enum Note {
         /// Since when, and until when if it is back; absent: it was never away.
         away: Option<RootAway>,
     },
-    /// The storage may be another, or is not in doubt any longer (R11).
+    /// The storage of an agent may be another; absent: that of no agent is in doubt any longer (R11).
     RootDoubt(Option<RootDoubt>),
+    /// The storage of an agent is not in doubt any longer: it is the view's (R11).
+    RootAgreed {
+        /// The agent.
+        agent: AgentId,
+    },
     /// An operator accepts the root that comes next (R11), or it came.
     RootAccepted(bool),
     /// A directory cannot be read (R11), or can again.
@@ -261,6 +268,11 @@ pub enum Note {
         dir: TreePath,
         /// The error number.
         errno: Option<i32>,
+    },
+    /// A call of an operator was done: the same call is not done again.
+    Operated {
+        /// Its id.
+        call: Uuid,
     },
     /// Tombstones older than `tombstone_ttl` went.
     TombstonesExpired,

@@ -110,6 +110,15 @@ pub enum Outcome {
         /// What could not be looked at.
         errors: u64,
     },
+    /// It was done in part: not all of it was looked at.
+    Partial {
+        /// Entries that were looked at.
+        entries: u64,
+        /// What could not be looked at.
+        errors: u64,
+        /// What is missing.
+        why: String,
+    },
     /// It cannot be done.
     Failed {
         /// Why.
@@ -293,6 +302,9 @@ impl Job {
                 step.progress = 100;
                 (StepState::Complete, StepState::Complete, entries, errors, String::new())
             }
+            Outcome::Partial { entries, errors, why } => {
+                (StepState::Failed, StepState::Failed, entries, errors, why)
+            }
             Outcome::Failed { why } => (StepState::Failed, StepState::Failed, 0, 0, why),
             Outcome::Lost { why } => (StepState::Waiting, StepState::Skipped, 0, 0, why),
         };
@@ -417,9 +429,11 @@ impl Job {
         }
     }
 
-    /// How a job ends that is not complete.
+    /// How a job ends that is not complete: in part, if something was done of any of its steps.
     fn failure(&self) -> JobState {
-        let any = self.steps.iter().any(|step| step.state == StepState::Complete);
+        let in_part = |step: &Step| step.results.iter().any(|result| result.entries > 0);
+        let is_done = |step: &Step| step.state == StepState::Complete || in_part(step);
+        let any = self.steps.iter().any(is_done);
         if any { JobState::PartialFailure } else { JobState::Failed }
     }
 

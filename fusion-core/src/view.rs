@@ -354,10 +354,10 @@ impl View {
         self.state.ledger.losses.iter()
     }
 
-    /// That the storage may be another than the view's (R11).
+    /// That the storage of an agent may be another than the view's (R11).
     #[must_use]
-    pub fn root_doubt(&self) -> Option<&RootDoubt> {
-        self.state.ledger.root.doubt.as_ref()
+    pub fn root_doubt(&self, agent: &AgentId) -> Option<&RootDoubt> {
+        self.state.ledger.root.doubts.get(agent)
     }
 
     /// How far the view can be believed now (§5).

@@ -5,6 +5,7 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod drain;
 mod guards;
 mod sweep;
 
@@ -22,16 +23,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::drain::{begin_drain, end, quiet};
 pub(crate) use self::guards::Guards;
 use crate::access::quotas::Quotas;
 use crate::clock::RuntimeClock;
-use crate::config::Config;
+use crate::config::{Config, InForce, Reread};
 use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
 use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
+use crate::reload::Files;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
 use crate::service::errands::Errands;
@@ -39,14 +42,14 @@ use crate::service::idempotency::{Idempotency, IdempotencyDeps};
 use crate::service::ingest::Ingest;
 use crate::service::jobs::{Jobs, JobsDeps};
 use crate::service::refresh::Refreshes;
+pub use crate::service::reloader::Reloader;
+use crate::service::reloader::ReloaderDeps;
 use crate::service::sessions::Sessions;
 use crate::service::views::{Views, ViewsDeps};
 use crate::spawn::Tasks;
 use crate::stores::{Saver, Stores};
 use crate::task::view::{ScanNews, ViewFailed};
 
-/// How long a connection without a call may stay when the server goes down.
-const LINGER: Duration = Duration::from_millis(300);
 /// How long the last write may take when all else has ended.
 const LET_GO: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,8 @@ pub struct Deps {
     pub grpc: TcpListener,
     /// Listens for `/metrics`, `/livez` and `/readyz`.
     pub http: TcpListener,
+    /// Listens for health checks alone.
+    pub health: Option<TcpListener>,
     /// The source of time.
     pub clock: Arc<dyn Clock>,
     /// The source of ids.
@@ -64,6 +69,8 @@ pub struct Deps {
     pub stores: Stores,
     /// What is logged.
     pub log: LogFilter,
+    /// Reads the configuration anew.
+    pub reread: Reread,
 }
 
 /// Why a server did not start, or did not end well.
@@ -100,7 +107,7 @@ pub enum ServerError {
 
 impl Deps {
     /// Listens on the configured addresses and opens the data directory, with the real clock and
-    /// random ids.
+    /// random ids. Read anew, the configuration is always this one.
     ///
     /// # Errors
     /// [`ServerError::Listen`], naming the address; [`ServerError::Store`], naming the directory.
@@ -108,6 +115,10 @@ impl Deps {
         Ok(Self {
             grpc: listen("gRPC", config.grpc.address).await?,
             http: listen("HTTP", config.http.address).await?,
+            health: match config.health {
+                Some(address) => Some(listen("health checks", address).await?),
+                None => None,
+            },
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
             stores: match &config.data_dir {
@@ -115,6 +126,10 @@ impl Deps {
                 None => Stores::memory(),
             },
             log: LogFilter::detached(&config.log.filter),
+            reread: {
+                let config = config.clone();
+                Arc::new(move || Ok(config.clone()))
+            },
         })
     }
 }
@@ -129,6 +144,7 @@ pub struct Server {
     http: TcpListener,
     grpc_address: SocketAddr,
     http_address: SocketAddr,
+    health_listener: Option<(TcpListener, SocketAddr)>,
     config: Arc<Config>,
     services: Services,
     guards: Guards,
@@ -149,19 +165,24 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, clock, ids, stores, log } = deps;
+    let Deps { grpc, http, health, clock, ids, stores, log, reread } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
+    let health_address = health.as_ref().map(|it| address(it, "health checks")).transpose()?;
     let end_views = CancellationToken::new();
     let (failed, failures) = mpsc::unbounded_channel();
     let (scans_out, scans) = mpsc::unbounded_channel();
     let told = (scans_out, failed);
-    let services = services(&config, &stores, (clock, ids, log), end_views.clone(), told)?;
-    let guards = Guards::begin(&config, &services)?;
+    let (metrics, tasks) = (Metrics::new().map_err(not_started)?, Tasks::default());
+    let guards = Guards::begin(&config, &metrics, &tasks)?;
+    let files = guards.files.clone();
+    let given = Given { clock, ids, log, reread, metrics, tasks, files };
+    let services = services(&config, &stores, given, end_views.clone(), told)?;
     Ok(Server {
         grpc,
         http,
         grpc_address,
         http_address,
+        health_listener: health.zip(health_address),
         config,
         services,
         guards,
@@ -173,20 +194,31 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     })
 }
 
+/// What the use cases are made with, besides stores and configuration.
+struct Given {
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    log: LogFilter,
+    reread: Reread,
+    metrics: Metrics,
+    tasks: Tasks,
+    files: Vec<Arc<dyn Files>>,
+}
+
 /// The use cases, with what the stores still know of an earlier life.
 #[expect(clippy::too_many_lines, reason = "one list of parts, in the order of their needs")]
 fn services(
     config: &Arc<Config>,
     stores: &Stores,
-    (clock, ids, log): (Arc<dyn Clock>, Arc<dyn Ids>, LogFilter),
+    given: Given,
     end_views: CancellationToken,
     (scans, failed): (mpsc::UnboundedSender<ScanNews>, mpsc::UnboundedSender<ViewFailed>),
 ) -> Result<Services, ServerError> {
-    let metrics = Metrics::new().map_err(not_started)?;
+    let Given { clock, ids, log, reread, metrics, tasks, files } = given;
     let draining = CancellationToken::new();
-    let tasks = Tasks::default();
+    let in_force = InForce::new(Arc::clone(config));
     let views = Views::new(ViewsDeps {
-        config: Arc::clone(config),
+        config: in_force.clone(),
         clock: Arc::clone(&clock),
         ids: Arc::clone(&ids),
         metrics: metrics.clone(),
@@ -202,7 +234,7 @@ fn services(
     }
     let saver = Saver::begin(stores.clone()).map_err(not_started)?;
     let sessions = Sessions::new(
-        Arc::clone(config),
+        in_force.clone(),
         views.clone(),
         Arc::clone(&clock),
         Arc::clone(&ids),
@@ -236,11 +268,11 @@ fn services(
         ttl: config.audit_ttl,
     });
     let about = About::new(
-        Arc::clone(config),
+        in_force.clone(),
         views.clone(),
         sessions.clone(),
         stores.clone(),
-        log,
+        log.clone(),
         Arc::clone(&clock),
         ids.draw(),
     );
@@ -258,8 +290,7 @@ fn services(
         sessions: sessions.clone(),
         errands: errands.clone(),
         ttl: config.job_ttl,
-        max_open: config.max_open_jobs,
-        max_open_of_one: config.quotas.max_open_jobs,
+        config: in_force.clone(),
     });
     jobs.load().map_err(not_started)?;
     let refreshes = Refreshes::new(
@@ -271,7 +302,17 @@ fn services(
         tasks.clone(),
         draining.clone(),
     );
-    let quotas = Quotas::new(config, Arc::clone(&clock), metrics.clone());
+    let quotas = Quotas::new(in_force.clone(), Arc::clone(&clock), metrics.clone());
+    let reloader = Reloader::new(ReloaderDeps {
+        reread,
+        config: in_force,
+        files,
+        sessions: sessions.clone(),
+        log,
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        ids: Arc::clone(&ids),
+    });
     let busy = watch::Sender::new(0);
     Ok(Services {
         sessions,
@@ -282,6 +323,7 @@ fn services(
         jobs,
         refreshes,
         about,
+        reloader,
         ids,
         clock,
         quotas,
@@ -308,10 +350,31 @@ impl Server {
         self.grpc_address
     }
 
+    /// Reads the configuration anew when told to.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.services.reloader.clone()
+    }
+
     /// Where HTTP is listened for.
     #[must_use]
     pub fn http_address(&self) -> SocketAddr {
         self.http_address
+    }
+
+    /// Where health checks alone are listened for.
+    #[must_use]
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listener.as_ref().map(|(_, address)| *address)
+    }
+
+    /// All of them, as scripts read them: `grpc=HOST:PORT`, `http=HOST:PORT` and, if there is one,
+    /// `health=HOST:PORT`, a line each.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        let health = self.health_address().map(|address| format!("health={address}\n"));
+        let (grpc, http) = (self.grpc_address, self.http_address);
+        format!("grpc={grpc}\nhttp={http}\n{}", health.unwrap_or_default())
     }
 
     /// Serves until `shutdown` is ready, then ends gracefully: new sessions are refused, streams are
@@ -339,11 +402,13 @@ impl Server {
     }
 
     async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let addresses = self.addresses();
         let Self {
             grpc,
             http,
             grpc_address,
             http_address,
+            health_listener,
             config,
             services,
             guards,
@@ -355,24 +420,18 @@ impl Server {
         } = self;
         let Services { sessions, views, jobs, metrics, draining, clock, .. } = services.clone();
         if let Some(file) = &config.address_file {
-            address_file::write(file, grpc_address, http_address)?;
+            address_file::write(file, &addresses)?;
         }
 
-        begin_tasks(&services, &health, failures, scans);
+        begin_tasks(&services, &health, failures, scans, health_listener);
         services.tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
         let stop_http = stop.clone();
         let http = axum::serve(http, http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
-        let grpc = grpc::serve(
-            grpc,
-            config.max_connections,
-            guards,
-            services.clone(),
-            health.clone(),
-            stop.clone(),
-        );
+        let (most, all) = (config.max_connections, services.clone());
+        let grpc = grpc::serve(grpc, most, guards, all, health.clone(), stop.clone());
         health.set_serving().await;
         tracing::info!(grpc = %grpc_address, http = %http_address, "serving");
 
@@ -401,45 +460,18 @@ impl Server {
     }
 }
 
-/// Says that the server goes down, to all who ask and to who waits.
-async fn begin_drain(services: &Services, health: &Health) {
-    tracing::info!("draining");
-    services.sessions.drain();
-    health.set_not_serving(&services.views).await;
-    services.draining.cancel();
-}
-
-/// Ends what runs beside the calls, the views last.
-async fn end(services: &Services, end_views: &CancellationToken, end_at: Instant) {
-    let end = async {
-        services.tasks.end().await;
-        end_views.cancel();
-        services.views.ended().await;
-    };
-    if tokio::time::timeout_at(end_at, end).await.is_err() {
-        tracing::warn!("the grace is over; what is not durable by now is cut off");
-    }
-}
-
-/// Waits until no call runs, and a moment for what was answered last to go out. What stays open then
-/// (a health watch, an idle connection whose client does not go) would stay for ever.
-async fn quiet(busy: &watch::Sender<usize>, cut_at: Instant) {
-    let mut calls = busy.subscribe();
-    let none = calls.wait_for(|calls| *calls == 0);
-    if tokio::time::timeout_at(cut_at, none).await.is_err() {
-        tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
-    }
-    tokio::time::sleep_until(cut_at.min(Instant::now() + LINGER)).await;
-}
-
 /// Begins what runs beside the calls.
 fn begin_tasks(
     services: &Services,
     health: &Health,
     failures: mpsc::UnboundedReceiver<ViewFailed>,
     scans: mpsc::UnboundedReceiver<ScanNews>,
+    health_listener: Option<(TcpListener, SocketAddr)>,
 ) {
     let Services { sessions, views, tasks, .. } = services.clone();
+    if let Some((listener, _)) = health_listener {
+        tasks.spawn("health listener", grpc::health::serve(listener, health.clone()));
+    }
     tasks.spawn("session timer", sessions.clone().run_timer());
     tasks.spawn("jobs", services.jobs.clone().run());
     tasks.spawn("observed scans", services.jobs.clone().observe(scans));

@@ -5,13 +5,16 @@ mod store;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use fusion_server::app::{self, Deps};
-use fusion_server::config::{Config, ENV_PREFIX, Sources};
+use fusion_server::config::{Config, ConfigFaults, ENV_PREFIX, Sources};
 use fusion_server::ops::log_filter::LogFilter;
 use fusion_server::ops::telemetry::Telemetry;
+
+use crate::signals;
 
 /// Refused, or a listener broke.
 const FAILED: u8 = 1;
@@ -38,6 +41,9 @@ pub(crate) struct Cli {
     /// Where to listen for HTTP: /metrics, /livez, /readyz [default: 127.0.0.1:7701]
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
+    /// Where to serve only grpc.health.v1, in plaintext, for probes that know no TLS [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    health_listen: Option<String>,
     /// Directory for data, made if it is not there; one server has it at a time [default:
     /// $STATE_DIRECTORY, else $XDG_STATE_HOME/fusion/server, else ~/.local/state/fusion/server]
     #[arg(long, value_name = "DIR")]
@@ -67,11 +73,11 @@ impl Cli {
         if let Some(Command::Store(command)) = self.command {
             return command.run();
         }
-        let mut config = match Config::load(&self.sources()) {
+        let sources = self.sources();
+        let config = match load(&sources) {
             Ok(config) => config,
             Err(faults) => return fail(USAGE, &faults),
         };
-        config.data_dir = config.data_dir.or_else(usual_data_dir);
         if config.data_dir.is_none() {
             return fail(USAGE, &"there is no place for data: give --data-dir DIR, or set HOME");
         }
@@ -85,7 +91,7 @@ impl Cli {
             Ok(runtime) => runtime,
             Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
         };
-        let code = runtime.block_on(serve(config));
+        let code = runtime.block_on(serve(config, sources));
         // What hangs on a disk ends with the process.
         runtime.shutdown_timeout(LEFT);
         code
@@ -95,6 +101,7 @@ impl Cli {
         let flags = [
             ("listen.grpc", &self.listen),
             ("listen.http", &self.http_listen),
+            ("listen.health", &self.health_listen),
             ("data_dir", &self.data_dir),
             ("address_file", &self.address_file),
         ];
@@ -112,12 +119,18 @@ fn sources(file: Option<PathBuf>, flags: &[(&'static str, &Option<String>)]) -> 
     Sources { file, env: env.collect(), flags: flags.iter().filter_map(given).collect() }
 }
 
-async fn serve(config: Config) -> ExitCode {
+/// What the sources say, with the usual place for data where they say none.
+fn load(sources: &Sources) -> Result<Config, ConfigFaults> {
+    let config = Config::load(sources)?;
+    Ok(Config { data_dir: config.data_dir.clone().or_else(usual_data_dir), ..config })
+}
+
+async fn serve(config: Config, sources: Sources) -> ExitCode {
     let telemetry = match Telemetry::init(&config.log, "fusion-server") {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(FAILED, &error),
     };
-    let served = serve_until_told(config, telemetry.filter()).await;
+    let served = serve_until_told(config, sources, telemetry.filter()).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,14 +138,23 @@ async fn serve(config: Config) -> ExitCode {
     }
 }
 
-async fn serve_until_told(config: Config, log: LogFilter) -> anyhow::Result<()> {
-    let told = crate::signals::told_to_end()?;
-    let deps = Deps { log, ..Deps::bind(&config).await? };
+async fn serve_until_told(config: Config, sources: Sources, log: LogFilter) -> anyhow::Result<()> {
+    let (told, mut reloads) = (signals::told_to_end()?, signals::told_to_reload()?);
+    let reread = Arc::new(move || load(&sources));
+    let deps = Deps { log, reread, ..Deps::bind(&config).await? };
     let server = app::build(config, deps)?;
-    let (grpc, http) = (server.grpc_address(), server.http_address());
-    print(&format!("grpc={grpc}\nhttp={http}\n"));
-    server.run(told).await?;
-    Ok(())
+    print(&server.addresses());
+    let reloader = server.reloader();
+    let reload = async {
+        while reloads.recv().await.is_some() {
+            reloader.reload_by_signal().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = server.run(told) => Ok(served?),
+        () = reload => Ok(()),
+    }
 }
 
 /// Where data goes unless told otherwise: where systemd says, else the user's place for state.

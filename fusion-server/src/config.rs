@@ -6,14 +6,17 @@
 //! or adjust one in silence.
 
 mod check;
+mod in_force;
 mod overlay;
 mod print;
 mod raw;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
@@ -24,7 +27,9 @@ use uuid::Uuid;
 
 use crate::tls::TlsConfig;
 
+pub(crate) use in_force::InForce;
 pub use overlay::{ENV_PREFIX, Sources};
+pub use settings::{Setting, settings};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Config {
     pub grpc: ListenerConfig,
     /// The listener for `/metrics`, `/livez` and `/readyz`.
     pub http: ListenerConfig,
+    /// Where only `grpc.health.v1` is served, in plaintext, for probes that know no TLS; absent: nowhere.
+    pub health: Option<SocketAddr>,
     /// TLS of the listener for gRPC; absent: plaintext.
     pub tls: Option<TlsConfig>,
     /// The file of tokens; absent: no token is asked for, and whoever connects may do everything.
@@ -190,6 +197,7 @@ impl Default for Config {
         Self {
             grpc: listener(7700),
             http: listener(7701),
+            health: None,
             tls: None,
             token_file: None,
             allow_anonymous: false,
@@ -238,7 +246,7 @@ impl Config {
     /// What is in force, as a file that [`Config::load`] reads back to the same.
     #[must_use]
     pub fn to_toml(&self) -> String {
-        print::to_toml(self)
+        print::tree(self).to_string()
     }
 
     /// The settings of a view, if it may exist.
@@ -250,6 +258,9 @@ impl Config {
         }
     }
 }
+
+/// Reads the configuration anew, as it was read at the start. Blocks.
+pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigFaults> + Send + Sync>;
 
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

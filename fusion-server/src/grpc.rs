@@ -30,7 +30,7 @@ use fusion_proto::pb::event_service_server::EventServiceServer;
 use fusion_proto::pb::job_service_server::JobServiceServer;
 use fusion_proto::pb::session_service_server::SessionServiceServer;
 use fusion_proto::pb::view_service_server::ViewServiceServer;
-use fusion_proto::status::Refusal;
+use fusion_proto::status::{Code, Refusal};
 use fusion_proto::{FILE_DESCRIPTOR_SET, limits};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -45,11 +45,13 @@ use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
 use crate::service::audit::Audit;
+use crate::service::idempotency::CallIdentity;
 use crate::service::idempotency::Idempotency;
 use crate::service::ingest::Ingest;
 use crate::service::internal;
 use crate::service::jobs::Jobs;
 use crate::service::refresh::Refreshes;
+use crate::service::reloader::Reloader;
 use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
 use crate::spawn::Tasks;
@@ -72,6 +74,7 @@ pub(crate) struct Services {
     pub(crate) jobs: Jobs,
     pub(crate) refreshes: Refreshes,
     pub(crate) about: About,
+    pub(crate) reloader: Reloader,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) quotas: Quotas,
@@ -115,12 +118,18 @@ fn about(view: Option<&ViewName>, session: Option<SessionId>) {
 fn operator<T>(request: &tonic::Request<T>) -> Operator {
     let correlation = request.extensions().get::<CorrelationId>().cloned();
     let principal = authenticate::caller(request).principal.as_str().to_owned();
-    Operator { principal, correlation }
+    let call = request.extensions().get::<CallIdentity>().copied();
+    Operator { principal, correlation, call }
 }
 
 /// How a long answer ends when the server goes down.
 fn draining() -> Refusal {
     Refusal::ServerDraining { retry_after: DRAINING_RETRY }
+}
+
+/// The name of a code, as audit records have it.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    layer::code_name(code)
 }
 
 /// Why the edge broke.
@@ -155,7 +164,7 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let Guards { tls, keyring } = guards;
+    let Guards { tls, keyring, files: _ } = guards;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)

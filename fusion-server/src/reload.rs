@@ -4,6 +4,7 @@
 //! has changed. What is wrong is told once and counted, and changes nothing. Must never: put what is
 //! wrong in place of what was right.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ops::metrics::Metrics;
@@ -28,16 +29,61 @@ pub(crate) trait Followed: Clone + Send + 'static {
     fn take(&self, contents: &Self::Contents) -> Result<(), Vec<String>>;
 }
 
-/// Follows the files for as long as the server lives; `seen` is what was read last.
-pub(crate) async fn follow<T: Followed>(what: T, metrics: Metrics, mut seen: T::Contents) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let (what, metrics) = (what.clone(), metrics.clone());
-        // The files may be on a storage that hangs.
-        let looked = tokio::task::spawn_blocking(move || look(&what, &metrics, seen)).await;
-        match looked {
-            Ok(looked) => seen = looked,
-            Err(error) => {
+/// What a look at the files found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// What was seen at the last look.
+    Same,
+    /// Something else, and it is in force.
+    Taken,
+    /// Something that is wrong; what was in force stays.
+    Refused(Vec<String>),
+}
+
+/// Files that can be looked at, whatever they are for.
+pub(crate) trait Files: Send + Sync {
+    /// What they are called.
+    fn what(&self) -> &'static str;
+
+    /// Looks once. Blocks.
+    fn look(&self) -> Look;
+}
+
+/// Looks at files, every few seconds and when told to; a cheap handle.
+pub(crate) struct Follower<T: Followed> {
+    what: T,
+    metrics: Metrics,
+    /// What was read last. Locked for one look; nothing is locked under it.
+    seen: Arc<Mutex<T::Contents>>,
+}
+
+impl<T: Followed> Clone for Follower<T> {
+    fn clone(&self) -> Self {
+        Self {
+            what: self.what.clone(),
+            metrics: self.metrics.clone(),
+            seen: Arc::clone(&self.seen),
+        }
+    }
+}
+
+impl<T: Followed> Follower<T> {
+    /// `seen` is what was read, and is in force.
+    pub(crate) fn new(what: T, metrics: Metrics, seen: T::Contents) -> Self {
+        Self { what, metrics, seen: Arc::new(Mutex::new(seen)) }
+    }
+
+    /// Follows the files for as long as the server lives.
+    pub(crate) async fn follow(self)
+    where
+        T: Sync,
+    {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let files = self.clone();
+            // The files may be on a storage that hangs.
+            let looked = tokio::task::spawn_blocking(move || files.look()).await;
+            if let Err(error) = looked {
                 tracing::error!(what = T::WHAT, %error, "files are not followed any more");
                 return;
             }
@@ -45,24 +91,32 @@ pub(crate) async fn follow<T: Followed>(what: T, metrics: Metrics, mut seen: T::
     }
 }
 
-/// Looks once. What is read is kept whether it was taken or not: the same is not told twice.
-fn look<T: Followed>(what: &T, metrics: &Metrics, seen: T::Contents) -> T::Contents {
-    let contents = what.read();
-    if contents == seen {
-        return seen;
+impl<T: Followed + Sync> Files for Follower<T> {
+    fn what(&self) -> &'static str {
+        T::WHAT
     }
-    let outcome = match what.take(&contents) {
-        Ok(()) => {
-            tracing::info!(what = T::WHAT, "files have changed and are in force");
-            "taken"
+
+    /// What is read is kept whether it was taken or not: the same is not told twice.
+    fn look(&self) -> Look {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let contents = self.what.read();
+        if contents == *seen {
+            return Look::Same;
         }
-        Err(faults) => {
-            for fault in faults {
-                tracing::error!(what = T::WHAT, "{fault}; what was in force before stays");
+        let (look, outcome) = match self.what.take(&contents) {
+            Ok(()) => {
+                tracing::info!(what = T::WHAT, "files have changed and are in force");
+                (Look::Taken, "taken")
             }
-            "refused"
-        }
-    };
-    metrics.reloads.with_label_values(&[T::WHAT, outcome]).inc();
-    contents
+            Err(faults) => {
+                for fault in &faults {
+                    tracing::error!(what = T::WHAT, "{fault}; what was in force before stays");
+                }
+                (Look::Refused(faults), "refused")
+            }
+        };
+        self.metrics.reloads.with_label_values(&[T::WHAT, outcome]).inc();
+        *seen = contents;
+        look
+    }
 }

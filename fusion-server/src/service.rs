@@ -16,6 +16,7 @@ pub(crate) mod listing;
 pub(crate) mod lists;
 pub(crate) mod paging;
 pub(crate) mod refresh;
+pub(crate) mod reloader;
 pub(crate) mod running;
 pub(crate) mod sessions;
 pub(crate) mod views;

@@ -1,8 +1,8 @@
-//! SIGTERM and SIGINT: both ask for a graceful end.
+//! SIGTERM and SIGINT ask for a graceful end, SIGHUP for the configuration to be read anew.
 
 use std::future::Future;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ready when the process is told to end. Listens from now on.
 pub(crate) fn told_to_end() -> std::io::Result<impl Future<Output = ()> + Send> {
@@ -14,4 +14,9 @@ pub(crate) fn told_to_end() -> std::io::Result<impl Future<Output = ()> + Send> 
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Tells of each time that the configuration is to be read anew. Listens from now on.
+pub(crate) fn told_to_reload() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

@@ -159,8 +159,8 @@ struct Running {
 }
 
 impl Running {
-    /// With this many descriptors at most.
-    fn start(descriptors: u32) -> Self {
+    /// With this many descriptors at most, and these flags.
+    fn start(descriptors: u32, flags: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
         let (file, data) = (dir.path().join("addresses"), dir.path().join("data"));
         let mut limited = Command::new("sh");
@@ -168,7 +168,7 @@ impl Running {
         limited.args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh"]);
         limited.arg(own.get_program()).args(["--listen", "127.0.0.1:0"]);
         limited.args(["--http-listen", "127.0.0.1:0", "--data-dir"]).arg(data);
-        limited.arg("--address-file").arg(&file);
+        limited.arg("--address-file").arg(&file).args(flags);
         for (name, _) in own.get_envs() {
             limited.env_remove(name);
         }
@@ -180,9 +180,9 @@ impl Running {
         Self { child, _dir: dir, grpc, http }
     }
 
-    fn metrics(&self) -> String {
+    fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.http).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
@@ -199,7 +199,7 @@ impl Drop for Running {
 #[test]
 fn without_descriptors_it_waits_for_some_and_says_so_once() {
     const SAYS: &str = "no connection can be taken";
-    let mut server = Running::start(64);
+    let mut server = Running::start(64, &[]);
     let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&server.grpc).unwrap()).collect();
     let mut log = BufReader::new(server.child.stderr.take().unwrap()).lines();
     let said = log.find(|line| line.as_ref().unwrap().contains(SAYS));
@@ -211,7 +211,7 @@ fn without_descriptors_it_waits_for_some_and_says_so_once() {
     let mut stream = TcpStream::connect(&server.grpc).unwrap();
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
     stream.read_exact(&mut [0]).unwrap();
-    let text = server.metrics();
+    let text = server.get("/metrics");
     let series = "fusion_connections_total{outcome=\"failed\"} ";
     let tries = text.lines().find_map(|line| line.strip_prefix(series)).unwrap();
     assert!((1..1_000).contains(&tries.parse::<u32>().unwrap()), "{tries}");
@@ -223,7 +223,7 @@ fn without_descriptors_it_waits_for_some_and_says_so_once() {
 
 #[tokio::test]
 async fn what_clients_call_themselves_cannot_make_lines_of_the_log() {
-    let mut server = Running::start(1024);
+    let mut server = Running::start(1024, &[]);
     let forged = "x\n{\"level\":\"ERROR\",\"message\":\"forged\"}\r\n\u{1b}[31m";
     let id = "00000000-0000-4000-8000-000000000000".to_owned();
     let asked = pb::CreateSessionRequest {
@@ -252,6 +252,36 @@ async fn what_clients_call_themselves_cannot_make_lines_of_the_log() {
         assert_ne!(line["message"], "forged");
     };
     assert_eq!(created["host"], forged);
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[views.one]\n").unwrap();
+    let server = Running::start(1024, &["--config", config.to_str().unwrap()]);
+    let pid = server.child.id().to_string();
+    let reload = |text: &str, until: &[&str]| {
+        std::fs::write(&config, text).unwrap();
+        let told = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        assert!(told.success());
+        for _ in 0..500 {
+            let (views, metrics) = (server.get("/readyz"), server.get("/metrics"));
+            if until.iter().all(|part| views.contains(part) || metrics.contains(part)) {
+                return views;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{until:?} was not seen");
+    };
+    let count = |outcome: &str, count: u32| {
+        format!("fusion_reloads_total{{outcome=\"{outcome}\",what=\"configuration\"}} {count}")
+    };
+    let views = reload("[views.two]\n", &["view two", &count("taken", 1)]);
+    assert!(!views.contains("view one"), "{views}");
+    let views = reload("[views.three]\nnonsense = 1\n", &[&count("refused", 1)]);
+    assert!(views.contains("view two") && !views.contains("view three"), "{views}");
+    reload("[views.two]\n", &[&count("unchanged", 1)]);
 }
 
 fn wait_for(file: &Path) -> String {

@@ -15,6 +15,7 @@ use fusion_core::time::{ServerTime, StorageTime};
 use fusion_core::view::Version;
 use uuid::Uuid;
 
+use crate::codec::RECORD_VERSION;
 use crate::ports::{Actor, Applied, Lane, LogPoint, Origin, RecordHead, ViewId, ViewRef};
 
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -118,6 +119,12 @@ pub fn listed(dir: &str, rows: u64) -> Listed {
 /// One of every kind of change, and more than one shape where there are several.
 #[must_use]
 pub fn kinds() -> Vec<ChangeKind> {
+    kinds_of(RECORD_VERSION)
+}
+
+/// Changes of every kind that a version of the format knows.
+#[must_use]
+pub fn kinds_of(format: u16) -> Vec<ChangeKind> {
     let waiting = Waiting { due: time(60), floor: ServerTime::from_nanos(i64::MIN), level: 3 };
     let (dir, file) = (path("/dir"), path("/dir/file"));
     let bare = Listed { after: None, through: None, outcome: None, ..listed("/", 0) };
@@ -165,6 +172,10 @@ pub fn kinds() -> Vec<ChangeKind> {
         Note::Released { number: 9 },
     ];
     kinds.extend(notes.into_iter().chain(frames(&dir, &file)).map(ChangeKind::Noted));
+    if format > 1 {
+        kinds.push(ChangeKind::Noted(Note::RootAgreed { agent: agent() }));
+        kinds.push(ChangeKind::Noted(Note::Operated { call: Uuid::from_u64_pair(5, 6) }));
+    }
     kinds
 }
 

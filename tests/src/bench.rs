@@ -3,6 +3,7 @@
 mod answers;
 pub mod arrivals;
 mod cost;
+mod durable;
 mod ingest;
 mod jobs;
 mod latency;
@@ -91,9 +92,15 @@ pub fn run(options: &Options) -> Result<()> {
     if options.wants(7) {
         print(&runtime.block_on(queries::listings(options))?);
     }
+    if options.wants(9) {
+        print(&runtime.block_on(durable::restart(options))?);
+    }
     if options.wants(10) {
         print(&runtime.block_on(queries::heartbeats(options))?);
         print(&runtime.block_on(sessions::heartbeats(options))?);
+    }
+    if options.wants(17) {
+        print(&runtime.block_on(durable::flush(options))?);
     }
     if (14..=16).any(|row| options.wants(row)) {
         runtime.block_on(jobs(options))?;

@@ -70,6 +70,8 @@ struct Known {
     saying_so: Option<u64>,
     /// Whether the spool has the last word on the root.
     root: RootWord,
+    /// The frame that the disk failed to read, and how often in a row.
+    unreadable: Option<(u64, u32)>,
     /// When an append last failed.
     failed_at: Option<Monotonic>,
     /// Counts the watchers that were given a sink: only the latest may write.
@@ -127,6 +129,7 @@ impl SharedSpool {
             lost_since,
             saying_so: None,
             root: RootWord::None,
+            unreadable: None,
             failed_at: None,
             sinks: 0,
             looked_at: None,
@@ -185,19 +188,21 @@ impl SharedSpool {
     }
 
     /// Reads frames from this number on, off the async threads. One that is damaged is an error once:
-    /// it is forgotten, and its events count as lost.
+    /// it is forgotten, and its events count as lost. One that the disk fails to read is asked for a few
+    /// times, and then counts as damaged: a bad sector must not stand in the way of what comes later.
     pub(crate) async fn read(&self, from: u64) -> Result<Vec<Frame>, SpoolError> {
         self.blocking(move |inner| {
             let mut guard = inner.spool();
             let Some(spool) = &mut *guard else { return Ok(Vec::new()) };
             let frames = match spool.read_from(from, READ_AHEAD_BYTES) {
-                Err(damaged @ SpoolError::Damaged { .. }) => {
+                Err(error) if inner.is_beyond_reading(from, &error) => {
                     inner.give_up(spool, from)?;
-                    return Err(damaged);
+                    return Err(error);
                 }
                 read => read?,
             };
             let mut known = inner.known();
+            known.unreadable = None;
             known.unread = frames.last().map_or(0, |last| last.sequence + 1).max(known.unread);
             Ok(frames)
         })

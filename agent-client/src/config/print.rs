@@ -25,6 +25,16 @@ fn put(table: &mut Table, key: &str, value: Option<Value>) {
     }
 }
 
+/// The settings of an agent that are the same for all trees of a process, and the filter of its log.
+pub(super) fn of(agent: &Option<AgentConfig>) -> Table {
+    let mut table = Table::new();
+    if let Some(agent) = agent {
+        agent.settings(&mut table);
+    }
+    put(&mut table, "log", Some(text(&super::DEFAULT_LOG)));
+    table
+}
+
 impl ProcessConfig {
     /// What is in force, as a file that says the same.
     #[must_use]

@@ -134,7 +134,7 @@ impl Raw {
         self
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 20] {
+    pub(super) fn fields(&mut self) -> [(&'static str, &mut Option<Value>); 20] {
         [
             ("server", &mut self.server),
             ("ca", &mut self.ca),

@@ -96,6 +96,12 @@ impl Segment {
         synced.map_err(SpoolError::io(format!("sync {}", self.path.display())))
     }
 
+    /// From now on reading is an input/output error, as of memory that is not there.
+    #[cfg(test)]
+    pub(super) fn fail_reads(&mut self) {
+        self.file = std::fs::File::open("/proc/self/mem").unwrap();
+    }
+
     /// Removes the file.
     pub(super) fn remove(self) -> Result<(), SpoolError> {
         remove(&self.path)

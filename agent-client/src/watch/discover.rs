@@ -17,6 +17,7 @@ use rustix::fd::BorrowedFd;
 use tokio::sync::oneshot;
 
 use super::counters::add;
+use super::failed::FailedLook;
 use super::interpreter::Interpreter;
 use super::pending::Marks;
 use super::table::{Content, NodeId};
@@ -145,7 +146,11 @@ impl Interpreter {
     fn list(&mut self, mut job: Job) {
         let parent = match job.parent.as_ref().map(|(node, name)| (self.above(*node), name)) {
             Some((Some((path, reached)), name)) => {
-                let Ok(path) = path.join(name) else { return };
+                let Ok(path) = path.join(name) else {
+                    // A directory above it was renamed since: its path is none of the view's any more.
+                    self.shared.counters.failed_looks.count(FailedLook::Name);
+                    return;
+                };
                 job.path = path;
                 Some((reached, Arc::clone(name)))
             }

@@ -50,6 +50,23 @@ fn done() -> Outcome {
 }
 
 #[test]
+fn a_step_that_was_done_in_part_is_not_complete() {
+    for (entries, state) in [(7, JobState::PartialFailure), (0, JobState::Failed)] {
+        let mut job = job(&[&[], &[0]]);
+        job.begin(0, &agent(1), at(1)).unwrap();
+        let why = "the rest".to_owned();
+        assert!(job.end_try(0, &agent(1), Outcome::Partial { entries, errors: 2, why }, at(2)));
+        let result = &job.steps[0].results[0];
+        assert_eq!((job.steps[0].state, result.state), (StepState::Failed, StepState::Failed));
+        assert_eq!((result.entries, result.errors, &*result.why), (entries, 2, "the rest"));
+        assert_eq!(job.steps[1].state, StepState::Skipped, "what it rests on is not there");
+        assert_eq!(job.state, state);
+        let again = job.retry(Uuid::from_u128(2), Principal::anonymous(), at(3)).unwrap();
+        assert_eq!(again.steps.len(), 2);
+    }
+}
+
+#[test]
 fn a_plan_that_cannot_be_run_is_refused_by_name() {
     assert_eq!(Plan::new(Vec::new()), Err(PlanError::Empty));
     let many = steps(&vec![&[][..]; STEPS_MAX + 1]);

@@ -124,6 +124,7 @@ impl View {
         let (samples, mode, least) = ledger.clock.figures();
         let _ = writeln!(out, "clock samples={samples} mode={mode}s least={least:?}");
         let _ = writeln!(out, "root {:?}", ledger.root);
+        let _ = writeln!(out, "operated {:?}", ledger.operated);
         let _ = writeln!(
             out,
             "scanned snapshot={} audit={} whole={} audits={} reset={}",

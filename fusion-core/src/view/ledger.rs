@@ -7,6 +7,8 @@
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
+use uuid::Uuid;
+
 use super::agenda::Agenda;
 use super::confirm::{AgentNumbers, Confirmations};
 use super::held::Held;
@@ -18,6 +20,9 @@ use super::suspects::Suspects;
 use super::tombstones::Tombstones;
 use super::trash::Trash;
 use super::watermark::Watermark;
+
+/// Calls of operators that are remembered.
+const OPERATED_MAX: usize = 64;
 
 /// All tables.
 #[derive(Debug, Default)]
@@ -47,9 +52,20 @@ pub(super) struct Ledger {
     pub(super) audits: u64,
     /// Realtime evidence observed before this was of a tree that was reset.
     pub(super) reset_at: Option<ServerTime>,
+    /// The last calls of operators that were done, the oldest first.
+    pub(super) operated: Vec<Uuid>,
 }
 
 impl Ledger {
+    /// A call of an operator was done. They are rare; one that is repeated after so many others is done
+    /// anew.
+    pub(super) fn operated(&mut self, call: Uuid) {
+        if self.operated.len() >= OPERATED_MAX {
+            self.operated.remove(0);
+        }
+        self.operated.push(call);
+    }
+
     /// Forgets what was to be done at a path that went, and below it. Tombstones stay.
     pub(super) fn drop_within(&mut self, path: PathRef<'_>) {
         self.relists.drop_within(path);

@@ -322,6 +322,7 @@ impl State {
             losses: old.losses,
             audits: old.audits,
             reset_at: Some(at),
+            operated: old.operated,
             ..Ledger::default()
         };
     }
@@ -362,7 +363,12 @@ impl Ledger {
                 Some(away) => drop(self.root.away.insert(agent.clone(), *away)),
                 None => drop(self.root.away.remove(agent)),
             },
-            Note::RootDoubt(doubt) => self.root.doubt.clone_from(doubt),
+            Note::RootDoubt(Some(doubt)) => {
+                drop(self.root.doubts.insert(doubt.agent.clone(), doubt.clone()));
+            }
+            Note::RootDoubt(None) => self.root.doubts.clear(),
+            Note::RootAgreed { agent } => drop(self.root.doubts.remove(agent)),
+            Note::Operated { call } => self.operated(*call),
             Note::RootAccepted(accepted) => self.root.accepted = *accepted,
             Note::Unreadable { dir, errno: None } => drop(self.unreadable.remove(dir.as_ref())),
             Note::Unreadable { .. }

@@ -1,8 +1,8 @@
 //! Storage that is not there, or another (R11).
 //!
-//! Owns which agents' roots are away, and whether the storage may be another than the view's. What
+//! Owns which agents' roots are away, and which agents' storage may be another than the view's. What
 //! was looked at while a root was away is no evidence. Must never: let an empty mount point delete a
-//! view. Tested by `tests/cases/r11-r12.txt`.
+//! view, or take one agent's word for another's mount. Tested by `tests/cases/r11-r12.txt`.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub struct RootAway {
     pub until: Option<ServerTime>,
 }
 
-/// That the storage may be another.
+/// That the storage of an agent may be another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootDoubt {
     /// Who saw it.
@@ -35,7 +35,9 @@ pub struct RootDoubt {
 pub(super) struct RootStanding {
     /// The last absence of each agent's root.
     pub(super) away: BTreeMap<AgentId, RootAway>,
-    pub(super) doubt: Option<RootDoubt>,
+    /// What each agent saw of another tree, until it sees the view's, or an operator accepts. It
+    /// outlasts the session: the next one of the same agent may stand on the same mount.
+    pub(super) doubts: BTreeMap<AgentId, RootDoubt>,
     /// An operator accepts the root that comes next.
     pub(super) accepted: bool,
 }

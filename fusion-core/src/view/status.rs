@@ -217,12 +217,18 @@ impl Standing {
         few(&mut reasons, away, "agents whose root is away", |agent| {
             format!("the root is away at agent {agent}")
         });
-        if let Some(doubt) = &ledger.root.doubt {
-            reasons.push(match doubt.confirmed {
-                false => "the root may be another tree".to_owned(),
-                true => "the root is another tree; an operator has to accept it".to_owned(),
-            });
-        }
+        let doubts = ledger.root.doubts.values().filter(|doubt| self.here.contains(&doubt.agent));
+        few(&mut reasons, doubts, "agents whose root may be another tree", |doubt| {
+            let agent = &doubt.agent;
+            match doubt.confirmed {
+                false => format!("the root may be another tree at agent {agent}"),
+                true => {
+                    format!(
+                        "the root is another tree at agent {agent}; an operator has to accept it"
+                    )
+                }
+            }
+        });
         self.agent_troubles(&mut reasons);
         reasons
     }

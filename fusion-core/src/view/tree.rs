@@ -57,6 +57,8 @@ pub use block::{BlockImage, HeadImage, ImageContent};
 pub use dirt::{Overrun, Stored, TreeCheckpoint};
 pub use edit::{EditError, Entry, Put};
 pub use load::{TreeError, TreeFrame, TreeLoader};
+#[cfg(test)]
+pub(in crate::view) use look::LOOKED_AT;
 pub use look::Nearest;
 pub use memory::TreeMemory;
 pub use merge::{MergeAction, MergeCase, Merged, NameRange, TakenOut};

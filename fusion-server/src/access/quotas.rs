@@ -22,7 +22,7 @@ use governor::{Quota, RateLimiter, clock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Caller;
-use crate::config::{Config, QuotaConfig};
+use crate::config::{InForce, QuotaConfig};
 use crate::ops::metrics::Metrics;
 
 /// When a call that found no place should come again.
@@ -50,7 +50,7 @@ pub(crate) struct Quotas {
 }
 
 struct Shared {
-    limits: QuotaConfig,
+    config: InForce,
     queries: Places,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
@@ -59,6 +59,7 @@ struct Shared {
 }
 
 struct Account {
+    limits: QuotaConfig,
     rate: Rate,
     calls: Places,
     queries: Places,
@@ -114,11 +115,10 @@ pub(crate) fn used_up(
 }
 
 impl Quotas {
-    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
-        let queries = Places::new("max_queries", config.max_queries);
-        let limits = config.quotas.clone();
+    pub(crate) fn new(config: InForce, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
+        let queries = Places::new("max_queries", config.now().max_queries);
         let accounts = Mutex::default();
-        Self { shared: Arc::new(Shared { limits, queries, clock, metrics, accounts }) }
+        Self { shared: Arc::new(Shared { config, queries, clock, metrics, accounts }) }
     }
 
     /// Lets a call begin; it is under way until what this gives is dropped.
@@ -156,13 +156,13 @@ impl Quotas {
     }
 
     fn spend(&self, account: &Account) -> Result<(), Refusal> {
-        let Shared { limits, clock, metrics, .. } = &*self.shared;
+        let Shared { clock, metrics, .. } = &*self.shared;
         account.rate.check().map_err(|early| {
             const RATE: &str = "quotas.requests_per_second";
             metrics.quota_refusals.with_label_values(&[RATE]).inc();
             let now = clock.monotonic().since(Monotonic::default());
             let retry_after = early.wait_time_from(now).max(RATE_RETRY);
-            let limit = limits.requests_per_second as u64;
+            let limit = account.limits.requests_per_second as u64;
             Refusal::RateExceeded { rate: RATE.to_owned(), limit, retry_after }
         })
     }
@@ -172,9 +172,11 @@ impl Quotas {
         if caller.is_everybody() {
             return None;
         }
-        let Shared { limits, clock, accounts, .. } = &*self.shared;
+        let Shared { config, clock, accounts, .. } = &*self.shared;
+        let limits = &config.now().quotas;
         let mut accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(account) = accounts.get(&caller.principal) {
+        // With other limits it begins anew: what is under way then is not held against them.
+        if let Some(account) = accounts.get(&caller.principal).filter(|it| it.limits == *limits) {
             return Some(Arc::clone(account));
         }
         let account = Arc::new(Account::new(limits, clock));
@@ -189,6 +191,7 @@ impl Account {
         // What was not used of a second can be used at once.
         let quota = Quota::per_second(NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
         Self {
+            limits: limits.clone(),
             rate: RateLimiter::direct_with_clock(quota, Ticks(Arc::clone(clock))),
             calls: Places::new("quotas.max_calls", limits.max_calls),
             queries: Places::new("quotas.max_queries", limits.max_queries),

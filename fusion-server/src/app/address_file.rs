@@ -2,20 +2,18 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use super::ServerError;
 
-/// Writes `grpc=HOST:PORT` and `http=HOST:PORT`, a line each. By rename: who reads the file reads
-/// all of it or none.
-pub(super) fn write(file: &Path, grpc: SocketAddr, http: SocketAddr) -> Result<(), ServerError> {
+/// Writes the addresses, a line each. By rename: who reads the file reads all of it or none.
+pub(super) fn write(file: &Path, addresses: &str) -> Result<(), ServerError> {
     let unwritten = |source| ServerError::Write { path: file.to_owned(), source };
     let mut temporary = file.as_os_str().to_owned();
     temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = Path::new(&temporary);
     let written = fs::File::create(temporary)
-        .and_then(|mut out| write!(out, "grpc={grpc}\nhttp={http}\n"))
+        .and_then(|mut out| out.write_all(addresses.as_bytes()))
         .and_then(|()| fs::rename(temporary, file));
     written.map_err(|source| {
         let _ = fs::remove_file(temporary);

@@ -68,6 +68,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     Config {
         grpc,
         http: listener(check, "listen.http", listen.http, default.http, false),
+        health: health(check, listen.health),
         tls,
         token_file,
         allow_anonymous,
@@ -149,6 +150,12 @@ fn listener(
         );
     }
     ListenerConfig { address, allow_plaintext }
+}
+
+/// Plaintext is what it is for, on any address.
+fn health(check: &mut Checker, value: Option<Value>) -> Option<SocketAddr> {
+    let stands_in = SocketAddr::from(([127, 0, 0, 1], 0));
+    value.map(|given| check.address("listen.health", Some(given), stands_in))
 }
 
 /// The files are read and tried: what is wrong with them is told before anything starts.

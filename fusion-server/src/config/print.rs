@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::{Config, ListenerConfig, QuotaConfig, SessionConfig, ViewConfig};
 use crate::tls::TlsConfig;
 
-pub(super) fn to_toml(config: &Config) -> String {
+pub(super) fn tree(config: &Config) -> Table {
     let mut tree = Table::new();
     let path = |path: &std::path::Path| Value::String(path.display().to_string());
     if let Some(dir) = &config.data_dir {
@@ -30,10 +30,11 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("max_connections".to_owned(), count(config.max_connections));
     tree.insert("max_watchers".to_owned(), count(config.max_watchers));
     tree.insert("max_queries".to_owned(), count(config.max_queries));
-    tree.insert(
-        "listen".to_owned(),
-        table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]),
-    );
+    let mut listen = table([("grpc", listener(&config.grpc)), ("http", listener(&config.http))]);
+    if let (Value::Table(listen), Some(health)) = (&mut listen, config.health) {
+        listen.insert("health".to_owned(), health.to_string().into());
+    }
+    tree.insert("listen".to_owned(), listen);
     if let Some(TlsConfig { certificate, key, client_ca }) = &config.tls {
         let mut files = table([("certificate", path(certificate)), ("key", path(key))]);
         if let (Value::Table(files), Some(ca)) = (&mut files, client_ca) {
@@ -58,7 +59,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
-    tree.to_string()
+    tree
 }
 
 fn session(session: &SessionConfig) -> Value {
@@ -122,7 +123,18 @@ fn withheld(withheld: Withheld) -> impl Iterator<Item = String> {
 }
 
 fn span(span: Duration) -> Value {
-    Value::String(humantime::format_duration(span).to_string())
+    Value::String(written(span))
+}
+
+/// A duration as people write it: whole days as days, and not as months of 30.44 of them.
+pub(super) fn written(span: Duration) -> String {
+    const DAY: u64 = 24 * 3600;
+    match span.as_secs() {
+        days if days > 0 && days % DAY == 0 && span.subsec_nanos() == 0 => {
+            format!("{}d", days / DAY)
+        }
+        _ => humantime::format_duration(span).to_string(),
+    }
 }
 
 fn number(number: u64) -> Value {

@@ -15,6 +15,11 @@ macro_rules! raw {
             #[serde(flatten)]
             pub(super) unknown: Table,
         }
+
+        impl $name {
+            /// What can stand in it.
+            pub(super) const FIELDS: &[&str] = &[$(stringify!($field)),*];
+        }
     };
 }
 
@@ -27,8 +32,8 @@ raw! {
     }
 }
 raw! {
-    /// `[listen]`: each an address, or a table with an address.
-    RawListen { grpc, http }
+    /// `[listen]`: each an address, or (not health) a table with an address.
+    RawListen { grpc, http, health }
 }
 raw! {
     /// `[listen.grpc]` in its long form.

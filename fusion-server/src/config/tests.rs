@@ -200,6 +200,26 @@ fn what_is_no_toml_or_not_there_names_the_file() {
 }
 
 #[test]
+fn what_differs_is_told_by_key_and_what_is_fixed_is_refused() {
+    let load = |text: &str| super::check::check(text.parse().unwrap()).unwrap();
+    let before = load("[views.a]\n[views.b]\n");
+    assert_eq!(before.changes_to(&before).unwrap(), []);
+    let after = load("[views.a]\ntrash_ttl = \"2h\"\n[views.c]\n");
+    let changes = before.changes_to(&after).unwrap();
+    let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+    assert_eq!(keys, ["views.a.trash_ttl", "views.b", "views.c"]);
+    assert_eq!((changes[0].before.as_str(), changes[0].after.as_str()), ("\"1d\"", "\"2h\""));
+    let fixed =
+        load("job_ttl = \"1h\"\nserver_id = \"6f2d6ae7-4e11-4c1f-9d3e-0c4c6f1f1a11\"\n[views.c]\n");
+    let faults = before.changes_to(&fixed).unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "job_ttl = \"1h\": it is \"7d\", which cannot be changed while the server runs: restart it"
+    );
+    assert_eq!(faults[1].key, "server_id");
+}
+
+#[test]
 fn what_is_printed_reads_back_the_same() {
     let id = "00000000-0000-4000-8000-000000000000";
     let text = "data_dir = \"/tmp/x\"\nserver_id = \"ID\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";

@@ -56,6 +56,16 @@ impl AdminService for Handler {
         Ok(Response::new(pb::SetLogFilterResponse { filter, previous_filter }))
     }
 
+    async fn reload_config(
+        &self,
+        request: Request<pb::ReloadConfigRequest>,
+    ) -> Result<Response<pb::ReloadConfigResponse>, Status> {
+        let pb::ReloadConfigRequest {} = request.into_inner();
+        let changes = self.0.reloader.reload().await?;
+        let changes = changes.into_iter().map(Into::into).collect();
+        Ok(Response::new(pb::ReloadConfigResponse { changes }))
+    }
+
     async fn reset_view(
         &self,
         request: Request<pb::ResetViewRequest>,

@@ -4,6 +4,7 @@
 //! SERVING exactly when a TRUSTED read of it would be answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::view::ViewState;
@@ -15,8 +16,11 @@ use fusion_proto::pb::session_service_server::SERVICE_NAME as SESSIONS;
 use fusion_proto::pb::view_service_server::SERVICE_NAME as VIEWS;
 use futures_util::StreamExt as _;
 use futures_util::stream::SelectAll;
+use tokio::net::TcpListener;
 use tokio::sync::watch::Receiver;
 use tokio_stream::wrappers::WatchStream;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
@@ -29,6 +33,27 @@ use crate::service::views::Views;
 /// The services that are told of by name; the empty name is the server.
 const SERVICES: [&str; 6] = ["", SESSIONS, EVENTS, VIEWS, JOBS, ADMIN];
 
+/// Most bytes of a question on the listener of its own, and most of them at once on a connection.
+const PROBE_BYTES: usize = 4 << 10;
+const PROBES: usize = 16;
+/// An open connection there is asked so often whether it lives.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Serves health alone, in plaintext and to anyone, for as long as the server lives. It goes on while the server
+/// drains: that is when NOT_SERVING is of use.
+pub(crate) async fn serve(listener: TcpListener, health: Health) {
+    let served = Server::builder()
+        .concurrency_limit_per_connection(PROBES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health.open_service())
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "health is not served on its own listener any more");
+    }
+}
+
 /// Tells of the server's health; a cheap handle.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
@@ -39,7 +64,20 @@ impl Health {
     /// The service that answers.
     pub(super) fn service(&self) -> HealthServer<impl HealthService> {
         let reporter = self.reporter.clone();
-        HealthServer::new(Told(tonic_health::server::HealthService::from_health_reporter(reporter)))
+        HealthServer::new(Told {
+            inner: tonic_health::server::HealthService::from_health_reporter(reporter),
+            tells_of_views: true,
+        })
+    }
+
+    /// The same for those of whom nothing is known: of a view it tells nobody.
+    fn open_service(&self) -> HealthServer<impl HealthService> {
+        let reporter = self.reporter.clone();
+        HealthServer::new(Told {
+            inner: tonic_health::server::HealthService::from_health_reporter(reporter),
+            tells_of_views: false,
+        })
+        .max_decoding_message_size(PROBE_BYTES)
     }
 
     /// From now on calls are taken.
@@ -66,18 +104,29 @@ impl Health {
         self.reporter.set_service_status(format!("{HEALTH_VIEW_PREFIX}{view}"), status).await;
     }
 
+    /// As if it had never been.
+    async fn clear_view(&self, view: &ViewName) {
+        // The reporter clears by a name; its handle is its own.
+        self.reporter.clone().clear_service_status(&format!("{HEALTH_VIEW_PREFIX}{view}")).await;
+    }
+
     /// Follows the views for as long as the server lives.
     pub(crate) async fn follow(self, views: Views) {
         let mut count = views.count();
-        let mut followed = BTreeMap::new();
+        let mut followed: BTreeMap<ViewName, Receiver<ViewState>> = BTreeMap::new();
         let mut states = SelectAll::new();
         loop {
-            for view in views.all() {
+            let all = views.all();
+            let is_gone = |name: &ViewName| all.iter().all(|view| view.name() != name);
+            for (name, _) in followed.extract_if(.., |name, _| is_gone(name)) {
+                self.clear_view(&name).await;
+            }
+            for view in all {
                 let name = view.name().clone();
                 // A view that was begun anew has another channel; that of the life before has ended.
                 let state = view.state();
                 let known = followed.insert(name.clone(), state.clone());
-                if !known.is_some_and(|known: Receiver<_>| known.same_channel(&state)) {
+                if !known.is_some_and(|known| known.same_channel(&state)) {
                     let changes = WatchStream::new(state);
                     states.push(changes.map(move |state| (name.clone(), state)).boxed());
                 }
@@ -85,7 +134,10 @@ impl Health {
             tokio::select! {
                 changed = count.changed() => if changed.is_err() { return },
                 Some((view, state)) = states.next(), if !states.is_empty() => {
-                    self.set_view(&view, state == ViewState::Ready).await;
+                    // A view that is no more may have a last word.
+                    if followed.contains_key(&view) {
+                        self.set_view(&view, state == ViewState::Ready).await;
+                    }
                 }
             }
         }
@@ -93,16 +145,18 @@ impl Health {
 }
 
 /// Tells of a view only who may see it; to all others there is none.
-struct Told(tonic_health::server::HealthService);
+struct Told {
+    inner: tonic_health::server::HealthService,
+    tells_of_views: bool,
+}
 
 impl Told {
-    fn check_seen(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
+    fn check_seen(&self, request: &Request<HealthCheckRequest>) -> Result<(), Status> {
         let Some(view) = request.get_ref().service.strip_prefix(HEALTH_VIEW_PREFIX) else {
             return Ok(());
         };
-        let views = caller(request).views;
         match ViewName::new(view) {
-            Ok(view) if views.has(&view) => Ok(()),
+            Ok(view) if self.tells_of_views && caller(request).views.has(&view) => Ok(()),
             // As it is said of a service that does not exist.
             _ => Err(Status::not_found("service not registered")),
         }
@@ -115,8 +169,8 @@ impl HealthService for Told {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        Self::check_seen(&request)?;
-        self.0.check(request).await
+        self.check_seen(&request)?;
+        self.inner.check(request).await
     }
 
     type WatchStream = tonic_health::server::WatchStream;
@@ -125,7 +179,7 @@ impl HealthService for Told {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Self::check_seen(&request)?;
-        self.0.watch(request).await
+        self.check_seen(&request)?;
+        self.inner.watch(request).await
     }
 }

@@ -75,6 +75,7 @@ const METHODS: &[Method] = &[
     changes("fusion.v1.AdminService/AcceptRoot", Least::Admin),
     reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
     changes("fusion.v1.AdminService/SetLogFilter", Least::Admin),
+    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin),
     // Of a view only who may see it is told.
     looks("grpc.health.v1.Health/Check", Least::Anyone),
     watches("grpc.health.v1.Health/Watch", Least::Anyone),

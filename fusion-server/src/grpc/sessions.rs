@@ -63,7 +63,7 @@ impl SessionService for Handler {
         let by = caller(&request).principal;
         let EndSession { session, allow_missing } = EndSession::try_from(request.into_inner())?;
         about(None, Some(session));
-        self.0.sessions.end(session, allow_missing, &by)?;
+        self.0.sessions.end(session, allow_missing, &by).await?;
         Ok(Response::new(pb::EndSessionResponse {}))
     }
 

@@ -43,7 +43,9 @@ async fn metrics(State(probed): State<Probed>) -> impl IntoResponse {
     probed.sessions.measure();
     probed.views.measure();
     probed.jobs.measure();
-    match probed.metrics.encode() {
+    let views = probed.views.all();
+    let is_there = |name: &str| views.iter().any(|view| view.name().as_str() == name);
+    match probed.metrics.encode(is_there) {
         Ok(text) => (StatusCode::OK, [(header::CONTENT_TYPE, METRICS_TYPE)], text),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");

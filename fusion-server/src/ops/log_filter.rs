@@ -14,7 +14,7 @@ pub struct LogFilter {
 }
 
 struct Shared {
-    configured: String,
+    configured: Mutex<String>,
     now: Mutex<String>,
     /// Nothing where the process logs through something else.
     handle: Option<reload::Handle<EnvFilter, Registry>>,
@@ -36,7 +36,7 @@ impl LogFilter {
     }
 
     fn of(text: &str, handle: Option<reload::Handle<EnvFilter, Registry>>) -> Self {
-        let (configured, now) = (text.to_owned(), Mutex::new(text.to_owned()));
+        let (configured, now) = (Mutex::new(text.to_owned()), Mutex::new(text.to_owned()));
         Self { shared: Arc::new(Shared { configured, now, handle }) }
     }
 
@@ -52,7 +52,8 @@ impl LogFilter {
     /// It is no filter; nothing changed.
     pub fn set(&self, text: &str) -> Result<String, ParseError> {
         let Shared { configured, now, handle } = &*self.shared;
-        let text = if text.is_empty() { configured } else { text };
+        let configured = configured.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = if text.is_empty() { &configured } else { text };
         let filter = EnvFilter::try_new(text)?;
         let mut now = now.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handle) = handle {
@@ -60,6 +61,19 @@ impl LogFilter {
             let _ = handle.reload(filter);
         }
         Ok(std::mem::replace(&mut *now, text.to_owned()))
+    }
+}
+
+impl LogFilter {
+    /// Takes the one of a configuration that changed, and sets it.
+    ///
+    /// # Errors
+    /// It is no filter; nothing changed.
+    pub(crate) fn configure(&self, text: &str) -> Result<(), ParseError> {
+        self.set(text)?;
+        let configured = &self.shared.configured;
+        text.clone_into(&mut configured.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
     }
 }
 

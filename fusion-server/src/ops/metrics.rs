@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricType;
 use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -130,7 +131,7 @@ metrics! {
     handshakes: IntCounterVec = "fusion_tls_handshakes_total" ["outcome"] NONE,
         "TLS handshakes of clients: done, failed, timed_out, or displaced by newer ones.";
     reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
-        "Files that changed while the server ran: taken, or refused because they are wrong.";
+        "Files that changed while the server ran, and reloads of the configuration: taken, unchanged, or refused.";
     denied: IntCounterVec = "fusion_denied_calls_total" ["reason"] NONE,
         "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id; and streams that ended because of their token: revoked_token.";
     quota_refusals: IntCounterVec = "fusion_quota_refusals_total" ["quota"] NONE,
@@ -144,13 +145,28 @@ metrics! {
 }
 
 impl Metrics {
-    /// All of them in Prometheus' text format.
+    /// All of them in Prometheus' text format, save the gauges of views that are not there any more: what they
+    /// say is not so.
     ///
     /// # Errors
     /// A metric that cannot be written: a bug.
-    pub fn encode(&self) -> Result<String, prometheus::Error> {
+    pub(crate) fn encode(
+        &self,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        for family in &mut families {
+            if family.get_field_type() == MetricType::GAUGE {
+                family.mut_metric().retain(|metric| {
+                    let view = metric.get_label().iter().find(|label| label.name() == "view");
+                    view.is_none_or(|view| is_there(view.value()))
+                });
+            }
+        }
+        // A family without a metric cannot be written.
+        families.retain(|family| !family.get_metric().is_empty());
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
     }
 }

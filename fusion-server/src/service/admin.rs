@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::sessions::Sessions;
 use super::views::Views;
-use crate::config::Config;
+use crate::config::InForce;
 use crate::ops::log_filter::LogFilter;
 use crate::stores::Stores;
 
@@ -22,7 +22,7 @@ pub(crate) struct About {
 }
 
 struct Shared {
-    config: Arc<Config>,
+    config: InForce,
     views: Views,
     sessions: Sessions,
     stores: Stores,
@@ -35,7 +35,7 @@ struct Shared {
 impl About {
     /// `drawn` is the server's id if its stores have none.
     pub(crate) fn new(
-        config: Arc<Config>,
+        config: InForce,
         views: Views,
         sessions: Sessions,
         stores: Stores,
@@ -62,7 +62,7 @@ impl About {
     pub(crate) fn info(&self) -> ServerInfo {
         let Shared { config, views, sessions, stores, log, clock, server, started_at } =
             &*self.shared;
-        let all = views.all();
+        let (all, config) = (views.all(), config.now());
         let bytes = all.iter().map(|view| {
             let (log, blocks) = stores.bytes_of(ViewId(view.id()));
             log + blocks

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fusion_core::evidence::Source;
 use fusion_core::id::CorrelationId;
+use fusion_core::job;
 use fusion_core::path::{PathRef, TreePath};
 use fusion_core::session::Session;
 use fusion_core::stat::Kind;
@@ -143,7 +144,8 @@ impl Errands {
         let action = Action::Scan { path: of, source, recursive, audit_number: None };
         let end = self.send(at, action, on_progress).await;
         // Whatever became of it: what is not given cannot be told any more.
-        let withdraw = Operation::WithdrawScan(at.session.id, path.clone());
+        let (id, agent) = (at.session.id, at.session.agent.clone());
+        let withdraw = Operation::WithdrawScan(id, agent, path.clone());
         let withdrawn = self.views.operate(at.view, withdraw, at.by.clone()).await?;
         let result = end?;
         if withdrawn.outcome != (Outcome::Scan { taken: true }) {
@@ -228,6 +230,19 @@ impl Figures {
             entries: number("entries") + number("looked"),
             errors,
         }
+    }
+
+    /// What a step came to of which this is known.
+    pub(crate) fn outcome(self) -> job::Outcome {
+        let Self { complete, directories, entries, errors } = self;
+        if complete {
+            return job::Outcome::Done { entries, errors };
+        }
+        let why = format!(
+            "not all was looked at: it ended after {directories} directories, {errors} errors; \
+             the agent's log tells why"
+        );
+        job::Outcome::Partial { entries, errors, why }
     }
 
     pub(crate) fn add(&mut self, other: Self) {

@@ -37,6 +37,7 @@ use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
 use crate::access::Scope;
 use crate::access::quotas::used_up;
+use crate::config::InForce;
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
@@ -67,10 +68,8 @@ pub(crate) struct JobsDeps {
     pub(crate) errands: Errands,
     /// How long a job that is over is kept.
     pub(crate) ttl: Duration,
-    /// Most jobs that are not over.
-    pub(crate) max_open: usize,
-    /// And of one principal.
-    pub(crate) max_open_of_one: usize,
+    /// Says how many jobs there may be that are not over.
+    pub(crate) config: InForce,
 }
 
 struct Shared {
@@ -179,10 +178,12 @@ impl Jobs {
         let deps = &self.shared.deps;
         let point = {
             let mut table = self.lock();
-            if table.queues.jobs() >= deps.max_open {
-                return Err(used_up(&deps.metrics, "max_open_jobs", deps.max_open, FULL_RETRY));
+            let config = deps.config.now();
+            let max = config.max_open_jobs;
+            if table.queues.jobs() >= max {
+                return Err(used_up(&deps.metrics, "max_open_jobs", max, FULL_RETRY));
             }
-            let (of_one, max) = (&job.principal, deps.max_open_of_one);
+            let (of_one, max) = (&job.principal, config.quotas.max_open_jobs);
             if *of_one != Principal::anonymous() && table.queues.jobs_of(of_one) >= max {
                 return Err(used_up(&deps.metrics, "quotas.max_open_jobs", max, FULL_RETRY));
             }

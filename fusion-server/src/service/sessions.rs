@@ -10,8 +10,10 @@
 mod effects;
 mod list;
 mod operate;
+mod reconfigure;
 mod record;
 mod restart;
+mod room;
 mod root;
 mod saved;
 mod standing;
@@ -40,8 +42,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::views::Views;
-use crate::access::quotas::used_up;
-use crate::config::{Config, ViewConfig};
+use crate::config::{InForce, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver};
@@ -53,9 +54,6 @@ pub(crate) use standing::{LaneName, Standing, StreamSeat};
 use effects::Locked;
 use standing::Live;
 
-/// Heartbeats of a session in one interval that do not count against its principal.
-const BEATS_PER_INTERVAL: u32 = 3;
-
 /// When a client that was told SERVER_DRAINING should connect again.
 pub(crate) const DRAINING_RETRY: Duration = Duration::from_secs(1);
 
@@ -66,7 +64,7 @@ pub(crate) struct Sessions {
 }
 
 struct Shared {
-    config: Arc<Config>,
+    config: InForce,
     views: Views,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -95,16 +93,17 @@ struct Now {
 
 impl Sessions {
     pub(crate) fn new(
-        config: Arc<Config>,
+        config: InForce,
         views: Views,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         metrics: Metrics,
         saver: Saver,
     ) -> Self {
+        let bounds = &config.now().session;
         let settings = SessionSettings {
-            timeout_min: config.session.timeout_min,
-            timeout_max: config.session.timeout_max,
+            timeout_min: bounds.timeout_min,
+            timeout_max: bounds.timeout_max,
             ..SessionSettings::default()
         };
         let state = Mutex::new(State {
@@ -138,14 +137,14 @@ impl Sessions {
         principal: Principal,
     ) -> Result<(CreatedSession, SavePoint), Refusal> {
         root::check(view, &request.root.identity)?;
-        let now = self.now();
+        let (now, most) = (self.now(), self.shared.config.now().session.max);
         let mut state = self.lock();
-        self.has_room(&state, view.config(), &request)?;
+        self.has_room(&state, view.config(), &request, most)?;
         let State { table, live, effects } = &mut *state;
         let rules = ViewRules {
             timeout: view.config().session_timeout,
             exclusive: view.config().exclusive,
-            last_epoch: LeaderEpoch::default(),
+            last_epoch: view.loaded_epoch(),
         };
         table.set_view(&request.view, rules);
         let join = Join {
@@ -189,39 +188,6 @@ impl Sessions {
             host = session.host, role = ?session.role, epoch = session.epoch.0, "session created"
         );
         Ok((created, point))
-    }
-
-    /// Whether there is room for one more session, in all and in its view. One that takes the place of an
-    /// older one of its agent needs none.
-    fn has_room(
-        &self,
-        state: &State,
-        view: &ViewConfig,
-        request: &CreateSession,
-    ) -> Result<(), Refusal> {
-        const FULL_RETRY: Duration = Duration::from_secs(10);
-        let Shared { config, metrics, .. } = &*self.shared;
-        let (max, of_view) = (config.session.max, state.table.num_of_view(&request.view));
-        let full = match (state.live.len() >= max, of_view >= view.max_sessions) {
-            (false, false) => return Ok(()),
-            (true, _) => ("session.max", max),
-            (false, true) => ("view.max_sessions", view.max_sessions),
-        };
-        let mut others = state.table.of_view(&request.view, 0);
-        if others.any(|session| session.agent == request.agent) {
-            return Ok(());
-        }
-        Err(used_up(metrics, full.0, full.1, FULL_RETRY))
-    }
-
-    /// Whether a heartbeat of this session is one of those that keep it alive: three for each interval.
-    pub(crate) fn expects_beat(&self, id: SessionId, by: &Principal) -> bool {
-        let now = self.now().monotonic;
-        let mut state = self.lock();
-        let State { table, live, .. } = &mut *state;
-        let session = table.get(id).filter(|session| session.principal == *by);
-        let Some((session, live)) = session.zip(live.get_mut(&id)) else { return false };
-        live.counts_beat(now, session.heartbeat_interval()) <= BEATS_PER_INTERVAL
     }
 
     /// Keeps a session alive and takes what its agent says of itself. The role that it is told is
@@ -340,13 +306,19 @@ impl Sessions {
         state.table.leader(view).map(|leader| leader.epoch).unwrap_or_default()
     }
 
-    /// Ends a session at its agent's wish.
-    pub(crate) fn end(
+    /// Ends a session at its agent's wish. That it ended is durable when this returns: a server that
+    /// begins anew would wait for the agent, and count its events as lost.
+    pub(crate) async fn end(
         &self,
         id: SessionId,
         allow_missing: bool,
         by: &Principal,
     ) -> Result<(), Refusal> {
+        self.end_now(id, allow_missing, by)?;
+        self.shared.saver.written(self.shared.saver.point()).await
+    }
+
+    fn end_now(&self, id: SessionId, allow_missing: bool, by: &Principal) -> Result<(), Refusal> {
         let now = self.now();
         let mut state = self.lock();
         let State { table, effects, .. } = &mut *state;

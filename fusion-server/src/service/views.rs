@@ -4,6 +4,8 @@
 //! it. The table's lock guards the map only: it is held to look up, list or insert, never across an
 //! await, and nothing is locked under it.
 
+mod configured;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,7 +29,7 @@ use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
 use crate::access::Scope;
 use crate::access::quotas::used_up;
-use crate::config::{Config, ViewConfig};
+use crate::config::{InForce, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
 use crate::spawn::Tasks;
@@ -52,7 +54,7 @@ pub(crate) struct Views {
 
 /// What views are made with.
 pub(crate) struct ViewsDeps {
-    pub(crate) config: Arc<Config>,
+    pub(crate) config: InForce,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) metrics: Metrics,
@@ -87,7 +89,7 @@ pub(crate) struct Worth {
 impl Views {
     pub(crate) fn new(deps: ViewsDeps) -> Self {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
-        let seats = Seats::new(deps.config.max_watchers);
+        let seats = Seats::new(deps.config.clone());
         let shared = Shared { deps, id, table, making: Arc::default(), count, seats };
         Self { shared: Arc::new(shared), scope: Scope::All }
     }
@@ -129,24 +131,36 @@ impl Views {
         if let Ok(view) = self.get(name) {
             return Ok(view);
         }
-        let shared = &*self.shared;
-        let config = shared.deps.config.view(name).filter(|_| self.scope.has(name));
+        let (shared, in_force) = (&*self.shared, self.shared.deps.config.now());
+        let config = in_force.view(name).filter(|_| self.scope.has(name));
         let Some(config) = config else {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
-        if *shared.count.borrow() >= shared.deps.config.max_views {
-            let (metrics, max) = (&shared.deps.metrics, shared.deps.config.max_views);
+        if *shared.count.borrow() >= in_force.max_views {
+            let (metrics, max) = (&shared.deps.metrics, in_force.max_views);
             return Err(used_up(metrics, "max_views", max, FULL_RETRY));
         }
-        let now = shared.deps.clock.now();
-        let named = Named { name: name.clone(), id: shared.deps.ids.draw(), created_at: now };
-        self.note(&named, LeaderEpoch::default())?;
-        let view = self.begin(named, config.clone(), Lanes::default())?;
-        tracing::info!(view = %name, "view created");
+        let (named, epoch) = self.named(name)?;
+        let view = self.begin(named, config.clone(), Lanes::default(), epoch)?;
+        tracing::info!(view = %name, "view begun");
         let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
         table.insert(name.clone(), view.clone());
         shared.count.send_replace(table.len());
         Ok(view)
+    }
+
+    /// What the store has of a view, one that was not configured for a while; else a new one, which it has from
+    /// then on. And the highest epoch of its leaders.
+    fn named(&self, name: &ViewName) -> Result<(Named, LeaderEpoch), Refusal> {
+        let ViewsDeps { stores, clock, ids, .. } = &self.shared.deps;
+        let now = clock.now();
+        let known = stores.state.get(Space::View, name.as_str().as_bytes(), now);
+        if let Some(item) = known.map_err(|error| unwritten(&error))? {
+            return ViewRecord::read(&item).map_err(|error| internal(&**ids, &error));
+        }
+        let named = Named { name: name.clone(), id: ids.draw(), created_at: now };
+        self.note(&named, LeaderEpoch::default())?;
+        Ok((named, LeaderEpoch::default()))
     }
 
     /// Notes a view in the store, with the highest epoch of its leaders.
@@ -161,31 +175,29 @@ impl Views {
     }
 
     /// Loads the views that the store has, save those that the configuration no longer allows: they
-    /// keep their data. Tells the highest epoch of each.
+    /// keep their data.
     ///
     /// # Errors
     /// What is in the store cannot be read or does not make a view.
-    pub(crate) fn load(&self) -> Result<Vec<(ViewHandle, LeaderEpoch)>, LoadError> {
-        let shared = &*self.shared;
+    pub(crate) fn load(&self) -> Result<Vec<ViewHandle>, LoadError> {
+        let (shared, in_force) = (&*self.shared, self.shared.deps.config.now());
         let mut loaded = Vec::new();
         for item in scan_all(&*shared.deps.stores.state, Space::View, shared.deps.clock.now())? {
             let (named, epoch) = ViewRecord::read(&item)?;
-            let Some(config) = shared.deps.config.view(&named.name) else {
+            let Some(config) = in_force.view(&named.name) else {
                 tracing::warn!(view = %named.name, "not configured; its data is kept");
                 continue;
             };
-            let view = self.start(named, config.clone(), Lanes::default())?;
-            let epoch = epoch.max(view.logged_epoch());
-            loaded.push((view, epoch));
+            loaded.push(self.start(named, config.clone(), Lanes::default(), epoch)?);
         }
         let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.extend(loaded.iter().map(|(view, _)| (view.name().clone(), view.clone())));
+        table.extend(loaded.iter().map(|view| (view.name().clone(), view.clone())));
         shared.count.send_replace(table.len());
         Ok(loaded)
     }
 
-    /// Loads the view with that id, which failed, anew from the store; reads from disk. `None` if it
-    /// is no view of this server any more.
+    /// Loads the view with that id, whose task is over, anew from the store, as it is configured now; reads
+    /// from disk. `None` if it is no view of this server any more.
     pub(super) fn reload(
         &self,
         name: &ViewName,
@@ -193,11 +205,12 @@ impl Views {
         lanes: Lanes,
     ) -> Option<Result<ViewHandle, Refusal>> {
         let old = self.get(name).ok().filter(|view| view.id() == id)?;
+        let config = self.shared.deps.config.now().view(name)?.clone();
         let named = Named { name: name.clone(), id, created_at: old.created_at() };
-        Some(self.begin(named, old.config().clone(), lanes))
+        Some(self.begin(named, config, lanes, old.loaded_epoch()))
     }
 
-    /// Puts a new life of a view in the place of the one that failed.
+    /// Puts a new life of a view in the place of the one before.
     pub(super) fn replace(&self, view: ViewHandle) {
         let mut table = self.shared.table.write().unwrap_or_else(PoisonError::into_inner);
         tracing::warn!(view = %view.name(), "view begun anew");
@@ -206,8 +219,15 @@ impl Views {
         self.shared.count.send_replace(table.len());
     }
 
-    fn begin(&self, named: Named, config: ViewConfig, lanes: Lanes) -> Result<ViewHandle, Refusal> {
-        self.start(named, config, lanes).map_err(|error| internal(&*self.shared.deps.ids, &error))
+    fn begin(
+        &self,
+        named: Named,
+        config: ViewConfig,
+        lanes: Lanes,
+        epoch: LeaderEpoch,
+    ) -> Result<ViewHandle, Refusal> {
+        let begun = self.start(named, config, lanes, epoch);
+        begun.map_err(|error| internal(&*self.shared.deps.ids, &error))
     }
 
     fn start(
@@ -215,6 +235,7 @@ impl Views {
         named: Named,
         config: ViewConfig,
         lanes: Lanes,
+        epoch: LeaderEpoch,
     ) -> Result<ViewHandle, BeginError> {
         let shared = &*self.shared;
         let deps = ViewDeps {
@@ -224,6 +245,7 @@ impl Views {
             stores: shared.deps.stores.clone(),
             tasks: shared.deps.tasks.clone(),
             lanes,
+            epoch,
             scans: shared.deps.scans.clone(),
             failed: shared.deps.failed.clone(),
             end: shared.deps.end.clone(),

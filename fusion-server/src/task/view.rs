@@ -162,6 +162,7 @@ struct Shared {
     feed: Arc<Feed>,
     epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
+    leave: CancellationToken,
 }
 
 /// A view by name, and what was drawn and noted when it was made.
@@ -183,6 +184,8 @@ pub(crate) struct ViewDeps {
     pub(crate) tasks: Tasks,
     /// Sequences that were applied in an earlier life of the view in this process, durable or not.
     pub(crate) lanes: Lanes,
+    /// The highest epoch that was noted beside the log.
+    pub(crate) epoch: LeaderEpoch,
     /// Learns of scans of the whole tree.
     pub(crate) scans: mpsc::UnboundedSender<ScanNews>,
     /// Learns that the task failed.
@@ -191,9 +194,11 @@ pub(crate) struct ViewDeps {
     pub(crate) end: CancellationToken,
 }
 
-/// The task of a view panicked; nothing of the view can be relied on any more.
+/// The task of a view is over before the server is; nothing of the view can be relied on any more.
 #[derive(Debug)]
 pub(crate) struct ViewFailed {
+    /// It was told to end ([`ViewHandle::leave`]); otherwise it panicked.
+    pub(crate) is_told: bool,
     pub(crate) name: ViewName,
     /// Tells the view from any other that ever had the name.
     pub(crate) id: Uuid,
@@ -260,8 +265,8 @@ impl ViewHandle {
         &self.shared.reader
     }
 
-    /// The highest epoch that the view's log had when it was loaded.
-    pub(crate) fn logged_epoch(&self) -> LeaderEpoch {
+    /// The highest epoch that was known of when the view was loaded.
+    pub(crate) fn loaded_epoch(&self) -> LeaderEpoch {
         self.shared.epoch
     }
 
@@ -367,6 +372,11 @@ impl ViewHandle {
     pub(crate) fn queued(&self) -> (usize, usize) {
         let waiting = |lane: &mpsc::Sender<Request>| lane.max_capacity() - lane.capacity();
         (waiting(&self.shared.realtime), waiting(&self.shared.scan))
+    }
+
+    /// Tells its task to end. The supervisor begins the view anew, as it is configured by then, if it still is.
+    pub(crate) fn leave(&self) {
+        self.shared.leave.cancel();
     }
 
     /// Waits until the thread has ended.

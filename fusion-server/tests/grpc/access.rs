@@ -405,6 +405,23 @@ async fn a_token_that_is_revoked_is_good_no_more_and_a_bad_file_changes_nothing(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reload_takes_tokens_at_once_and_is_for_administrators() {
+    let mut ring = Ring::new();
+    let [operator, admin] = ["operator", "admin"].map(|role| ring.add(role, role, &["*"], &[]));
+    let server = guarded(&ring.path).await;
+    let (mut operator, mut admin) = (Clients::of(&server, &operator), Clients::of(&server, &admin));
+    let ask = || pb::ReloadConfigRequest {};
+    assert_eq!(needed(operator.admin.reload_config(ask()).await), "role admin");
+    let mut new = Clients::of(&server, &ring.add("new", "reader", &["*"], &[]));
+    assert!(problem(new.list_views().await).contains("not known"));
+    let changes = admin.admin.reload_config(ask()).await.unwrap().into_inner().changes;
+    assert_eq!(changes.len(), 1);
+    assert_eq!((changes[0].key.as_str(), changes[0].value.as_str()), ("tokens", "read anew"));
+    new.list_views().await.unwrap();
+    assert_eq!(admin.admin.reload_config(ask()).await.unwrap().into_inner().changes, []);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changing_call_that_is_denied_is_recorded_and_a_flood_of_them_does_not_fill_the_store() {
     const FLOOD: usize = 200;
     let mut ring = Ring::new();

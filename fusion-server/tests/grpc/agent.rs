@@ -107,9 +107,20 @@ impl Agent {
         command: &pb::Command,
         state: pb::CommandState,
     ) {
+        self.report_of(server, command, state, true).await;
+    }
+
+    /// A report of what is whole, or not.
+    pub(crate) async fn report_of(
+        &self,
+        server: &mut TestServer,
+        command: &pb::Command,
+        state: pb::CommandState,
+        complete: bool,
+    ) {
         let value = |kind| prost_types::Value { kind: Some(kind) };
         let fields = BTreeMap::from([
-            ("complete".to_owned(), value(Kind::BoolValue(true))),
+            ("complete".to_owned(), value(Kind::BoolValue(complete))),
             ("entries".to_owned(), value(Kind::NumberValue(3.0))),
             ("directories".to_owned(), value(Kind::NumberValue(1.0))),
             ("error".to_owned(), value(Kind::StringValue("the disk is gone".to_owned()))),

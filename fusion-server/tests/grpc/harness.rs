@@ -35,6 +35,7 @@ pub(crate) struct TestServer {
     pub(crate) channel: Channel,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) health: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinSet<()>,
     /// A paused runtime lets time jump when all its tasks wait, but ours also wait for sockets and
@@ -64,14 +65,20 @@ pub(crate) async fn start_on(config: Config, clock: Arc<dyn Clock>) -> TestServe
 
 /// A server on stores that another one may have used before.
 pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stores) -> TestServer {
+    let deps = Deps { clock, stores, ..Deps::bind(&config).await.unwrap() };
+    start_given(config, deps).await
+}
+
+/// A server with all that it is given from outside.
+pub(crate) async fn start_given(config: Config, deps: Deps) -> TestServer {
     let (no_jumps, held) = mpsc::channel();
     let mut running = JoinSet::new();
     running.spawn_blocking(move || {
         let _ = held.recv();
     });
-    let deps = Deps { clock, stores, ..Deps::bind(&config).await.unwrap() };
     let server = app::build(config, deps).unwrap();
     let (grpc, http) = (server.grpc_address(), server.http_address());
+    let health = server.health_address();
     let (stop, stopped) = oneshot::channel::<()>();
     running.spawn(async move { server.run(async { drop(stopped.await) }).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect_lazy();
@@ -84,6 +91,7 @@ pub(crate) async fn start_in(config: Config, clock: Arc<dyn Clock>, stores: Stor
         channel,
         grpc,
         http,
+        health,
         stop: Some(stop),
         running,
         _no_jumps: no_jumps,

@@ -102,6 +102,25 @@ async fn steps_are_done_one_after_the_other_and_followed_to_the_end() {
 }
 
 #[tokio::test]
+async fn a_scan_that_is_not_whole_does_not_complete_its_step() {
+    let mut server = start().await;
+    let mut agent = Agent::join(&mut server, "a").await;
+    let made = create(&mut server, &[step("one", "/", &[]), step("two", "/", &["one"])]).await;
+    let mut told = watch(&mut server, &made.job_id).await;
+    let command = agent.command().await;
+    assert_eq!(agent.list("/", &["x"]).await, []);
+    agent.report_of(&mut server, &command, pb::CommandState::Done, false).await;
+    let over = until(&mut told, is_over).await;
+    assert_eq!(over.state(), pb::JobState::PartialFailure, "{over:?}");
+    let states: Vec<_> = over.steps.iter().map(pb::JobStep::state).collect();
+    assert_eq!(states, [pb::StepState::Failed, pb::StepState::Skipped]);
+    let result = &over.steps[0].results[0];
+    assert_eq!((&*result.agent_id, result.state()), ("a", pb::StepState::Failed));
+    assert_eq!(result.entries, 3);
+    assert!(format!("{result:?}").contains("not all was looked at"), "{result:?}");
+}
+
+#[tokio::test]
 async fn what_failed_ends_a_job_truthfully_and_can_be_done_again() {
     let mut server = start().await;
     let mut agent = Agent::join(&mut server, "a").await;

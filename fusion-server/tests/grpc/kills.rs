@@ -1,5 +1,6 @@
-//! The server dies at every step of a job, of a call under a key, and of a restore. After the restart
-//! nothing is done twice, nothing is left half done, and the repeated call gets the first answer.
+//! The server dies at every step of a job, of a call under a key, of a restore, and of what an operator
+//! does to a view. After the restart nothing is done twice, nothing is left half done, and the repeated
+//! call gets the first answer.
 //!
 //! A life of a server has stores that fail from some call on, as they do for others when it is killed:
 //! what it wrote before is there, what it would have written is not. The next life begins on what is
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use fusion_core::change::{ChangeKind, Note};
 use fusion_proto::limits::IDEMPOTENCY_KEY;
 use fusion_proto::pb;
 use fusion_proto::pb::command::Action;
@@ -20,10 +22,11 @@ use fusion_server::clock::RuntimeClock;
 use fusion_server::stores::Stores;
 use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
+use fusion_store::{ChangeLog as _, ReadFrom};
 use tonic::Request;
 
 use crate::agent::Agent;
-use crate::evidence::{ROOT_INODE, batch};
+use crate::evidence::{ROOT_INODE, batch, scan_finished, scan_started};
 use crate::harness::{TestServer, VIEW, asks_with_top, config, start_in};
 use crate::jobs::{create, is_over, plan, step, watch};
 use crate::lists::{remove, trash};
@@ -225,4 +228,92 @@ async fn what_is_restored_is_restored_once_whenever_the_server_dies() {
             break;
         }
     }
+}
+
+impl Kept {
+    /// How many of the changes of the view are like this.
+    fn count(&self, is_one: impl Fn(&ChangeKind) -> bool) -> usize {
+        let view = self.log.views().unwrap().remove(0).id;
+        let records = self.log.read(view, ReadFrom::Start).unwrap().map(Result::unwrap);
+        records.flat_map(|record| record.changes).filter(|change| is_one(&change.kind)).count()
+    }
+}
+
+#[tokio::test]
+async fn a_view_is_reset_once_whenever_the_server_dies() {
+    let mut done_before = [0, 0];
+    for calls in 0.. {
+        let kept = Kept::default();
+        let (mut server, moods) = kept.live().await;
+        server.join("a").await;
+        moods.die_after(calls);
+        let reset = pb::ResetViewRequest { view: VIEW.to_owned() };
+        let call = async { server.admin.reset_view(keyed("r", reset.clone())).await.unwrap() };
+        let told = while_alive(&moods, call).await;
+        server.ended().await;
+
+        let (mut server, _moods) = kept.live().await;
+        let is_reset = |kind: &ChangeKind| *kind == ChangeKind::Reset;
+        let was_done = kept.count(is_reset);
+        done_before[was_done] += 1;
+        let next = server.join("a").await.session_id;
+        let again = server.admin.reset_view(keyed("r", reset)).await;
+        let again = again.unwrap_or_else(|refused| panic!("after {calls} calls: {refused:?}"));
+        assert_eq!(kept.count(is_reset), 1, "after {calls} calls");
+        let lives = server.beat(&next).await.is_ok();
+        assert_eq!(lives, was_done == 1, "after {calls} calls: what began since goes on");
+        if let Some(told) = told {
+            assert_eq!(told.into_inner(), again.into_inner(), "the first answer");
+            break;
+        }
+    }
+    assert!(done_before.iter().all(|count| *count > 0), "{done_before:?}");
+}
+
+/// Between the death and the repeat a whole scan has taken the root that was accepted.
+#[tokio::test]
+async fn a_root_is_accepted_once_whenever_the_server_dies() {
+    let mut done_before = [0, 0];
+    for calls in 0.. {
+        let kept = Kept::default();
+        let (mut server, moods) = kept.live().await;
+        server.join("a").await;
+        moods.die_after(calls);
+        let accept = pb::AcceptRootRequest { view: VIEW.to_owned() };
+        let call = async { server.admin.accept_root(keyed("r", accept.clone())).await.unwrap() };
+        let told = while_alive(&moods, call).await;
+        server.ended().await;
+
+        let (mut server, _moods) = kept.live().await;
+        let accepts = |kind: &ChangeKind| *kind == ChangeKind::Noted(Note::RootAccepted(true));
+        done_before[kept.count(accepts)] += 1;
+        let mut agent = Agent::join(&mut server, "a").await;
+        agent.push(vec![scan_started()]).await;
+        agent.push(vec![scan_finished()]).await;
+        let again = server.admin.accept_root(keyed("r", accept)).await;
+        again.unwrap_or_else(|refused| panic!("after {calls} calls: {refused:?}"));
+        assert_eq!(kept.count(accepts), 1, "after {calls} calls");
+        if told.is_some() {
+            break;
+        }
+    }
+    assert!(done_before.iter().all(|count| *count > 0), "{done_before:?}");
+}
+
+/// Who is told that its session is over does not come back to it: it must not be told before a server
+/// that begins anew knows as much.
+#[tokio::test]
+async fn the_end_of_a_session_is_told_when_it_is_durable() {
+    let kept = Kept::default();
+    let (mut server, moods) = kept.live().await;
+    let session_id = server.join("a").await.session_id;
+    moods.hang(true);
+    let end = pb::EndSessionRequest { session_id: session_id.clone(), allow_missing: false };
+    let mut sessions = server.sessions.clone();
+    let mut told = Box::pin(sessions.end_session(end));
+    let early = tokio::time::timeout(Duration::from_secs(1), &mut told).await;
+    assert!(early.is_err(), "told before it was written");
+    moods.hang(false);
+    told.await.unwrap();
+    assert!(server.beat(&session_id).await.is_err());
 }

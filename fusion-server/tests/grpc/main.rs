@@ -36,6 +36,7 @@ mod ops;
 mod quotas;
 mod refresh;
 mod refusals;
+mod reloading;
 mod restart;
 mod revoking;
 mod running;

@@ -1,13 +1,18 @@
 //! Health, reflection, probes, metrics.
 
+use fusion_core::id::ViewName;
 use fusion_proto::pb;
+use fusion_proto::pb::view_service_client::ViewServiceClient;
+use fusion_server::config::ViewConfig;
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::certificates::{Authority, Valid};
 use crate::evidence::{batch, scan_finished, scan_started};
-use crate::harness::start;
+use crate::harness::{VIEW, config, start, start_with};
 use crate::telling::{Lane, opening};
 
 #[tokio::test]
@@ -94,4 +99,38 @@ async fn unknown_methods_share_one_label() {
         metrics.contains("fusion_rpc_requests_total{code=\"UNIMPLEMENTED\",method=\"unknown\"} 1")
     );
     assert!(!metrics.contains("made.up"));
+}
+
+#[tokio::test]
+async fn health_alone_is_served_in_plaintext_and_says_nothing_of_views() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let ours = Authority::new(dir.path(), "ours");
+    let mut config = config();
+    config.health = Some(([127, 0, 0, 1], 0).into());
+    config.tls = Some(ours.sign("server", "localhost", Valid::Now).server(Some(&ours)));
+    config.views.insert(ViewName::new(VIEW).unwrap(), ViewConfig::default());
+    let mut server = start_with(config).await;
+    let channel = Channel::from_shared(format!("http://{}", server.health.unwrap())).unwrap();
+    let channel = channel.connect_lazy();
+    let mut health = HealthClient::new(channel.clone());
+    let ask = |service: &str| HealthCheckRequest { service: service.to_owned() };
+    for service in ["", "fusion.v1.ViewService", "fusion.v1.SessionService"] {
+        let told = health.check(ask(service)).await.unwrap().into_inner();
+        assert_eq!(told.status(), ServingStatus::Serving, "{service}");
+    }
+    // One that is there, and one that is not: nobody can tell.
+    let there = health.check(ask("fusion.v1.view/v")).await.unwrap_err();
+    let not_there = health.check(ask("fusion.v1.view/none")).await.unwrap_err();
+    assert_eq!((there.code(), there.message()), (not_there.code(), not_there.message()));
+    assert_eq!(there.code(), Code::NotFound);
+    assert_eq!(health.watch(ask("fusion.v1.view/v")).await.unwrap_err().code(), Code::NotFound);
+    let long = health.check(ask(&"x".repeat(10_000))).await.unwrap_err();
+    assert_eq!(long.code(), Code::OutOfRange);
+    let views = ViewServiceClient::new(channel).list_views(pb::ListViewsRequest::default()).await;
+    assert_eq!(views.unwrap_err().code(), Code::Unimplemented);
+
+    let mut told = health.watch(ask("")).await.unwrap().into_inner();
+    assert_eq!(told.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    server.stop();
+    assert_eq!(told.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
 }

@@ -29,6 +29,9 @@ const ROOT_ACCEPTED: u8 = 11;
 const UNREADABLE: u8 = 12;
 const TOMBSTONES_EXPIRED: u8 = 13;
 const CONFIRMATIONS_FORGOTTEN: u8 = 14;
+/// Since version 2.
+const ROOT_AGREED: u8 = 15;
+const OPERATED: u8 = 16;
 
 /// Writes with times told from the time of the change.
 struct Rows<'a> {
@@ -72,6 +75,12 @@ pub(super) fn put(out: &mut Vec<u8>, at: ServerTime, note: &Note) {
             if let Some(doubt) = doubt {
                 rows.agent(&doubt.agent).time(doubt.since).u8(u8::from(doubt.confirmed));
             }
+        }
+        Note::RootAgreed { agent } => {
+            rows.kind(ROOT_AGREED).agent(agent);
+        }
+        Note::Operated { call } => {
+            rows.kind(OPERATED).out.extend_from_slice(call.as_bytes());
         }
         Note::RootAccepted(accepted) => {
             rows.kind(ROOT_ACCEPTED).u8(u8::from(*accepted));
@@ -212,6 +221,8 @@ pub(super) fn take(reader: &mut RowReader<'_>, at: ServerTime) -> Result<Note, M
             Note::RootAway { agent, away }
         }
         ROOT_DOUBT => Note::RootDoubt(take_doubt(reader, at)?),
+        ROOT_AGREED => Note::RootAgreed { agent: agent(reader)? },
+        OPERATED => Note::Operated { call: reader.uuid()? },
         ROOT_ACCEPTED => Note::RootAccepted(reader.bool()?),
         UNREADABLE => Note::Unreadable { dir: path(reader)?, errno: take_errno(reader)? },
         TOMBSTONES_EXPIRED => Note::TombstonesExpired,

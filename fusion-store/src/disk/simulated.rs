@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Access, Disk, DiskFile};
 
@@ -37,6 +38,7 @@ struct Contents {
     written: u64,
     faults: Faults,
     stopped: bool,
+    hanging: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -58,6 +60,10 @@ pub struct Faults {
     pub dir_syncs_fail_from: Option<u64>,
     /// Writes fail as on a read-only file system.
     pub read_only: bool,
+    /// Writes of more bytes fail as on a full disk: what is small finds room.
+    pub largest_write: Option<usize>,
+    /// What makes or changes a name waits for as long as this is so, as on a disk that hangs.
+    pub names_hang: bool,
 }
 
 /// Pseudo-random numbers; the same seed gives the same.
@@ -93,9 +99,29 @@ impl SimulatedDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The contents, once names do not hang.
+    fn answer(&self) -> MutexGuard<'_, Contents> {
+        loop {
+            let mut contents = self.lock();
+            if !contents.faults.names_hang {
+                return contents;
+            }
+            contents.hanging = true;
+            drop(contents);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Whether somebody has waited for a disk that hangs since it began to.
+    #[must_use]
+    pub fn is_waited_for(&self) -> bool {
+        self.lock().hanging
+    }
+
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
-        self.lock().faults = faults;
+        let mut contents = self.lock();
+        (contents.faults, contents.hanging) = (faults, false);
     }
 
     /// How many operations there were that changed something.
@@ -219,7 +245,7 @@ impl Contents {
 
 impl Disk for SimulatedDisk {
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut contents = self.lock();
+        let mut contents = self.answer();
         contents.alive()?;
         contents.dirs.extend(dir.ancestors().map(Path::to_path_buf));
         Ok(())
@@ -267,7 +293,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut contents = self.lock();
+        let mut contents = self.answer();
         contents.change()?;
         let id = contents.names.remove(from).ok_or_else(absent)?;
         contents.names.insert(to.to_path_buf(), id);
@@ -276,7 +302,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut contents = self.lock();
+        let mut contents = self.answer();
         contents.change()?;
         contents.names.remove(path);
         contents.step();
@@ -291,7 +317,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        let mut contents = self.lock();
+        let mut contents = self.answer();
         contents.change()?;
         if contents.faults.dir_syncs_fail_from.is_some_and(|from| contents.operations >= from) {
             return Err(io::Error::other("a simulated error"));
@@ -344,7 +370,8 @@ impl DiskFile for SimulatedFile {
         let stops = contents.count()?;
         let now = contents.files.get(&self.id).map_or(0, |bytes| bytes.now.len());
         let (at, end) = (at as usize, at as usize + written.len());
-        let fits = contents.has_room(end.saturating_sub(now));
+        let is_small = contents.faults.largest_write.is_none_or(|largest| written.len() <= largest);
+        let fits = is_small && contents.has_room(end.saturating_sub(now));
         contents.written += written.len() as u64;
         let bytes = contents.files.get_mut(&self.id).ok_or_else(absent)?;
         // A write that fails has written something all the same.

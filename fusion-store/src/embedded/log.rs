@@ -20,7 +20,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fusion_core::change::Change;
 use fusion_core::time::ServerTime;
@@ -54,7 +54,10 @@ pub struct EmbeddedLog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     settings: LogSettings,
-    views: RwLock<BTreeMap<ViewId, ViewLog>>,
+    /// Never held while the disk is waited for.
+    views: RwLock<BTreeMap<ViewId, Arc<ViewLog>>>,
+    /// Held while a log is opened or removed.
+    opening: Mutex<()>,
 }
 
 impl EmbeddedLog {
@@ -68,7 +71,7 @@ impl EmbeddedLog {
         settings: LogSettings,
     ) -> Result<Self, StoreError> {
         disk.make_dir(&dir).map_err(StoreError::io("make the directory", &dir))?;
-        Ok(Self { disk, dir, settings, views: RwLock::default() })
+        Ok(Self { disk, dir, settings, views: RwLock::default(), opening: Mutex::default() })
     }
 
     fn with<T>(
@@ -76,8 +79,12 @@ impl EmbeddedLog {
         view: ViewId,
         act: impl FnOnce(&ViewLog) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let views = self.views.read().unwrap_or_else(PoisonError::into_inner);
-        views.get(&view).ok_or(StoreError::NoView { view }).and_then(act)
+        let log = self.get(view).ok_or(StoreError::NoView { view })?;
+        act(&log)
+    }
+
+    fn get(&self, view: ViewId) -> Option<Arc<ViewLog>> {
+        self.views.read().unwrap_or_else(PoisonError::into_inner).get(&view).cloned()
     }
 
     fn dir_of(&self, view: ViewId) -> PathBuf {
@@ -113,14 +120,15 @@ impl ChangeLog for EmbeddedLog {
     }
 
     fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
-        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(log) = views.get(&view.id) {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = self.get(view.id) {
             return Ok(log.opened());
         }
         let (disk, dir) = (Arc::clone(&self.disk), self.dir_of(view.id));
         let log = ViewLog::open(disk, dir, view, self.settings)?;
         let opened = log.opened();
-        views.insert(view.id, log);
+        let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
+        views.insert(view.id, Arc::new(log));
         Ok(opened)
     }
 
@@ -156,10 +164,11 @@ impl ChangeLog for EmbeddedLog {
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         let log = self.views.write().unwrap_or_else(PoisonError::into_inner).remove(&view);
-        if let Some(mut log) = log {
-            log.close();
-        }
+        let log = log.as_ref();
+        log.inspect(|log| log.close());
+        let _tidying = log.map(|log| log.tidying());
         // A log whose front is missing would be corrupt.
         remove_newest_first(&*self.disk, &self.dir_of(view))
     }

@@ -34,7 +34,7 @@ fn records() -> Vec<StoredRecord> {
     let (mut records, mut after) = (Vec::new(), LogPoint::default());
     for (number, head) in sample::heads().into_iter().enumerate() {
         let changes = match number {
-            0 => sample::numbered(after, sample::kinds()),
+            0 => sample::numbered(after, sample::kinds_of(1)),
             number => sample::batch(after, number as u64 % 4),
         };
         let width = changes.iter().map(fusion_core::change::Change::width).sum();

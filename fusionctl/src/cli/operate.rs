@@ -88,6 +88,9 @@ pub(crate) enum OperateCommand {
         #[arg(long, conflicts_with = "filter")]
         reset: bool,
     },
+    /// Have the server read its configuration anew, with tokens and certificates, and print what changed.
+    /// A configuration with a fault changes nothing.
+    Reload,
     /// Print the completions of a shell.
     Completions {
         /// The shell.

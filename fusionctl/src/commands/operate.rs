@@ -37,6 +37,7 @@ pub(super) async fn run(
             let filter = if reset { Some(String::new()) } else { filter };
             status::log_filter(server, filter.as_deref(), printer).await
         }
+        OperateCommand::Reload => status::reload(server, printer).await,
         OperateCommand::Token { command } => tokens::run(command, printer),
         OperateCommand::Records(args) => records::run(server, args, printer).await,
         OperateCommand::Explain(args) => chain::explain(server, args, printer).await,

@@ -32,3 +32,11 @@ pub(super) async fn log_filter(
     printer.log_filter(&now)?;
     printer.flush()
 }
+
+/// `reload`: what changed of the server's configuration.
+pub(super) async fn reload(server: &Profile, printer: &mut Printer) -> Result<(), Failure> {
+    let mut client = connect_all(server)?;
+    let changes = once(async || client.admin.reload_config().await).await;
+    printer.changes_of_config(&changes.map_err(|error| explain(&error, &server.server))?)?;
+    printer.flush()
+}

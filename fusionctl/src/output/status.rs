@@ -1,7 +1,8 @@
-//! The server at a glance, its sessions, and what `doctor` found.
+//! The server at a glance, its sessions and settings, and what `doctor` found.
 
 use fusion_core::session::{Role, SessionState};
 use fusion_core::time::ServerTime;
+use fusion_proto::convert::admin::ConfigChange;
 use fusion_proto::convert::session::SessionInfo;
 use fusion_proto::views::{Freshness, ViewInfo};
 use indicatif::{HumanBytes, HumanCount};
@@ -18,6 +19,22 @@ impl Printer {
             return self.document(&json!({ "log_filter": filter }));
         }
         self.text(filter)
+    }
+
+    /// What changed of a server's configuration, a line each.
+    pub(crate) fn changes_of_config(&mut self, changes: &[ConfigChange]) -> Result<(), Failure> {
+        if self.is_json() {
+            return changes.iter().try_for_each(|ConfigChange { key, before, after }| {
+                self.document(&json!({ "key": key, "before": before, "after": after }))
+            });
+        }
+        if changes.is_empty() {
+            return self.text("nothing changed");
+        }
+        let shown = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        changes.iter().try_for_each(|ConfigChange { key, before, after }| {
+            self.text(&format!("{key}: {} -> {}", shown(before), shown(after)))
+        })
     }
 
     /// The head of a table of sessions; nothing in JSON.

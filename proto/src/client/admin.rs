@@ -4,7 +4,7 @@ use fusion_core::id::ViewName;
 use tonic::transport::Channel;
 
 use super::{CallError, CallHook, HookedChannel};
-use crate::convert::admin::{ServerInfo, ViewReset};
+use crate::convert::admin::{ConfigChange, ServerInfo, ViewReset};
 use crate::convert::audit::{AuditRecord, ListAuditRecords, audit_record_from_pb};
 use crate::convert::session::{EvictSession, SessionInfo};
 use crate::pb::admin_service_client::AdminServiceClient;
@@ -61,6 +61,17 @@ impl AdminClient {
         let pb::SetLogFilterResponse { filter, previous_filter } =
             self.0.set_log_filter(request).await?.into_inner();
         Ok((filter, previous_filter))
+    }
+
+    /// Has the server read its configuration anew; what changed.
+    ///
+    /// # Errors
+    /// It has faults, or is to change what cannot be changed while the server runs; or no server.
+    pub async fn reload_config(&mut self) -> Result<Vec<ConfigChange>, CallError> {
+        let request = pb::ReloadConfigRequest {};
+        let pb::ReloadConfigResponse { changes } =
+            self.0.reload_config(request).await?.into_inner();
+        Ok(changes.into_iter().map(Into::into).collect())
     }
 
     /// Accepts the root that a view's agents find; the view's revision after that.

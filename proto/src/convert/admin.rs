@@ -62,6 +62,31 @@ pub struct ViewReset {
     pub sessions_ended: u32,
 }
 
+/// A setting that changed while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Its key.
+    pub key: String,
+    /// As it was, as TOML writes it; empty if it was not there.
+    pub before: String,
+    /// As it is; empty if it is not there any more.
+    pub after: String,
+}
+
+impl From<ConfigChange> for pb::ConfigChange {
+    fn from(change: ConfigChange) -> Self {
+        let ConfigChange { key, before, after } = change;
+        Self { key, previous_value: before, value: after }
+    }
+}
+
+impl From<pb::ConfigChange> for ConfigChange {
+    fn from(change: pb::ConfigChange) -> Self {
+        let pb::ConfigChange { key, previous_value, value } = change;
+        Self { key, before: previous_value, after: value }
+    }
+}
+
 impl TryFrom<pb::ResetViewRequest> for ViewName {
     type Error = ConvertError;
 

@@ -90,16 +90,37 @@ impl LoadSession {
         Ok(Self { channel, session_id, spool_id, epoch })
     }
 
-    /// Opens a lane.
+    /// Says that it watches everything.
+    pub(super) async fn beat(&self) -> Result<()> {
+        let status = pb::AgentStatus {
+            realtime_ready: true,
+            root_state: pb::RootState::Available.into(),
+            ..Default::default()
+        };
+        let request = pb::HeartbeatRequest {
+            session_id: self.session_id.clone(),
+            status: Some(status),
+            ..Default::default()
+        };
+        SessionServiceClient::new(self.channel.clone()).heartbeat(request).await?;
+        Ok(())
+    }
+
+    /// Opens a lane for the first time.
     pub(super) async fn open(&self, lane: pb::Lane) -> Result<LoadStream> {
+        self.open_after(lane, 0).await
+    }
+
+    /// Opens a lane that has had so many batches.
+    pub(super) async fn open_after(&self, lane: pb::Lane, sent: u64) -> Result<LoadStream> {
         let (sender, receiver) = mpsc::channel(WINDOW);
         let realtime = lane == pb::Lane::Realtime;
         let opening = pb::PushOpening {
             session_id: self.session_id.clone(),
             lane: lane.into(),
             spool_id: if realtime { self.spool_id.clone() } else { String::new() },
-            first_held: 1,
-            next: 1,
+            first_held: sent + 1,
+            next: sent + 1,
         };
         let message = pb::push_events_request::Message::Opening(opening);
         let opening = pb::PushEventsRequest { message: Some(message) };
@@ -109,7 +130,7 @@ impl LoadSession {
         let path = PathAndQuery::from_static("/fusion.v1.EventService/PushEvents");
         let requests = tonic::Request::new(ReceiverStream::new(receiver));
         let answers = client.streaming(requests, path, SendEncoded::default()).await?.into_inner();
-        let mut stream = LoadStream { sender, answers, sent: 0, acknowledged: 0 };
+        let mut stream = LoadStream { sender, answers, sent, acknowledged: sent };
         match stream.answers.message().await?.and_then(|answer| answer.message) {
             Some(pb::push_events_response::Message::Opened(_)) => Ok(stream),
             other => bail!("the lane was not opened: {other:?}"),
@@ -173,8 +194,12 @@ pub(super) async fn fill(session: &LoadSession, entries: u64) -> Result<LoadStre
     for part in in_parts(first) {
         stream.push(&EncodedBatch::of(&part)).await?;
     }
-    for batch in listing_batches(session.epoch, 0..directories, 0) {
-        stream.push(&EncodedBatch::of(&batch)).await?;
+    // Some at a time: a hundred million rows have no room in memory.
+    for first in (0..directories).step_by(1_000) {
+        let some = first..directories.min(first + 1_000);
+        for batch in listing_batches(session.epoch, some, 0) {
+            stream.push(&EncodedBatch::of(&batch)).await?;
+        }
     }
     let finished = evidence(pb::evidence::Evidence::ScanFinished(pb::ScanFinished {
         scan_id: 1,

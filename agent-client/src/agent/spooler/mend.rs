@@ -6,10 +6,16 @@
 use fusion_core::evidence::RootState;
 use fusion_core::time::Monotonic;
 
+use rustix::io::Errno;
+
 use super::{Inner, RECOVER_AFTER, RootWord};
 use crate::link::frame::{frames, root_frame};
 use crate::spool::{Spool, SpoolError};
 use crate::watch::WatchEvidence;
+
+/// How often the disk is asked for a frame that it fails to read. Between two tries is the back-off of
+/// the lane.
+pub(super) const READS: u32 = 5;
 
 impl Inner {
     /// No room: evidence is dropped from now on.
@@ -28,6 +34,23 @@ impl Inner {
         known.lost_since = Some(known.lost_since.map_or(since, |before| before.min(since)));
         if known.root == RootWord::Last {
             known.root = RootWord::Behind;
+        }
+    }
+
+    /// Whether a frame that could not be read now never will be.
+    pub(super) fn is_beyond_reading(&self, sequence: u64, error: &SpoolError) -> bool {
+        match error {
+            SpoolError::Damaged { .. } => true,
+            SpoolError::Io { source, .. }
+                if source.raw_os_error() == Some(Errno::IO.raw_os_error()) =>
+            {
+                let mut known = self.known();
+                let before = known.unreadable.filter(|(of, _)| *of == sequence);
+                let tries = before.map_or(1, |(_, tries)| tries + 1);
+                known.unreadable = Some((sequence, tries)).filter(|_| tries < READS);
+                tries >= READS
+            }
+            _ => false,
         }
     }
 

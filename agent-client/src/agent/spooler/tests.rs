@@ -204,3 +204,29 @@ async fn a_loss_that_does_not_fit_either_counts_from_its_beginning() {
     let told = overflows(&spool.read(full.next).await.unwrap()[0]);
     assert_eq!(told[0].0, 5);
 }
+
+/// A bad sector under a frame: the disk says so each time, and what comes later waits behind it.
+#[tokio::test]
+async fn a_frame_that_the_disk_cannot_read_counts_as_damaged_after_a_few_tries() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(0)));
+    let spool = SharedSpool::alone(folder.path(), clock, Arc::new(RandomIds)).unwrap();
+    spool.put_for_test(&removals(1, 1));
+    spool.0.spool().as_mut().unwrap().fail_reads();
+    for _ in 1..mend::READS {
+        let error = spool.read(1).await.unwrap_err();
+        assert!(matches!(error, SpoolError::Io { .. }), "{error}");
+        assert!(!spool.is_losing(), "it may pass");
+        assert_eq!(spool.figures().first_held, 1);
+    }
+    spool.read(1).await.unwrap_err();
+    assert!(spool.is_losing(), "until the server knows");
+    spool.put_for_test(&removals(1, 2));
+    let figures = spool.figures();
+    assert_eq!((figures.first_held, figures.next), (2, 4));
+    let frames = spool.read(2).await.unwrap();
+    assert_eq!(overflows(&frames[0]).len(), 1, "the server is told");
+    assert_eq!(frames.len(), 2, "and of what came later");
+    spool.acknowledge(3).await.unwrap();
+    assert!(!spool.is_losing());
+}

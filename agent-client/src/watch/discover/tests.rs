@@ -239,3 +239,20 @@ fn what_another_host_made_is_watched_and_read_though_no_event_tells_of_it() {
         assert_eq!(answer.try_recv(), Ok(()));
     }
 }
+
+/// What was found below a short path stands below a long one by now, where it can be no path of a view.
+#[test]
+fn a_directory_whose_path_became_too_long_is_counted() {
+    let deep = [vec!["d".repeat(255); 15].join("/"), "e".repeat(200)].join("/");
+    let mut stepped = Stepped::new(&[&deep]);
+    let name: Arc<[u8]> = "n".repeat(100).as_bytes().into();
+    let path = TreePath::new([b"/", &*name].concat()).unwrap();
+    let parent = Some((stepped.node(&deep).unwrap(), name));
+    let job = Job { parent, path, is_displaced: true };
+    let now = stepped.shared().clock.monotonic();
+    stepped.interpreter.begin_discovery(job, now);
+    stepped.read();
+    assert!(stepped.told().is_empty());
+    let counted = stepped.shared().counters.failed_looks.read();
+    assert_eq!(counted[FailedLook::Name as usize], 1, "{counted:?}");
+}

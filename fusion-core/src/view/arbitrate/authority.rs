@@ -45,8 +45,7 @@ impl View {
     /// R11: what an agent sees of storage that it saw to be another's is not taken, in whatever scan: a
     /// relist carries no identity that could disagree. One that agrees ends the doubt first.
     fn must_not_be_doubted(&self, by: &Witness) -> Result<(), Reject> {
-        let doubt = self.state.ledger.root.doubt.as_ref();
-        if doubt.is_some_and(|doubt| doubt.agent == by.agent) {
+        if self.state.ledger.root.doubts.contains_key(&by.agent) {
             return Err(Reject::RootMismatch);
         }
         Ok(())

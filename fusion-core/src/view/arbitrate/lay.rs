@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::change::{Listed, Version};
 use crate::evidence::Children;
+use crate::path::NAME_MAX;
 use crate::time::ServerTime;
 use crate::view::View;
 use crate::view::state::State;
@@ -26,6 +27,32 @@ pub(super) struct Lay<'a> {
     pub(super) sees: bool,
 }
 
+/// The names of a listing of which it cannot be said what else it covers: the least interval that has
+/// all of them, as [`NameRange`] takes it.
+pub(super) struct Span {
+    before: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl Span {
+    /// `None` if it has no names.
+    pub(super) fn of(children: &Children<'_>) -> Option<Self> {
+        let first = children.names.get(..*children.name_lengths.first()? as usize)?;
+        let last = *children.name_lengths.last()? as usize;
+        let last = children.names.get(children.names.len().checked_sub(last)?..)?.to_vec();
+        let mut before = first.to_vec();
+        // No name has a zero byte, or is longer than this: so none lies between.
+        let end = before.last_mut()?;
+        *end = end.checked_sub(1)?;
+        before.resize(NAME_MAX + 1, u8::MAX);
+        Some(Self { before, last })
+    }
+
+    pub(super) fn range(&self) -> NameRange<'_> {
+        NameRange { after: Some(&self.before), through: Some(&self.last) }
+    }
+}
+
 impl View {
     /// Lays the listing over the directory. The tree is changed by it already; the change that it
     /// yields has to be committed with [`View::commit_laid`].
@@ -39,7 +66,7 @@ impl View {
     ) -> (Listed, Doubts) {
         let version = Version::of(&frame.dir_stat);
         let listed_at = self.state.tree.meta(block).and_then(|meta| meta.listed_at);
-        let own_listings = self.own_listings(block, frame.started_at, act.now);
+        let own_listings = self.own_listings(block, children, frame.started_at, act.now);
         let State { tree, ledger, settings, .. } = &mut self.state;
         let mut judge = Judge::new(ledger, settings, frame, lay, act.now);
         (judge.dir, judge.listed_at) = (block.as_u64(), listed_at);
@@ -58,23 +85,24 @@ impl View {
         (listed, doubts)
     }
 
-    /// §3: a directory's own listing is a look at it, too. Which of those in a directory were listed since
-    /// a look at it that comes more than `cache_horizon` late; a look that comes sooner is not worth the
-    /// pass over them.
+    /// §3: a directory's own listing is a look at it, too. Which of those that are listed here were listed
+    /// themselves since a look at them that comes more than `cache_horizon` late; a look that comes sooner
+    /// is not worth the pass over them. What is not listed here is not asked for: a large directory comes
+    /// in many parts.
     fn own_listings(
         &self,
         block: BlockId,
+        children: &Children<'_>,
         started_at: ServerTime,
         now: ServerTime,
     ) -> BTreeMap<u64, ServerTime> {
         if started_at.plus(self.state.settings.cache_horizon) >= now {
             return BTreeMap::new();
         }
-        let mut blocks: Vec<BlockId> = Vec::new();
-        self.state.tree.children(block, None, usize::MAX, |_, child| blocks.extend(child.block));
-        let listed = |block: BlockId| self.state.tree.meta(block).and_then(|meta| meta.listed_at);
+        let tree = &self.state.tree;
+        let blocks = children.iter().filter_map(|(name, _)| tree.link(block, name));
         let listings =
-            blocks.into_iter().filter_map(|block| Some((block.as_u64(), listed(block)?)));
+            blocks.filter_map(|block| Some((block.as_u64(), tree.meta(block)?.listed_at?)));
         listings.filter(|(_, listed)| *listed > started_at).collect()
     }
 
@@ -92,3 +120,7 @@ impl View {
         doubts.gone.retain(|(_, child)| listed(child).is_none());
     }
 }
+
+#[cfg(test)]
+#[path = "lay/tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::change::{Cause, ChangeKind, Facts, ListedOutcome, Tombstone, Version};
-use crate::evidence::{Listing, Source, Witness};
+use crate::evidence::{Children, Listing, Source, Witness};
 use crate::path::PathRef;
 use crate::stat::Stat;
 use crate::time::ServerTime;
@@ -14,7 +14,7 @@ use crate::view::verdict::{Reject, Verdict};
 
 use super::children::Doubts;
 use super::directory::DirRuling;
-use super::lay::Lay;
+use super::lay::{Lay, Span};
 use super::parts::Part;
 use super::sound::is_sound;
 use super::{Act, is_directory};
@@ -92,13 +92,13 @@ impl View {
         block: BlockId,
         listing: &Listing<'_>,
     ) {
-        let range = NameRange::ALL;
-        let lay = Lay { range, complete: false, stale: true, sees: false };
+        let Some(span) = Span::of(&listing.children) else { return };
+        let lay = Lay { range: span.range(), complete: false, stale: true, sees: false };
         let (listed, doubts) = self.lay(act, frame, block, &listing.children, &lay);
         if listed.row_count() > 0 {
             self.commit_laid(act, frame.cause, listed);
         }
-        self.relist_shown(act, frame, block, doubts);
+        self.relist_shown(act, frame, block, &listing.children, doubts);
     }
 
     /// R4.3, R4.4 and R4.5 for a listing, or one part of it.
@@ -121,7 +121,9 @@ impl View {
         }
         let whole = *part != Part::Broken;
         let complete = listing.complete && whole;
-        let range = NameRange { after: part.after(), through: part.through() };
+        let span = if whole { None } else { Span::of(&listing.children) };
+        let covered = NameRange { after: part.after(), through: part.through() };
+        let range = span.as_ref().map_or(covered, Span::range);
         let lay = Lay { range, complete: complete && part.can_miss(), stale: false, sees: whole };
         let (mut listed, doubts) = self.lay(act, frame, block, &listing.children, &lay);
         let settled = doubts.again_at.is_none() && !behind && !self.is_young(frame);
@@ -136,7 +138,7 @@ impl View {
         self.finish_children(act, frame, &doubts);
         self.settle_directory(act, frame, outcome, behind, doubts.again_at);
         let ghosts = doubts.ghosts;
-        self.relist_shown(act, frame, block, doubts);
+        self.relist_shown(act, frame, block, &listing.children, doubts);
         match (applied, ghosts) {
             (true, _) => Verdict::Applied,
             (false, 0) => Verdict::Unchanged,
@@ -242,17 +244,18 @@ impl View {
         act: &mut Act<'_>,
         frame: &Frame<'_>,
         block: BlockId,
+        children: &Children<'_>,
         mut doubts: Doubts,
     ) {
         let tree = &self.state.tree;
         doubts.shown.retain(|block| tree.meta(*block).is_some_and(|meta| meta.listed_at.is_none()));
         if !doubts.shown.is_empty() {
-            let (shown, newer) = (doubts.shown, &mut doubts.newer);
-            let shown: BTreeSet<u64> = shown.into_iter().map(BlockId::as_u64).collect();
-            let is_shown = |block: BlockId| shown.contains(&block.as_u64());
-            tree.children(block, None, usize::MAX, |name, child| {
-                newer.extend(child.block.filter(|block| is_shown(*block)).map(|_| name.into()));
-            });
+            let shown: BTreeSet<u64> = doubts.shown.iter().map(|block| block.as_u64()).collect();
+            let is_shown = |name: &[u8]| {
+                tree.link(block, name).is_some_and(|block| shown.contains(&block.as_u64()))
+            };
+            let names = children.iter().map(|(name, _)| name).filter(|name| is_shown(name));
+            doubts.newer.extend(names.map(Box::from));
         }
         for name in &doubts.newer {
             let Ok(path) = frame.dir.to_owned().join(name) else { continue };

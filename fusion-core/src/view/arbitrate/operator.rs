@@ -1,5 +1,7 @@
 //! What people and the server ask of a view: the trash (R12), the root (R11), a reset, given scans.
 
+use uuid::Uuid;
+
 use crate::change::{Cause, Change, ChangeKind, Loss, LossCause, Note, TrashId};
 use crate::id::{AgentId, SessionId};
 use crate::path::{PathRef, TreePath};
@@ -102,7 +104,7 @@ impl View {
     /// it has been completed.
     pub fn accept_root(&mut self, now: ServerTime, changes: &mut Vec<Change>) {
         let mut act = self.act(None, now, changes);
-        if self.state.ledger.root.doubt.is_some() {
+        if !self.state.ledger.root.doubts.is_empty() {
             self.note(&mut act, Cause::Operator, Note::RootDoubt(None));
         }
         if !self.state.ledger.root.accepted {
@@ -115,6 +117,18 @@ impl View {
     pub fn reset(&mut self, now: ServerTime, changes: &mut Vec<Change>) {
         let mut act = self.act(None, now, changes);
         self.commit(&mut act, Cause::Operator, ChangeKind::Reset);
+    }
+
+    /// Notes that a call of an operator was done, together with what it did.
+    pub fn operated(&mut self, call: Uuid, now: ServerTime, changes: &mut Vec<Change>) {
+        let mut act = self.act(None, now, changes);
+        self.note(&mut act, Cause::Operator, Note::Operated { call });
+    }
+
+    /// Whether a call of an operator was done, of the last few.
+    #[must_use]
+    pub fn has_operated(&self, call: Uuid) -> bool {
+        self.state.ledger.operated.contains(&call)
     }
 
     /// Gives a session a scan that somebody asked for: its ON_DEMAND listings at and below the path

@@ -52,7 +52,8 @@ impl View {
     }
 
     /// R11: a look at the root's identity. "if a second look after `cache_horizon` says the same, an
-    /// operator decides". Whether it agrees.
+    /// operator decides". Whether it agrees. Each agent has a mount of its own: that another's agrees
+    /// says nothing of this one, and one that looked before it saw another tree ends no doubt.
     pub(super) fn look_at_root(
         &mut self,
         act: &mut Act<'_>,
@@ -61,19 +62,23 @@ impl View {
         at: ServerTime,
     ) -> bool {
         let agrees = self.root_agrees(identity, at);
-        let known = self.state.ledger.root.doubt.clone();
         let horizon = self.state.settings.cache_horizon;
-        let doubt = match (agrees, &known) {
+        let note = match (agrees, self.state.ledger.root.doubts.get(agent)) {
+            (true, Some(known)) if at >= known.since => {
+                Some(Note::RootAgreed { agent: agent.clone() })
+            }
             (true, _) => None,
-            (false, None) => Some(RootDoubt { agent: agent.clone(), since: at, confirmed: false }),
+            (false, None) => {
+                let doubt = RootDoubt { agent: agent.clone(), since: at, confirmed: false };
+                Some(Note::RootDoubt(Some(doubt)))
+            }
             (false, Some(known)) => {
                 let confirmed = known.confirmed || at >= known.since.plus(horizon);
-                Some(RootDoubt { confirmed, ..known.clone() })
+                let doubt = RootDoubt { confirmed, ..known.clone() };
+                (confirmed != known.confirmed).then_some(Note::RootDoubt(Some(doubt)))
             }
         };
-        if doubt != known {
-            self.note(act, Cause::Realtime, Note::RootDoubt(doubt));
-        }
+        note.into_iter().for_each(|note| self.note(act, Cause::Realtime, note));
         agrees
     }
 
@@ -104,6 +109,7 @@ impl View {
         at: ServerTime,
     ) -> Verdict {
         self.standing.speaks(&by.agent);
+        let before = self.state.revision;
         let agrees =
             identity.is_none_or(|identity| self.look_at_root(act, &by.agent, identity, at));
         let known = self.state.ledger.root.away.get(&by.agent).copied();
@@ -122,8 +128,11 @@ impl View {
         if away != known {
             let agent = by.agent.clone();
             self.note(act, Cause::Realtime, Note::RootAway { agent, away });
-            return if agrees { Verdict::Applied } else { Verdict::Rejected(Reject::RootMismatch) };
         }
-        if agrees { Verdict::Unchanged } else { Verdict::Rejected(Reject::RootMismatch) }
+        match agrees {
+            false => Verdict::Rejected(Reject::RootMismatch),
+            true if self.state.revision == before => Verdict::Unchanged,
+            true => Verdict::Applied,
+        }
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Weak;
 
+use uuid::Uuid;
+
 use crate::id::{AgentId, Revision};
 use crate::time::ServerTime;
 use crate::view::agenda::Waiting;
@@ -102,8 +104,10 @@ pub struct Frame {
     pub losses: Vec<Loss>,
     /// When each agent's root was away.
     pub away: Vec<(AgentId, RootAway)>,
-    /// That the storage may be another.
-    pub doubt: Option<RootDoubt>,
+    /// The agents whose storage may be another.
+    pub doubts: Vec<RootDoubt>,
+    /// The last calls of operators that were done, the oldest first.
+    pub operated: Vec<Uuid>,
     /// An operator accepts the root that comes next.
     pub accepted: bool,
     /// When the last whole snapshot ended.
@@ -284,7 +288,8 @@ fn frame(state: &State, number: u32) -> Frame {
         scans: ledger.scans.iter().cloned().collect(),
         losses: ledger.losses.iter().cloned().collect(),
         away: ledger.root.away.iter().map(|(agent, away)| (agent.clone(), *away)).collect(),
-        doubt: ledger.root.doubt.clone(),
+        doubts: ledger.root.doubts.values().cloned().collect(),
+        operated: ledger.operated.clone(),
         accepted: ledger.root.accepted,
         last_snapshot: ledger.last_snapshot,
         last_whole_began: ledger.last_whole_began,

@@ -61,7 +61,9 @@ impl Loading {
         frame.scans.iter().for_each(|scan| ledger.scans.begin(scan.clone()));
         frame.losses.iter().for_each(|loss| ledger.losses.put(loss.clone()));
         ledger.root.away = frame.away.iter().cloned().collect();
-        ledger.root.doubt.clone_from(&frame.doubt);
+        let doubts = frame.doubts.iter().map(|doubt| (doubt.agent.clone(), doubt.clone()));
+        ledger.root.doubts = doubts.collect();
+        frame.operated.iter().for_each(|call| ledger.operated(*call));
         ledger.root.accepted = frame.accepted;
         ledger.last_snapshot = frame.last_snapshot;
         ledger.last_whole_began = frame.last_whole_began;

@@ -20,6 +20,13 @@ pub struct Nearest<'a> {
     pub rest: &'a [u8],
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Entries that this thread has looked at: what the rules may not do in a quarter of a second they
+    /// may not do by numbers.
+    pub(in crate::view) static LOOKED_AT: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 impl Tree {
     /// The root, if it is known.
     #[must_use]
@@ -210,6 +217,8 @@ impl Tree {
 
     #[inline]
     pub(super) fn child_at(&self, block: &Block, at: At) -> Child {
+        #[cfg(test)]
+        LOOKED_AT.with(|count| count.set(count.get() + 1));
         let (page, row) = (block.body.page(at), at.row);
         let packed = page.row(row);
         Child {
@@ -222,7 +231,7 @@ impl Tree {
 
     /// The block of a child that is a directory.
     #[inline]
-    pub(super) fn link(&self, dir: BlockId, name: &[u8]) -> Option<BlockId> {
+    pub(in crate::view) fn link(&self, dir: BlockId, name: &[u8]) -> Option<BlockId> {
         let block = self.blocks.read(dir)?;
         let at = block.body.find(name)?;
         block.body.page(at).link(at.row)

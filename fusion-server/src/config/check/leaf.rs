@@ -12,6 +12,7 @@ use globset::{Glob, GlobBuilder, GlobSetBuilder};
 use toml::{Table, Value};
 use uuid::Uuid;
 
+use crate::config::print::written;
 use crate::config::{ConfigFaults, Fault};
 
 /// Keeps the faults.
@@ -69,14 +70,12 @@ impl Checker {
     ) -> Duration {
         let allowed = format!(
             "a duration with its unit (`30s`, `10min`, `1h`) from {} to {}",
-            humantime::format_duration(*range.start()),
-            humantime::format_duration(*range.end()),
+            written(*range.start()),
+            written(*range.end()),
         );
         // A default that another setting has made impossible must be told, not used.
         let value = match value {
-            None if !range.contains(&default) => {
-                Some(Value::String(humantime::format_duration(default).to_string()))
-            }
+            None if !range.contains(&default) => Some(Value::String(written(default))),
             given => given,
         };
         self.leaf(key, value, default, &allowed, |value| {

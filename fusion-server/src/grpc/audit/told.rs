@@ -77,6 +77,12 @@ impl Told {
                 let pb::SetLogFilterResponse { filter, previous_filter } = message(answer)?;
                 self.change("log.filter", previous_filter, filter);
             }
+            "ReloadConfig" => {
+                let pb::ReloadConfigResponse { changes } = message(answer)?;
+                for pb::ConfigChange { key, previous_value, value } in changes {
+                    self.change(&key, previous_value, value);
+                }
+            }
             _ => {}
         }
         Some(())
@@ -201,6 +207,10 @@ fn target(method: &str, principal: &Principal, request: &[u8]) -> Option<AuditTa
         "SetLogFilter" => {
             message::<pb::SetLogFilterRequest>(request)?;
             AuditTarget { id: "log.filter".to_owned(), ..none }
+        }
+        "ReloadConfig" => {
+            message::<pb::ReloadConfigRequest>(request)?;
+            AuditTarget { id: "configuration".to_owned(), ..none }
         }
         _ => none,
     })

@@ -92,6 +92,8 @@ fn note(note: &Note) -> (&'static str, Option<&TreePath>) {
         Note::Lost(_) => ("events_lost", None),
         Note::RootAway { .. } => ("root_away", None),
         Note::RootDoubt(_) => ("root_doubt", None),
+        Note::RootAgreed { .. } => ("root_agreed", None),
+        Note::Operated { .. } => ("operated", None),
         Note::RootAccepted(_) => ("root_accepted", None),
         Note::Unreadable { dir, .. } => ("unreadable", Some(dir)),
         Note::TombstonesExpired => ("tombstones_expired", None),

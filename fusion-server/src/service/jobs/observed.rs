@@ -46,9 +46,7 @@ impl Work<'_> {
     /// What came of it.
     pub(crate) fn ended(self, looked: &Result<Figures, NotDone>) {
         self.end(match looked {
-            Ok(Figures { entries, errors, .. }) => {
-                Outcome::Done { entries: *entries, errors: *errors }
-            }
+            Ok(figures) => figures.outcome(),
             Err(NotDone::Failed(why)) => Outcome::Failed { why: why.clone() },
             Err(NotDone::Lost(why)) => Outcome::Lost { why: (*why).to_owned() },
             Err(NotDone::Refused(refusal)) => Outcome::Failed { why: refusal.to_string() },

@@ -137,7 +137,8 @@ impl Jobs {
             let begun = self.change_in(table, job, |job, now| {
                 let begun = job.begin(step, &agent, now).is_ok();
                 let (principal, correlation) = (&job.principal, Some(job.correlation.clone()));
-                begun.then(|| Operator { principal: principal.as_str().to_owned(), correlation })
+                let principal = principal.as_str().to_owned();
+                begun.then_some(Operator { principal, correlation, call: None })
             });
             if let Some((Some(by), _)) = begun {
                 round.took(&spec.view);
@@ -184,7 +185,7 @@ impl Jobs {
             done = self.perform(&given, &on_progress) => done,
         };
         let outcome = match done {
-            Ok(Figures { entries, errors, .. }) => Outcome::Done { entries, errors },
+            Ok(figures) => figures.outcome(),
             Err(NotDone::Failed(why)) => Outcome::Failed { why },
             Err(NotDone::Lost(why)) => Outcome::Lost { why: why.to_owned() },
             // Left as it is under way: the next life begins it anew.
@@ -247,7 +248,8 @@ impl Jobs {
             let action = Action::Probe { paths: paths.to_vec() };
             figures.add(deps.errands.command(at, action, &|_| ()).await?);
         }
-        Ok(figures)
+        // Each was asked for by its name: what could not be looked at is among the errors.
+        Ok(Figures { complete: true, ..figures })
     }
 
     fn end_stalled(&self) {

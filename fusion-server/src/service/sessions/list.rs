@@ -91,7 +91,8 @@ impl Sessions {
         let state = self.lock();
         let now = self.shared.clock.now();
         let mut counts: HashMap<(&str, &str), u64> = HashMap::new();
-        for view in state.table.views() {
+        let is_there = |view: &&ViewName| self.shared.views.get(view).is_ok();
+        for view in state.table.views().filter(is_there) {
             let mut oldest = None;
             for label in ["leader", "follower"] {
                 counts.insert((view.as_str(), label), 0);

@@ -50,7 +50,13 @@ impl Sessions {
     ) -> Result<ViewReset, Refusal> {
         let view = self.shared.views.get(name)?;
         // Nothing is begun that could not be made durable now.
-        self.shared.views.operate(&view, Operation::Settle, by.clone()).await?;
+        let settled = self.shared.views.operate(&view, Operation::Settle, by.clone()).await?;
+        let asked = by.clone();
+        let is_done = view.ask(move |view| asked.has_done(view)).await;
+        if is_done.map_err(|gone| self.shared.views.gone(&gone))? {
+            let leader_epoch = self.lock().table.last_epoch(name).0;
+            return Ok(ViewReset { revision: settled.revision.0, leader_epoch, sessions_ended: 0 });
+        }
         let (point, leader_epoch, sessions_ended) = self.begin_reset(&view, &by);
         tracing::warn!(view = %name, sessions_ended, "view reset");
         self.shared.saver.written(point).await?;

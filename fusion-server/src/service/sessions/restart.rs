@@ -1,4 +1,5 @@
-//! Views whose task failed are begun anew from the store, for as long as it takes.
+//! Views whose task failed are begun anew from the store, for as long as it takes; so are those whose settings
+//! were changed ([`super::reconfigure`]).
 //!
 //! What the task failed on is lost, so the sessions of the view end with VIEW_RESET and its agents list
 //! anew; the realtime sequences go on. The first failure is answered at once; a view that fails again
@@ -37,6 +38,10 @@ impl Sessions {
         let mut streaks: BTreeMap<ViewName, Streak> = BTreeMap::new();
         while let Some(failed) = failures.recv().await {
             let now = self.now().monotonic;
+            if failed.is_told {
+                tasks.spawn("view restart", self.clone().restart_view(failed, Duration::ZERO));
+                continue;
+            }
             let streak =
                 streaks.entry(failed.name.clone()).or_insert(Streak { count: 0, last: now });
             if now.since(streak.last) > WELL {
@@ -49,7 +54,7 @@ impl Sessions {
     }
 
     async fn restart_view(self, failed: ViewFailed, wait: Duration) {
-        let ViewFailed { name, id, lanes, settled } = failed;
+        let ViewFailed { is_told: _, name, id, lanes, settled } = failed;
         let mut settled = Some(settled);
         if !wait.is_zero() {
             self.end_all(&name, None);

@@ -72,11 +72,7 @@ impl Sessions {
 
     /// Takes back the sessions of an earlier life of the server. Their timers begin anew, spread
     /// over one interval of heartbeats, and the views learn who is there.
-    pub(crate) fn restore(
-        &self,
-        stores: &Stores,
-        loaded: &[(ViewHandle, LeaderEpoch)],
-    ) -> Result<(), LoadError> {
+    pub(crate) fn restore(&self, stores: &Stores, loaded: &[ViewHandle]) -> Result<(), LoadError> {
         let now = self.now();
         let items = scan_all(&*stores.state, Space::Session, now.server)?;
         let mut records = Vec::with_capacity(items.len());
@@ -90,7 +86,7 @@ impl Sessions {
         let num_live = records.iter().filter(|record| record.ended.is_none()).count().max(1);
         let mut num_restored: u32 = 0;
         let mut lives: BTreeMap<ViewName, Vec<Life>> = BTreeMap::new();
-        for (view, _) in loaded {
+        for view in loaded {
             let of_view = records.iter().filter(|record| record.session.view == *view.name());
             let saved: Vec<_> = of_view.map(|record| self.saved_of(record)).collect();
             unseen::restore(view, &*stores.log, &saved, now.server);
@@ -111,7 +107,7 @@ impl Sessions {
                 }
             }
         }
-        for (view, _) in loaded {
+        for view in loaded {
             tell_view(&state, view, lives.remove(view.name()).unwrap_or_default());
         }
         drop(state);
@@ -140,23 +136,18 @@ impl Sessions {
     }
 
     /// Adds the loaded views to the table, each with the highest epoch that anybody knows of.
-    fn set_views(
-        &self,
-        state: &mut State,
-        loaded: &[(ViewHandle, LeaderEpoch)],
-        records: &[SessionRecord],
-    ) {
+    fn set_views(&self, state: &mut State, loaded: &[ViewHandle], records: &[SessionRecord]) {
         let mut epochs: BTreeMap<_, LeaderEpoch> = BTreeMap::new();
         for record in records {
             let epoch = epochs.entry(&record.session.view).or_default();
             *epoch = (*epoch).max(record.session.epoch);
         }
-        for (view, epoch) in loaded {
+        for view in loaded {
             let known = epochs.get(view.name()).copied().unwrap_or_default();
             let rules = ViewRules {
                 timeout: view.config().session_timeout,
                 exclusive: view.config().exclusive,
-                last_epoch: known.max(*epoch),
+                last_epoch: known.max(view.loaded_epoch()),
             };
             state.table.set_view(view.name(), rules);
         }

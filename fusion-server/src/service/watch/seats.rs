@@ -9,6 +9,7 @@ use fusion_proto::status::Refusal;
 use prometheus::IntGauge;
 
 use crate::access::quotas::used_up;
+use crate::config::InForce;
 use crate::ops::metrics::Metrics;
 
 /// When to try again where all seats are taken.
@@ -17,7 +18,7 @@ const FULL_RETRY: Duration = Duration::from_secs(5);
 /// The seats of a server.
 #[derive(Debug)]
 pub(crate) struct Seats {
-    limit: usize,
+    config: InForce,
     taken: Arc<AtomicUsize>,
 }
 
@@ -29,8 +30,8 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, taken: Arc::default() }
+    pub(crate) fn new(config: InForce) -> Self {
+        Self { config, taken: Arc::default() }
     }
 
     /// Takes a seat for a call on a view.
@@ -43,9 +44,10 @@ impl Seats {
         view: &ViewName,
         call: &str,
     ) -> Result<Seat, Refusal> {
-        let more = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        let limit = self.config.now().max_watchers;
+        let more = |taken: usize| (taken < limit).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
-            return Err(used_up(metrics, "max_watchers", self.limit, FULL_RETRY));
+            return Err(used_up(metrics, "max_watchers", limit, FULL_RETRY));
         }
         let gauge = metrics.watchers.with_label_values(&[view.as_str(), call]);
         gauge.inc();

@@ -15,6 +15,7 @@ use fusion_store::{ViewId, ViewRef};
 use futures_util::FutureExt as _;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::apply::{Applier, ViewMetrics};
@@ -35,6 +36,10 @@ use crate::config::ViewConfig;
 
 /// For how long a view that failed keeps its mailboxes, so that its sessions are ended first.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// Why a view whose task is over is DEGRADED.
+const FAILED: &str = "the task of the view failed; it is begun anew from the store";
+const LEAVES: &str = "the settings of the view were changed; it is begun anew from the store";
 
 #[expect(clippy::too_many_lines, reason = "one list of parts, handed out once")]
 pub(super) fn begin(
@@ -72,11 +77,13 @@ pub(super) fn begin(
             metrics.flush(),
         )
     };
+    let leave = deps.end.child_token();
     let thread = ViewThread {
         name: name.clone(),
         id,
         before: deps.lanes,
         failed: deps.failed,
+        server_ends: deps.end,
         failures: deps.metrics.view_panics.with_label_values(&[name.as_str()]),
         ended: ended_out,
         task: ViewTask {
@@ -100,7 +107,7 @@ pub(super) fn begin(
             clock: deps.clock,
             ids: deps.ids,
             applier: Applier::new(metrics),
-            end: deps.end,
+            end: leave.clone(),
         },
     };
     thread.spawn().map_err(|source| BeginError::Thread { view: name.clone(), source })?;
@@ -119,8 +126,9 @@ pub(super) fn begin(
         state,
         durable,
         feed,
-        epoch,
+        epoch: epoch.max(deps.epoch),
         ended,
+        leave,
     };
     Ok(ViewHandle { shared: Arc::new(shared) })
 }
@@ -132,6 +140,7 @@ struct ViewThread {
     id: Uuid,
     before: Lanes,
     failed: mpsc::UnboundedSender<ViewFailed>,
+    server_ends: CancellationToken,
     failures: IntCounter,
     /// Dropped at the end.
     ended: watch::Sender<()>,
@@ -155,19 +164,27 @@ impl ViewThread {
         if let Some(failure) = failure {
             tracing::error!(view = %self.name, failure, "the task of the view failed");
             self.failures.inc();
-            self.task.give_up();
-            // The next life reads what is durable: all that this one appended.
-            self.task.journal.settle();
-            self.task.flusher.end();
-            let (settled, settling) = oneshot::channel();
-            let (name, lanes) = (self.name.clone(), self.task.lanes.carried_over());
-            if self.failed.send(ViewFailed { name, id: self.id, lanes, settled }).is_ok() {
-                let settling = async { tokio::time::timeout(SETTLING, settling).await };
-                drop(runtime.block_on(settling));
-            }
+            self.settle(runtime, false);
+        } else if self.task.end.is_cancelled() && !self.server_ends.is_cancelled() {
+            self.settle(runtime, true);
         }
         drop(self.task);
         drop(self.ended);
+    }
+
+    /// Leaves the view to its next life, and waits until that is there, or its sessions have ended.
+    fn settle(&mut self, runtime: &tokio::runtime::Handle, is_told: bool) {
+        self.task.give_up(if is_told { LEAVES } else { FAILED });
+        // The next life reads what is durable: all that this one appended.
+        self.task.journal.settle();
+        self.task.flusher.end();
+        let (settled, settling) = oneshot::channel();
+        let (name, lanes) = (self.name.clone(), self.task.lanes.carried_over());
+        let over = ViewFailed { is_told, name, id: self.id, lanes, settled };
+        if self.failed.send(over).is_ok() {
+            let settling = async { tokio::time::timeout(SETTLING, settling).await };
+            drop(runtime.block_on(settling));
+        }
     }
 }
 

@@ -5,13 +5,15 @@
 //! taken before what the session service told, so an operation after a reset finds the view reset.
 
 use fusion_core::change::{Change, TrashId};
-use fusion_core::id::{CorrelationId, Revision, SessionId};
+use fusion_core::id::{AgentId, CorrelationId, Revision, SessionId};
 use fusion_core::path::{PathRef, TreePath};
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::ServerTime;
 use fusion_core::view::{TrashError, TrashRecord, View};
 use fusion_store::{Actor, Origin, RecordHead, StoreError};
 use tokio::sync::oneshot;
+
+use crate::service::idempotency::CallIdentity;
 
 use super::thread::{Answer, ViewTask};
 use super::{Request, ViewGone, ViewHandle};
@@ -42,8 +44,8 @@ pub(crate) enum Operation {
     AcceptRoot,
     /// Gives a session a scan, so that what it tells of it is taken.
     AssignScan(SessionId, TreePath),
-    /// Takes it back.
-    WithdrawScan(SessionId, TreePath),
+    /// Takes it back from the session of an agent.
+    WithdrawScan(SessionId, AgentId, TreePath),
     /// Nothing: it is answered when all before it is durable.
     Settle,
 }
@@ -63,6 +65,23 @@ pub(crate) struct Operator {
     pub(crate) principal: String,
     /// The chain of cause and effect that it belongs to.
     pub(crate) correlation: Option<CorrelationId>,
+    /// The call that asks, if it may be repeated.
+    pub(crate) call: Option<CallIdentity>,
+}
+
+impl Operator {
+    /// Whether what it asks for was done by an earlier try of the same call. That is durable with what
+    /// was done, where the answer may have been cut off.
+    pub(crate) fn has_done(&self, view: &View) -> bool {
+        self.call.is_some_and(|call| call.is_resumed && view.has_operated(call.id))
+    }
+
+    /// Notes the call beside what it does.
+    fn note(&self, view: &mut View, now: ServerTime, changes: &mut Vec<Change>) {
+        if let Some(call) = self.call {
+            view.operated(call.id, now, changes);
+        }
+    }
 }
 
 /// What came of an operation.
@@ -149,7 +168,7 @@ impl ViewTask {
         }
         let is_written = operation.is_written();
         let (now, mut changes) = (self.clock.now(), Vec::new());
-        let outcome = self.perform(operation, now, &mut changes);
+        let outcome = self.perform(operation, &by, now, &mut changes);
         if !changes.is_empty() {
             let head = RecordHead {
                 actor: Some(Actor::Principal(by.principal.into())),
@@ -172,6 +191,7 @@ impl ViewTask {
     fn perform(
         &mut self,
         operation: Operation,
+        by: &Operator,
         now: ServerTime,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, NotOperated> {
@@ -189,16 +209,19 @@ impl ViewTask {
                 Ok(Outcome::Record(Box::new(record)))
             }
             Operation::AcceptRoot => {
-                view.accept_root(now, changes);
+                if !by.has_done(view) {
+                    view.accept_root(now, changes);
+                    by.note(view, now, changes);
+                }
                 Ok(Outcome::Done)
             }
             Operation::AssignScan(session, path) => {
                 let given = view.assign_scan(session, path);
                 if given { Ok(Outcome::Done) } else { Err(NotOperated::NoRoom) }
             }
-            Operation::WithdrawScan(session, path) => {
+            Operation::WithdrawScan(session, agent, path) => {
                 let unfinished = view.withdraw_scan(session, path.as_ref());
-                Ok(Outcome::Scan { taken: !unfinished && view.root_doubt().is_none() })
+                Ok(Outcome::Scan { taken: !unfinished && view.root_doubt(&agent).is_none() })
             }
             Operation::Settle => Ok(Outcome::Done),
         }
@@ -208,6 +231,7 @@ impl ViewTask {
     pub(super) fn reset(&mut self, by: &Operator, now: ServerTime) -> Result<(), StoreError> {
         let mut changes = Vec::new();
         self.view.reset(now, &mut changes);
+        by.note(&mut self.view, now, &mut changes);
         let head = RecordHead {
             actor: Some(Actor::Principal(by.principal.as_str().into())),
             correlation: by.correlation.clone(),

@@ -36,9 +36,6 @@ const PAUSE_WHEN_FULL: Duration = Duration::from_secs(1);
 /// Between two looks at a store in trouble.
 const PAUSE_IN_TROUBLE: Duration = Duration::from_millis(250);
 
-/// Why a view whose task failed is DEGRADED.
-const FAILED: &str = "the task of the view failed; it is begun anew from the store";
-
 /// What is said when all that a turn did is durable. Nobody may listen any more.
 pub(super) enum Answer {
     Opened(Result<Opened, OpenRefused>, oneshot::Sender<Result<Opened, OpenRefused>>),
@@ -109,10 +106,10 @@ impl ViewTask {
     }
 
     /// Says that nothing of the view can be relied on any more, until another life of it is there.
-    pub(super) fn give_up(&self) {
+    pub(super) fn give_up(&self, why: &str) {
         self.published.send_modify(|Published { status, .. }| {
             status.state = ViewState::Degraded;
-            status.reasons = vec![FAILED.to_owned()];
+            status.reasons = vec![why.to_owned()];
             status.horizon = None;
         });
         self.state.send_replace(ViewState::Degraded);

@@ -96,9 +96,10 @@ fn notes(frame: &Frame) -> Vec<Note> {
         .away
         .iter()
         .map(|(agent, away)| Note::RootAway { agent: agent.clone(), away: Some(*away) });
-    let doubt = frame.doubt.iter().map(|doubt| Note::RootDoubt(Some(doubt.clone())));
+    let doubts = frame.doubts.iter().map(|doubt| Note::RootDoubt(Some(doubt.clone())));
+    let operated = frame.operated.iter().map(|call| Note::Operated { call: *call });
     let accepted = frame.accepted.then_some(Note::RootAccepted(true));
-    scans.chain(losses).chain(away).chain(doubt).chain(accepted).collect()
+    scans.chain(losses).chain(away).chain(doubts).chain(operated).chain(accepted).collect()
 }
 
 pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
@@ -122,7 +123,8 @@ pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
         scans: Vec::new(),
         losses: Vec::new(),
         away: Vec::new(),
-        doubt: None,
+        doubts: Vec::new(),
+        operated: Vec::new(),
         accepted: false,
         last_snapshot: take_maybe(reader)?,
         last_whole_began: take_maybe(reader)?,
@@ -145,7 +147,8 @@ pub(super) fn take_frame(bytes: &[u8]) -> Result<Frame, Malformed> {
             Note::ScanBegan(scan) => frame.scans.push(*scan),
             Note::Lost(loss) => frame.losses.push(loss),
             Note::RootAway { agent, away: Some(away) } => frame.away.push((agent, away)),
-            Note::RootDoubt(doubt) => frame.doubt = doubt,
+            Note::RootDoubt(doubt) => frame.doubts.extend(doubt),
+            Note::Operated { call } => frame.operated.push(call),
             Note::RootAccepted(accepted) => frame.accepted = accepted,
             _ => return Err(Malformed::Broken("a note that belongs elsewhere")),
         }

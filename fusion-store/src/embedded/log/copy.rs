@@ -3,7 +3,7 @@
 //! Of each segment the frames that are whole, which every frame is that was acknowledged. A segment is
 //! used again after it was trimmed, in place; so each is looked for after it was copied, and if it
 //! is there no longer the copy begins after it. The newest is copied first: so what is trimmed
-//! meanwhile is always the front.
+//! meanwhile is always the front, save a segment that a failing disk left with nothing in it.
 
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
@@ -41,7 +41,7 @@ pub(in crate::embedded) fn copy(from: &Path, to: &Path) -> Result<Option<Copied>
         let segment = copy_segment(&held, &target);
         if !held.is_there()? {
             RealDisk.remove(&target).map_err(StoreError::io("remove", &target))?;
-            break;
+            continue;
         }
         let (start, end, bytes) = segment?;
         if copied.is_some_and(|next| next.start.record > end.record) {

@@ -166,8 +166,8 @@ impl Tail {
         let mut written = self.file.write_at(bytes, self.at);
         let mut length = end;
         if is_ahead {
-            written = written.and_then(|()| lengthen(&*self.file, end, ahead));
-            length = ahead;
+            let longer = written.and_then(|()| lengthen(&*self.file, end, ahead));
+            written = longer.map(|longer| length = longer);
         }
         written.map_err(StoreError::io("append to", path))?;
         self.file.sync().map_err(StoreError::io("sync", path))?;
@@ -177,14 +177,22 @@ impl Tail {
     }
 }
 
-/// Writes zeros from one place to another.
-fn lengthen(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+/// Writes zeros from one place to another, or as far as there is room: without them what is written
+/// next is slower. How far.
+fn lengthen(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<u64> {
     let zeros = [0; PAGE as usize];
     let mut at = from;
     while at < to {
         let next = ((at / PAGE + 1) * PAGE).min(to);
-        file.write_at(&zeros[..(next - at) as usize], at)?;
-        at = next;
+        match file.write_at(&zeros[..(next - at) as usize], at) {
+            Ok(()) => at = next,
+            Err(error) if is_full(&error) => break,
+            Err(error) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(at)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

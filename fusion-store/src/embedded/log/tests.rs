@@ -181,6 +181,165 @@ fn a_disk_that_fails_holds_up_acknowledgements_and_loses_nothing() {
     }
 }
 
+/// What is asked of a log while the disk hangs; it must not wait for the disk.
+fn answered<T: Send>(disk: &SimulatedDisk, ask: impl FnOnce() -> T + Send) -> T {
+    let (answer, answered) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || answer.send(ask()).unwrap());
+        answered.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| {
+            disk.set_faults(Faults::default());
+            panic!("it waited for the disk")
+        })
+    })
+}
+
+fn hang(disk: &SimulatedDisk) {
+    disk.set_faults(Faults { names_hang: true, ..Faults::default() });
+}
+
+fn wait_until_it_hangs(disk: &SimulatedDisk) {
+    while !disk.is_waited_for() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn nobody_who_appends_or_looks_waits_for_a_new_segment() {
+    let (disk, view) = (SimulatedDisk::default(), sample::view(1));
+    let log = open(&disk);
+    log.open(&view).unwrap();
+    let mut ticket = append(&log, LogPoint::default());
+    hang(&disk);
+    while !disk.is_waited_for() {
+        ticket = append(&log, ticket.point());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let status = answered(&disk, || log.status(view.id).unwrap());
+    assert!(status.durable < ticket.point() && status.health.is_well(), "{status:?}");
+    let ticket = answered(&disk, || append(&log, ticket.point()));
+    let read = answered(&disk, || log.read(view.id, ReadFrom::Start).unwrap().count());
+    assert_eq!(read as u64, status.durable.record);
+    disk.set_faults(Faults::default());
+    ticket.wait().unwrap();
+}
+
+#[test]
+fn nobody_who_appends_or_looks_waits_for_trimming() {
+    let (disk, _) = closed();
+    let (log, view) = (open(&disk), sample::view(1));
+    let end = log.open(&view).unwrap().end;
+    hang(&disk);
+    let (ticket, start) = std::thread::scope(|scope| {
+        let trimmed = scope.spawn(|| log.trim(view.id, end, &NOTHING, ServerTime::MAX).unwrap());
+        wait_until_it_hangs(&disk);
+        assert_eq!(answered(&disk, || log.status(view.id).unwrap()).durable, end);
+        let ticket = answered(&disk, || append(&log, end));
+        disk.set_faults(Faults::default());
+        (ticket, trimmed.join().unwrap())
+    });
+    assert!(start > LogPoint::default() && log.status(view.id).unwrap().start == start);
+    let end = ticket.wait().unwrap();
+    drop(log);
+    let known = Known { acknowledged: end, appended: end, trimmed: start };
+    check(&disk.restart(1), &known, "the disk hung");
+}
+
+#[test]
+fn nobody_waits_for_another_view_to_be_opened() {
+    let (disk, view) = (SimulatedDisk::default(), sample::view(1));
+    let log = open(&disk);
+    log.open(&view).unwrap();
+    hang(&disk);
+    let ticket = std::thread::scope(|scope| {
+        let opened = scope.spawn(|| log.open(&sample::view(2)).unwrap());
+        wait_until_it_hangs(&disk);
+        let ticket = answered(&disk, || append(&log, LogPoint::default()));
+        assert!(answered(&disk, || log.status(view.id).unwrap()).health.is_well());
+        disk.set_faults(Faults::default());
+        assert_eq!(opened.join().unwrap().end, LogPoint::default());
+        ticket
+    });
+    ticket.wait().unwrap();
+}
+
+/// Trimming fails in the middle: what could not go is there still, and goes the next time.
+#[test]
+fn a_segment_that_cannot_be_removed_stays_the_front() {
+    let (disk, _) = closed();
+    let (log, view) = (open(&disk), sample::view(1));
+    let end = log.open(&view).unwrap().end;
+    let trim = || log.trim(view.id, end, &NOTHING, ServerTime::MAX);
+    let before = log.status(view.id).unwrap();
+    disk.set_faults(Faults { read_only: true, ..Faults::default() });
+    trim().unwrap_err();
+    let after = log.status(view.id).unwrap();
+    assert_eq!((after.start, after.bytes), (LogPoint::default(), before.bytes));
+    assert_eq!(log.read(view.id, ReadFrom::Start).unwrap().count(), 31);
+    disk.set_faults(Faults::default());
+    assert_eq!(trim().unwrap(), log.status(view.id).unwrap().start);
+}
+
+/// A disk on which a new segment finds room, and no batch.
+#[test]
+fn a_disk_that_takes_only_what_is_small_is_not_filled_with_segments() {
+    let (disk, view) = (SimulatedDisk::default(), sample::view(1));
+    let log = open(&disk);
+    log.open(&view).unwrap();
+    let second = append(&log, append(&log, LogPoint::default()).point()).wait().unwrap();
+    disk.set_faults(Faults { largest_write: Some(256), ..Faults::default() });
+    let ticket = append(&log, second);
+    while log.status(view.id).unwrap().health.is_well() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let segments = || {
+        let files = disk.files();
+        let names = files.iter().filter_map(|(path, _)| path.file_name()?.to_str());
+        names.filter_map(Segment::number).collect::<Vec<_>>()
+    };
+    while segments().iter().max() < Some(&5) {
+        assert!(!log.status(view.id).unwrap().health.is_well(), "nothing was written");
+        assert!(segments().len() <= 3, "{:?}", segments());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    disk.set_faults(Faults::default());
+    let third = ticket.wait().unwrap();
+    while !log.status(view.id).unwrap().health.is_well() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let known = Known { acknowledged: third, appended: third, trimmed: LogPoint::default() };
+    check(&disk.restart(1), &known, "there is room again");
+
+    let fourth = append(&log, append(&log, third).wait().unwrap()).wait().unwrap();
+    let sixth = append(&log, append(&log, fourth).wait().unwrap()).wait().unwrap();
+    disk.set_faults(Faults { largest_write: Some(256), ..Faults::default() });
+    let ticket = append(&log, append(&log, sixth).point());
+    drop(log);
+    assert!(ticket.wait().unwrap_err().is_of_the_disk(), "closing does not wait for room");
+}
+
+/// What a file is lengthened by ahead of writes is a convenience: where it finds no room, the writes do.
+#[test]
+fn a_disk_with_room_for_the_records_alone_takes_them() {
+    let disk = SimulatedDisk::default();
+    let (settings, view) = (LogSettings::default(), sample::view(1));
+    let dir = PathBuf::from("/data/log");
+    let log = EmbeddedLog::new(Arc::new(disk.clone()), dir, settings).unwrap();
+    log.open(&view).unwrap();
+    disk.set_faults(Faults { capacity: Some(40_000), ..Faults::default() });
+    let mut end = LogPoint::default();
+    while disk.bytes_written() < 80_000 {
+        let ticket = append(&log, end);
+        while !ticket.is_durable() {
+            let health = log.status(view.id).unwrap().health;
+            assert!(health.is_well(), "at {end}: {health:?}");
+            std::thread::yield_now();
+        }
+        end = ticket.point();
+    }
+    drop(log);
+    assert_eq!(read_all(&disk).unwrap().last().unwrap().point, end);
+}
+
 #[test]
 fn closing_while_the_disk_fails_tells_who_waits() {
     let (disk, view) = (SimulatedDisk::default(), sample::view(1));

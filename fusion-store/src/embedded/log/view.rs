@@ -3,7 +3,8 @@
 //! Owned by `EmbeddedLog`. The writer thread takes all that has gathered, writes it, syncs once and
 //! advances the tickets. When the disk fails, what was not synced is still in memory and goes to a
 //! new segment, again and again until it is written; meanwhile the health says so. Must never: write
-//! a file again that failed to sync, or lose what a ticket waits for while the process lives.
+//! a file again that failed to sync, lose what a ticket waits for while the process lives, or hold
+//! what appending and [`ViewLog::status`] need while it waits for the disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +37,9 @@ const SPARE: &str = "spare-";
 pub(super) struct ViewLog {
     shared: Arc<Shared>,
     opened: OpenedLog,
-    writer: Option<JoinHandle<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// Held while files of segments that are done with are removed or kept for later: one at a time.
+    tidying: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,7 @@ pub(super) struct Shared {
     settings: LogSettings,
     queue: Queue,
     progress: Arc<Progress>,
+    /// Never held while the disk is waited for.
     files: Mutex<Files>,
     health: Mutex<Health>,
 }
@@ -58,7 +62,8 @@ struct Files {
     /// Bytes of each.
     lengths: Vec<u64>,
     spares: Vec<PathBuf>,
-    /// Segments of which it is not known whether they have a name: nothing is in them.
+    /// Segments of which it is not known whether they have a name, or in which nothing got durable:
+    /// nothing in them counts.
     orphans: Vec<PathBuf>,
     /// The number of the next segment.
     next: u64,
@@ -109,7 +114,7 @@ impl ViewLog {
         let (name, writing) = (format!("log {}", view.name), Arc::clone(&shared));
         let spawned = std::thread::Builder::new().name(name).spawn(move || writing.run(tail));
         let writer = spawned.map_err(StoreError::io("start a thread for", &shared.dir))?;
-        Ok(Self { shared, opened, writer: Some(writer) })
+        Ok(Self { shared, opened, writer: Mutex::new(Some(writer)), tidying: Mutex::default() })
     }
 
     pub(super) fn queue(&self) -> &Queue {
@@ -154,46 +159,71 @@ impl ViewLog {
         keep: &Retention,
         now: ServerTime,
     ) -> Result<LogPoint, StoreError> {
+        let _tidying = self.tidying();
         let end = self.progress().durable();
-        let mut files = self.shared.files();
-        // Or they would be the front of a log of which the rest is gone.
-        self.shared.remove_orphans(&mut files)?;
+        // Or they would be the front of a log of which the rest is gone. Those that come meanwhile are
+        // of later segments than any that goes here.
+        self.shared.remove_orphans()?;
         let mut dropped = false;
-        while let [first, second, ..] = &*files.segments {
-            let (after, at) = (second.head.base, ServerTime::from_nanos(second.head.base_at));
-            let is_old = now.since(at) > keep.age
-                && end.revision.0.saturating_sub(after.revision.0) >= keep.changes;
-            let is_much = files.lengths.iter().sum::<u64>() > keep.bytes;
-            if after.record > through.record || !(is_old || is_much) {
-                break;
+        while let Some((first, length)) = self.take_first(through, keep, now, end) {
+            if let Err(error) = self.shared.retire(&first) {
+                let mut files = self.shared.files();
+                files.segments.insert(0, first);
+                files.lengths.insert(0, length);
+                return Err(error);
             }
-            let first = Arc::clone(first);
-            self.shared.retire(&mut files, &first)?;
-            files.segments.remove(0);
-            files.lengths.remove(0);
             dropped = true;
         }
         if dropped {
             let dir = &self.shared.dir;
             self.shared.disk.sync_dir(dir).map_err(StoreError::io("sync", dir))?;
         }
-        Ok(files.segments[0].head.base)
+        Ok(self.shared.files().segments[0].head.base)
+    }
+
+    /// Takes the first segment off, if it may go: nobody finds it from then on.
+    fn take_first(
+        &self,
+        through: LogPoint,
+        keep: &Retention,
+        now: ServerTime,
+        end: LogPoint,
+    ) -> Option<(Arc<Segment>, u64)> {
+        let mut files = self.shared.files();
+        let [_, second, ..] = &*files.segments else { return None };
+        let (after, at) = (second.head.base, ServerTime::from_nanos(second.head.base_at));
+        let is_old = now.since(at) > keep.age
+            && end.revision.0.saturating_sub(after.revision.0) >= keep.changes;
+        let is_much = files.lengths.iter().sum::<u64>() > keep.bytes;
+        let may_go = after.record <= through.record && (is_old || is_much);
+        may_go.then(|| (files.segments.remove(0), files.lengths.remove(0)))
     }
 
     /// Removes spare files.
     pub(super) fn give_back(&self) -> Result<(), StoreError> {
-        let (mut files, dir) = (self.shared.files(), &self.shared.dir);
-        while let Some(path) = files.spares.last() {
-            self.shared.disk.remove(path).map_err(StoreError::io("remove", path))?;
-            files.spares.pop();
+        let (_tidying, dir) = (self.tidying(), &self.shared.dir);
+        loop {
+            let spare = self.shared.files().spares.pop();
+            let Some(path) = spare else { break };
+            if let Err(error) = self.shared.disk.remove(&path) {
+                let error = StoreError::io("remove", &path)(error);
+                self.shared.files().spares.push(path);
+                return Err(error);
+            }
         }
         self.shared.disk.sync_dir(dir).map_err(StoreError::io("sync", dir))
     }
 
+    /// To be held while files in the directory are removed.
+    pub(super) fn tidying(&self) -> MutexGuard<'_, ()> {
+        self.tidying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes what waits and ends the thread.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&self) {
         self.shared.queue.close();
-        if let Some(writer) = self.writer.take() {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
             // A writer that panicked has closed the tickets by being gone; nothing is left to do.
             drop(writer.join());
         }
@@ -258,12 +288,19 @@ impl Shared {
 
     /// The writer thread.
     fn run(&self, mut tail: Tail) {
-        let mut gathered = Gathered::default();
+        let (mut gathered, mut retry) = (Gathered::default(), Retry::default());
         while self.queue.take(&mut gathered) {
             while !gathered.is_empty() {
-                if let Err(error) = self.write(&mut tail, &mut gathered) {
-                    let Some(renewed) = self.recover(&tail, error) else { return };
-                    tail = renewed;
+                match self.write(&mut tail, &mut gathered) {
+                    Ok(()) if retry.fails > 0 => {
+                        *self.health() = Health::Well;
+                        retry = Retry::default();
+                    }
+                    Ok(()) => {}
+                    Err(error) => {
+                        let Some(renewed) = self.recover(&tail, error, &mut retry) else { return };
+                        tail = renewed;
+                    }
                 }
             }
         }
@@ -289,43 +326,50 @@ impl Shared {
     }
 
     /// The disk failed: tries again with a new segment until it can be made. `None` if the log is
-    /// closed before.
-    fn recover(&self, tail: &Tail, mut error: StoreError) -> Option<Tail> {
-        let mut wait = RETRY.0;
+    /// closed, and it was tried once more. That one can be made does not say that it can be written:
+    /// what is small finds room where a batch does not.
+    fn recover(&self, tail: &Tail, mut error: StoreError, retry: &mut Retry) -> Option<Tail> {
         loop {
             *self.health() = Health::Failing(error.clone());
-            let closing = self.queue.pause(wait);
-            wait = (wait * 2).min(RETRY.1);
+            if retry.is_last {
+                self.progress.close(error);
+                return None;
+            }
+            retry.is_last = self.queue.pause(retry.wait());
+            retry.fails = retry.fails.saturating_add(1);
+            // They take room. What cannot be removed now is tried again by the next trim.
+            let _ = self.remove_orphans();
             match self.begin_segment(tail) {
-                Ok(renewed) => {
-                    *self.health() = Health::Well;
-                    return Some(renewed);
-                }
-                Err(_) if closing => {
-                    self.progress.close(error);
-                    return None;
-                }
+                Ok(renewed) => return Some(renewed),
                 Err(again) => error = again,
             }
         }
     }
 
-    /// A segment that follows all that is durable.
+    /// A segment that follows all that is durable. It takes the place of one in which nothing is.
     fn begin_segment(&self, tail: &Tail) -> Result<Tail, StoreError> {
-        let mut files = self.files();
-        let (view, number) = (self.view.clone(), files.next);
-        let head = SegmentHead { view, number, base: tail.point, base_at: tail.last_at };
-        files.next += 1;
-        let spare = files.spares.pop();
-        let created = Segment::create(&*self.disk, &self.dir, head, spare.as_deref());
-        let tail = created.and_then(|(segment, file)| Tail::new(segment, file));
-        let Ok(tail) = tail else {
-            files.orphans.push(Segment::path(&self.dir, number));
-            return tail;
+        let (number, spare) = {
+            let mut files = self.files();
+            files.next += 1;
+            (files.next - 1, files.spares.pop())
         };
-        files.segments.push(Arc::clone(&tail.segment));
-        files.lengths.push(tail.length());
-        Ok(tail)
+        let view = self.view.clone();
+        let head = SegmentHead { view, number, base: tail.point, base_at: tail.last_at };
+        let created = Segment::create(&*self.disk, &self.dir, head, spare.as_deref());
+        let renewed = created.and_then(|(segment, file)| Tail::new(segment, file));
+        let mut files = self.files();
+        let Ok(renewed) = renewed else {
+            files.orphans.push(Segment::path(&self.dir, number));
+            return renewed;
+        };
+        if tail.bytes() == 0 {
+            files.segments.pop();
+            files.lengths.pop();
+            files.orphans.push(tail.segment.path.clone());
+        }
+        files.segments.push(Arc::clone(&renewed.segment));
+        files.lengths.push(renewed.length());
+        Ok(renewed)
     }
 
     pub(super) fn disk(&self) -> &dyn Disk {
@@ -341,25 +385,44 @@ impl Shared {
         (point.record < start.record).then_some(StoreError::Trimmed { view, asked, first })
     }
 
-    fn remove_orphans(&self, files: &mut Files) -> Result<(), StoreError> {
-        while let Some(path) = files.orphans.last() {
-            self.disk.remove(path).map_err(StoreError::io("remove", path))?;
-            files.orphans.pop();
+    fn remove_orphans(&self) -> Result<(), StoreError> {
+        let mut orphans = std::mem::take(&mut self.files().orphans);
+        while let Some(path) = orphans.last() {
+            if let Err(error) = self.disk.remove(path) {
+                let error = StoreError::io("remove", path)(error);
+                self.files().orphans.append(&mut orphans);
+                return Err(error);
+            }
+            orphans.pop();
         }
         Ok(())
     }
 
-    /// Keeps the file of a segment for a new one, or removes it if a reader has it or there are
-    /// enough.
-    fn retire(&self, files: &mut Files, segment: &Arc<Segment>) -> Result<(), StoreError> {
+    /// Keeps the file of a segment that was taken off for a new one, or removes it if a reader has it
+    /// or there are enough.
+    fn retire(&self, segment: &Arc<Segment>) -> Result<(), StoreError> {
         let path = &segment.path;
-        // Two are those of `files` and of the caller.
-        if Arc::strong_count(segment) > 2 || files.spares.len() >= SPARES {
+        // One is the caller's.
+        if Arc::strong_count(segment) > 1 || self.files().spares.len() >= SPARES {
             return self.disk.remove(path).map_err(StoreError::io("remove", path));
         }
         let spare = self.dir.join(format!("{SPARE}{:016x}", segment.head.number));
         self.disk.rename(path, &spare).map_err(StoreError::io("rename", path))?;
-        files.spares.push(spare);
+        self.files().spares.push(spare);
         Ok(())
+    }
+}
+
+/// How often the disk has failed since something was written.
+#[derive(Debug, Default)]
+struct Retry {
+    fails: u32,
+    /// The log closes: nobody waits for another try.
+    is_last: bool,
+}
+
+impl Retry {
+    fn wait(&self) -> Duration {
+        RETRY.0.saturating_mul(1 << self.fails.min(16)).min(RETRY.1)
     }
 }

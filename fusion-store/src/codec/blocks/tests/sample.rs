@@ -7,7 +7,7 @@ use fusion_core::change::{
     TrashId, Waiting,
 };
 use fusion_core::evidence::{ScanId, Source};
-use fusion_core::id::Revision;
+use fusion_core::id::{AgentId, Revision};
 use fusion_core::path::PathRef;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::{ServerTime, StorageTime};
@@ -18,6 +18,7 @@ use fusion_core::view::checkpoint::{
 };
 use fusion_core::view::{Totals, TrashRecord, Version, View, ViewSettings};
 
+use crate::codec::blocks::TABLE_VERSION;
 use crate::sample::{path, witness};
 
 const NOW: i64 = 1_700_000_000_000_000_000;
@@ -140,6 +141,10 @@ pub(super) fn owners() -> Vec<Owner> {
 }
 
 pub(super) fn frame() -> Frame {
+    frame_of(TABLE_VERSION)
+}
+
+fn frame_of(format: u16) -> Frame {
     let by = witness();
     let scan = RunningScan {
         session: by.session,
@@ -152,6 +157,13 @@ pub(super) fn frame() -> Frame {
         doubtful: false,
     };
     let (agent, cause) = (by.agent.clone(), LossCause::Overflow);
+    let mut doubts = vec![RootDoubt { agent: agent.clone(), since: time(-7), confirmed: true }];
+    let mut operated = Vec::new();
+    if format > 1 {
+        let agent = AgentId::new("z-agent").unwrap();
+        doubts.push(RootDoubt { agent, since: time(-6), confirmed: false });
+        operated.push(uuid::Uuid::from_u64_pair(5, 6));
+    }
     Frame {
         revision: Revision(4711),
         time: time(0),
@@ -161,7 +173,8 @@ pub(super) fn frame() -> Frame {
         scans: vec![scan],
         losses: vec![Loss { agent, cause, since: time(-99), over_at: None }],
         away: vec![(by.agent.clone(), RootAway { since: time(-9), until: Some(time(-8)) })],
-        doubt: Some(RootDoubt { agent: by.agent, since: time(-7), confirmed: true }),
+        doubts,
+        operated,
         accepted: true,
         last_snapshot: Some(time(-500)),
         last_whole_began: Some(time(-400)),
@@ -251,7 +264,11 @@ pub(super) fn settings() -> ViewSettings {
 
 /// The view of all that.
 pub(super) fn view() -> View {
-    let mut loading = Loading::new(settings(), frame(), &owners()).unwrap();
+    view_of(TABLE_VERSION)
+}
+
+pub(super) fn view_of(format: u16) -> View {
+    let mut loading = Loading::new(settings(), frame_of(format), &owners()).unwrap();
     put_tables(&mut loading);
     for image in images().into_iter().chain([later_head()]) {
         loading.blocks().put(image).unwrap();
