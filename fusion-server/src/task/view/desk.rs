@@ -66,6 +66,12 @@ impl CommandDesk {
         self.lock().unseen.rewind(through);
     }
 
+    /// Goes on where the desk of the view's life before this one left off; its sessions are over.
+    pub(crate) fn take_over(&self, before: &Self) {
+        let before = std::mem::replace(&mut before.lock().unseen, Unseen::new(Revision(0)));
+        self.lock().unseen.take_over(before);
+    }
+
     /// A session began: see [`Unseen::joined`].
     pub(crate) fn joined(
         &self,

@@ -101,6 +101,13 @@ impl Unseen {
         (self.forgotten, self.through) = (through, through);
     }
 
+    /// What the life of the view before this one knew; its log goes on.
+    pub(super) fn take_over(&mut self, before: Self) {
+        let now = std::mem::replace(self, before);
+        self.through = self.through.max(now.through);
+        now.appeared.into_iter().for_each(|appeared| self.push(appeared));
+    }
+
     /// A session began. `since`: directories that are older its agent finds by itself, if this life of
     /// it is new; `after`: how far it was told, if that was in an earlier life of the server.
     pub(super) fn joined(

@@ -243,3 +243,18 @@ fn an_agent_that_comes_back_is_told_again_and_another_life_of_it_is_not() {
     rig.give();
     assert_eq!(rig.has("b"), [] as [&str; 0], "it walks the tree by itself");
 }
+
+#[test]
+fn the_next_life_of_a_view_goes_on_where_the_one_before_was() {
+    let mut rig = Rig::of(&["a", "b"]);
+    rig.made("a", "/x", at(1));
+    rig.give();
+    ["a", "b"].iter().for_each(|name| rig.unseen.session_over(session(name), false));
+    let before = std::mem::replace(&mut rig.unseen, Unseen::new(Revision(1)));
+    rig.made("a", "/y", at(2));
+    rig.unseen.take_over(before);
+    ["a", "b"].iter().for_each(|name| rig.join(name, 1));
+    rig.made("a", "/z", at(3));
+    rig.give();
+    assert_eq!((rig.has("a"), rig.has("b")), (vec![], vec!["/x".into(), "/y".into(), "/z".into()]));
+}
