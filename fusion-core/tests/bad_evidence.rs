@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use fusion_core::change::Change;
-use fusion_core::evidence::{ChildColumns, Evidence, Listing, ScanId, Source, Witness};
+use fusion_core::evidence::{ChildColumns, Evidence, Listing, RootState, ScanId, Source, Witness};
 use fusion_core::id::{AgentId, LeaderEpoch, SessionId};
 use fusion_core::path::{PATH_MAX, PathRef, TreePath};
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::{ServerTime, StorageTime};
-use fusion_core::view::{EvidenceKind, Reject, Verdict, View, ViewSettings};
+use fusion_core::view::{AgentReport, EvidenceKind, Reject, Verdict, View, ViewSettings};
 
 /// A view, one agent, and the time.
 struct World {
@@ -151,4 +151,26 @@ fn a_million_children_in_one_directory() {
     );
     assert_eq!(world.entries(), 1);
     assert_eq!(world.view.figures().trash, 999_999);
+}
+
+/// What is not durable yet is one loss however often it is noted: each heartbeat would double it else.
+#[test]
+fn an_agent_that_cannot_make_up_its_mind_whether_it_watches_has_one_loss() {
+    let mut world = World::new();
+    let agent = world.by.agent.clone();
+    let at = |second: i64| ServerTime::from_nanos(second * 1_000_000_000);
+    world.view.lose(&agent, false, at(1));
+    for second in 2..100 {
+        let report = AgentReport {
+            delivered_through: None,
+            realtime_ready: second % 2 == 0,
+            unwatched_directories: 0,
+            root: RootState::Available,
+        };
+        world.view.hear(&agent, &report, at(second));
+    }
+    world.view.tick(at(100), &mut world.changes);
+    let reasons = world.view.status(at(100)).reasons;
+    let losses = reasons.iter().filter(|reason| reason.contains("were lost")).count();
+    assert_eq!(losses, 1, "{reasons:?}");
 }

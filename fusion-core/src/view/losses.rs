@@ -60,6 +60,14 @@ impl Losses {
         self.open.iter()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    pub(super) fn into_all(self) -> Vec<Loss> {
+        self.open
+    }
+
     /// What a new loss makes of those known: they become one that is as old as the older and is over
     /// when the newer is. `None` if nothing changes.
     pub(super) fn joined(&self, new: &Loss) -> Option<Loss> {

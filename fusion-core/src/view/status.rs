@@ -11,7 +11,7 @@ use crate::id::{AgentId, Revision};
 use crate::time::{ServerTime, StorageTime};
 
 use super::ledger::Ledger;
-use super::losses::{Loss, LossCause};
+use super::losses::{Loss, LossCause, Losses};
 use super::settings::ViewSettings;
 
 /// How far a view can be believed.
@@ -84,7 +84,7 @@ pub(super) struct Standing {
     /// The last `observed_at` of each agent that was delivered, or until when it had delivered all.
     delivered: BTreeMap<AgentId, ServerTime>,
     /// Losses that are not in the ledger yet.
-    pending: Vec<Loss>,
+    pending: Losses,
     /// Agents whose sessions are over: their scans will never end.
     gone: Vec<AgentId>,
 }
@@ -123,17 +123,19 @@ impl Standing {
         }
         let since = self.known_through(agent, report.as_ref()).unwrap_or(now);
         let cause = LossCause::SessionLost;
-        self.pending.push(Loss { agent: agent.clone(), cause, since, over_at: Some(now) });
+        self.note_loss(Loss { agent: agent.clone(), cause, since, over_at: Some(now) });
     }
 
     /// Notes a loss that the next change makes durable.
     pub(super) fn note_loss(&mut self, loss: Loss) {
-        self.pending.push(loss);
+        if let Some(joined) = self.pending.joined(&loss) {
+            self.pending.put(joined);
+        }
     }
 
     /// Losses that the next change makes durable.
-    pub(super) fn pending(&self) -> &[Loss] {
-        &self.pending
+    pub(super) fn pending(&self) -> impl Iterator<Item = &Loss> {
+        self.pending.iter()
     }
 
     /// Up to when all that an agent saw is in the view; the beginning of time if that is not known: of
@@ -164,7 +166,7 @@ impl Standing {
 
     /// Losses to be made durable, and agents whose scans will never end.
     pub(super) fn take_pending(&mut self) -> (Vec<Loss>, Vec<AgentId>) {
-        (std::mem::take(&mut self.pending), std::mem::take(&mut self.gone))
+        (std::mem::take(&mut self.pending).into_all(), std::mem::take(&mut self.gone))
     }
 
     /// Whether an agent is here and watches.
@@ -191,7 +193,7 @@ impl Standing {
             let through = agent.delivered_through?;
             least = Some(least.map_or(through, |known| known.min(through)));
         }
-        for loss in ledger.losses.iter().chain(&self.pending) {
+        for loss in ledger.losses.iter().chain(self.pending.iter()) {
             least = Some(least.map_or(loss.since, |known| known.min(loss.since)));
         }
         least
@@ -205,7 +207,7 @@ impl Standing {
         now: ServerTime,
     ) -> Vec<String> {
         let mut reasons = Vec::new();
-        let losses = ledger.losses.iter().chain(&self.pending);
+        let losses = ledger.losses.iter().chain(self.pending.iter());
         few(&mut reasons, losses, "losses of events", |loss| {
             format!("events of agent {} were lost: {}", loss.agent, loss.cause.as_str())
         });
