@@ -46,6 +46,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use fusion_core::path::TreePath;
 use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
@@ -251,6 +252,8 @@ struct Shared {
     pulse: Pulse,
     place: Mutex<looking::Place>,
     turn: discover::DiscoveryTurn,
+    /// To the interpreting thread.
+    messages: Sender<reader::Message>,
     stop_reader: Arc<tokio::sync::Notify>,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fusion_tests::faults::checks::{status_of, until};
 use fusion_tests::mounts::Bind;
-use fusion_tests::pair::{READY, World};
+use fusion_tests::pair::{Agent, READY, World};
 use fusion_tests::{binaries, compare};
 
 /// Heartbeats come every two seconds, and a suspect is one for a second.
@@ -276,24 +276,81 @@ async fn it_is_never_said_too_early() {
     assert_eq!((files("nested"), files("two"), files("long")), (12, 8, 1));
 }
 
+/// Agents on two hosts, each with a mount of its own.
+async fn two_hosts(world: &World, cached: Duration) -> (Vec<Bind>, Vec<Agent>) {
+    let mounts = MOUNTS.map(|name| Bind::of(world.root(), &world.path(name), cached));
+    let mut agents = Vec::new();
+    for (name, mount) in ["one", "two"].into_iter().zip(&mounts) {
+        agents.push(world.launch(name).root(mount.at()).start());
+        until(&format!("{name} watches"), async || {
+            status_of(world, name).await?.realtime_ready.then_some(())
+        })
+        .await;
+    }
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    (mounts.into(), agents)
+}
+
 #[tokio::test]
 async fn it_is_not_said_while_another_host_uploads() {
     let world = World::start_configured(CONFIG);
     // A directory that both hosts watch when it begins.
     fs::create_dir(world.root().join(HOSTS.name)).unwrap();
-    let mounts = MOUNTS.map(|name| Bind::of(world.root(), &world.path(name), Duration::ZERO));
-    let mut agents = Vec::new();
-    for (name, mount) in ["one", "two"].into_iter().zip(&mounts) {
-        agents.push(world.launch(name).root(mount.at()).start());
-        until(&format!("{name} watches"), async || {
-            status_of(&world, name).await?.realtime_ready.then_some(())
-        })
-        .await;
-    }
-    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    let _hosts = two_hosts(&world, Duration::ZERO).await;
     let (after, told) = measure(&world, &HOSTS);
     assert_eq!(told["totals"]["files"], 8);
     check(&[(&HOSTS, (after, told))]);
+}
+
+/// Each of two hosts writes where the other one made a directory, which it sees when its mount shows it. No
+/// audit comes for an hour.
+async fn upload_into_what_another_made(world: &World, cached: Duration) {
+    fs::write(world.root().join("known"), "x").unwrap();
+    let (mounts, _agents) = two_hosts(world, cached).await;
+    for (number, (maker, writer)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+        let run = format!("run{number}");
+        let [made, seen] = [maker, writer].map(|host| mounts[host].at().join(&run).join("deep"));
+        assert!(!seen.exists(), "from here on its mount may believe that");
+        fs::create_dir_all(&made).unwrap();
+        fs::write(made.join("first"), "1").unwrap();
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                while !seen.exists() {
+                    pause(20);
+                }
+                for name in ["a", "b", "c", "d", "e", "f"] {
+                    fs::write(seen.join(name), name).unwrap();
+                    pause(1_500);
+                }
+                fs::create_dir(seen.join("more")).unwrap();
+                fs::write(seen.join("more/g"), "g").unwrap();
+            });
+            let path = format!("/{run}");
+            let told =
+                wait(world, &[&path, "--quiet", "3s", "--min-files", "1", "--timeout", "90s"]);
+            let (at, newest) = (storage_now(world, &run), changed(&world.root().join(&run)));
+            let text = String::from_utf8_lossy(&told.stderr).into_owned();
+            assert!(told.status.success(), "{text}");
+            assert!(writing.is_finished(), "said while it was written");
+            let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+            assert_eq!(told["totals"]["files"], 8, "{told}");
+            assert_eq!(told["freshness"]["coverage"], "REALTIME_AND_AUDIT");
+            println!("| uploads into what another host made | {:.1} s | 8 |", at - newest);
+            assert!(at - newest >= QUIET, "too early: {} s", at - newest);
+        });
+    }
+}
+
+#[tokio::test]
+async fn nor_while_one_uploads_into_what_another_made() {
+    let world = World::start_configured(CONFIG);
+    upload_into_what_another_made(&world, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn nor_where_its_mount_shows_that_later() {
+    let world = World::start_configured(&CONFIG.replace("200ms", "2s"));
+    upload_into_what_another_made(&world, Duration::from_secs(1)).await;
 }
 
 #[tokio::test]

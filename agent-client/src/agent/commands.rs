@@ -6,6 +6,7 @@
 //! that hangs with the storage, holds up nothing else, a command to stop least of all. A whole audit
 //! is handed to `duties`. Must never: do for one session what was asked for in another.
 
+mod made;
 mod slot;
 
 use std::sync::Arc;
@@ -109,6 +110,13 @@ impl CommandsTask {
                 self.restart(&command, *part);
                 None
             }
+            Action::Watch { .. } => {
+                let why = "another one took its place";
+                let before = self.slots.of(&command.action).take_all();
+                before.for_each(|before| self.desk.finish(&before, Err(why.to_owned())));
+                self.queue(command);
+                None
+            }
             Action::Probe { .. } | Action::Scan { .. } => {
                 self.queue(command);
                 None
@@ -144,6 +152,7 @@ impl CommandsTask {
                 Action::Scan { path, source, recursive, .. } => {
                     self.scan(&command, path, *source, *recursive)
                 }
+                Action::Watch { paths } => Ok(self.watch(&command, paths.clone(), &standing)),
                 Action::Stop { .. } | Action::Restart { .. } => Err("is not queued".to_owned()),
             });
             match doing {

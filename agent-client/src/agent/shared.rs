@@ -23,7 +23,7 @@ use crate::link::{AgentStatus, Reporter, RootKnown, ScanStatus, TimeExchange};
 use crate::ops::metrics::Metrics;
 use crate::progress::{Progress, ScanPhase, ScanProgress};
 use crate::scan::{Exclusion, Limits, Placer, Root, ScanCounters};
-use crate::watch::{WatchCounts, WatchHandle};
+use crate::watch::{WatchCounts, WatchHandle, WatchMethod};
 
 use super::fellows::Fellows;
 use super::spooler::SharedSpool;
@@ -280,11 +280,12 @@ impl Shared {
 impl Reporter for Shared {
     fn status(&self) -> AgentStatus {
         let watch = self.watch_counts();
+        let by_directory = watch.method == WatchMethod::Inotify;
         let spool = self.spool.figures();
         AgentStatus {
             realtime_ready: self.realtime_ready(),
             watched_directories: watch.watched,
-            watch_limit: self.watch().map(|_| watch.limit).filter(|limit| *limit != u64::MAX),
+            watch_limit: self.watch().map(|_| watch.limit).filter(|_| by_directory),
             unwatched_directories: watch.unwatched,
             queue_depth: watch.queued,
             spool_bytes: spool.bytes,

@@ -6,6 +6,7 @@ mod broken;
 mod excluded;
 mod hung;
 mod limits;
+mod made;
 mod on_demand;
 mod restarts;
 mod root;

@@ -14,6 +14,7 @@ use fusion_core::path::{PathRef, TreePath};
 use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
+use tokio::sync::oneshot;
 
 use super::counters::add;
 use super::failed::FailedLook;
@@ -43,22 +44,34 @@ pub(super) struct Job {
 struct Run {
     since: Monotonic,
     jobs: Vec<Job>,
+    /// Who waits until all of it is read.
+    read: Option<oneshot::Sender<()>>,
 }
 
 /// All directories to list.
 pub(super) struct Discovery {
     runs: VecDeque<Run>,
     reader: DirectoryReader,
+    /// Who is to be told when what was read is in the sink.
+    read: Vec<oneshot::Sender<()>>,
 }
 
 impl Discovery {
     pub(super) fn new() -> Self {
-        Self { runs: VecDeque::new(), reader: DirectoryReader::new() }
+        Self { runs: VecDeque::new(), reader: DirectoryReader::new(), read: Vec::new() }
     }
 
     /// Adds a directory and all below it.
-    fn begin(&mut self, job: Job, since: Monotonic) {
-        self.runs.push_back(Run { since, jobs: vec![job] });
+    fn begin(&mut self, job: Job, since: Monotonic, read: Option<oneshot::Sender<()>>) {
+        self.runs.push_back(Run { since, jobs: vec![job], read });
+    }
+
+    /// What was read to its end is in the sink.
+    pub(super) fn tell_read(&mut self) {
+        for read in self.read.drain(..) {
+            // Nobody may wait for it any more.
+            let _ = read.send(());
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -92,10 +105,21 @@ impl DiscoveryTurn {
 impl Interpreter {
     /// A directory appeared: it, and all below it, is to be listed.
     pub(super) fn begin_discovery(&mut self, job: Job, since: Monotonic) {
+        self.begin_run(job, since, None);
+    }
+
+    /// Another host made a directory. It is listed with all below it even if it was before: no event told
+    /// of what that host did there meanwhile.
+    pub(super) fn begin_made(&mut self, path: TreePath, read: oneshot::Sender<()>) {
+        let since = self.shared.clock.monotonic();
+        self.begin_run(Job { parent: None, path, is_displaced: true }, since, Some(read));
+    }
+
+    fn begin_run(&mut self, job: Job, since: Monotonic, read: Option<oneshot::Sender<()>>) {
         if !self.shared.cancel.is_set() {
             self.shared.turn.begin(&self.shared.options.precedence);
         }
-        self.discovery.begin(job, since);
+        self.discovery.begin(job, since, read);
     }
 
     /// Lists what appeared, for about so long.
@@ -104,7 +128,8 @@ impl Interpreter {
         while let Some(run) = self.discovery.runs.front_mut() {
             match run.jobs.pop() {
                 None => {
-                    self.discovery.runs.pop_front();
+                    let run = self.discovery.runs.pop_front();
+                    self.discovery.read.extend(run.and_then(|run| run.read));
                     if self.discovery.is_empty() {
                         self.shared.turn.end();
                     }

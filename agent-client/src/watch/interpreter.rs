@@ -86,6 +86,7 @@ impl Interpreter {
                 Message::Batch(batch) => self.take_batch(&batch),
                 Message::End => return false,
                 Message::Lost(since) => self.lose(since),
+                Message::Made(path, read) => self.begin_made(path, read),
                 Message::PlacedAnew => {
                     let placed = self.anew.placed(&self.shared);
                     placed.into_iter().for_each(|evidence| self.outlet.emit(evidence));
@@ -99,6 +100,9 @@ impl Interpreter {
         self.outlet.flush();
         self.discover(DISCOVERY_SLICE);
         self.outlet.flush();
+        if !self.outlet.is_broken() {
+            self.discovery.tell_read();
+        }
         let oldest = [self.pending.oldest(), self.moves.oldest(), self.discovery.oldest()];
         let oldest = oldest.into_iter().flatten().min();
         self.shared.gate.interpreted(self.in_hand, self.through, oldest);
@@ -128,7 +132,7 @@ impl Interpreter {
             match &message {
                 Message::Batch(batch) => events += batch.events.len(),
                 Message::End => return None,
-                Message::Lost(_) | Message::PlacedAnew => {}
+                Message::Lost(_) | Message::PlacedAnew | Message::Made(..) => {}
             }
             messages.push(message);
             next = if events < ROUND_EVENTS { self.inbox.try_recv().ok() } else { None };

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use fusion_core::path::TreePath;
 use fusion_core::time::Monotonic;
 use inotify::EventMask;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
 
 use super::Shared;
 use super::gate::Gate;
@@ -51,6 +53,9 @@ pub(super) enum Message {
     Lost(Monotonic),
     /// Watches were placed anew after a loss.
     PlacedAnew,
+    /// A directory that another host made is to be watched and read; told when what was read is in the
+    /// sink.
+    Made(TreePath, oneshot::Sender<()>),
     /// There will be no more events.
     End,
 }

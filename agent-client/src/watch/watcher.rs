@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
-use fusion_core::path::PathRef;
+use fusion_core::path::{PathRef, TreePath};
 use fusion_core::stat::Stat;
 use fusion_core::time::Monotonic;
 use rustix::fd::BorrowedFd;
+use tokio::sync::oneshot;
 
 use super::counters::{Counters, read};
 use super::discover::DiscoveryTurn;
@@ -53,6 +54,7 @@ impl Watcher {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let part = placing.has_limit().then(|| options.part.begin(limit));
         let wall_ahead = clock.wall().as_nanos().saturating_sub(clock.monotonic().as_nanos());
+        let (messages, inbox) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared {
             wall_ahead,
             places: Places::new(placing, limit, part),
@@ -62,6 +64,7 @@ impl Watcher {
             pulse: Pulse::default(),
             place: Mutex::default(),
             turn: DiscoveryTurn::default(),
+            messages: messages.clone(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options,
@@ -69,7 +72,6 @@ impl Watcher {
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(WatchError::Thread)?;
-        let (messages, inbox) = crossbeam_channel::unbounded();
         if let Some(since) = shared.options.lost_since {
             // It can be sent: its receiver is here.
             let _ = messages.send(Message::Lost(since));
@@ -174,6 +176,16 @@ impl WatchHandle {
     #[must_use]
     pub fn seen_through(&self) -> Monotonic {
         self.0.gate.seen_through(self.0.clock.monotonic())
+    }
+
+    /// Watches a directory that another host made, and all below it, then reads it: source DISCOVERY.
+    /// The answer comes when what was read is in the sink, and none if the watcher ends before.
+    #[must_use]
+    pub fn watch_made(&self, path: TreePath) -> oneshot::Receiver<()> {
+        let (read, answer) = oneshot::channel();
+        // A watcher that has ended drops it, as it does what it did not come to.
+        let _ = self.0.messages.send(Message::Made(path, read));
+        answer
     }
 
     /// Whether the watcher still watches: it ends by itself if the kernel or the sink breaks off, or

@@ -86,6 +86,8 @@ metrics! {
         "Physical changes that a view went through.";
     commands: IntCounterVec = "fusion_commands_total" ["view", "state"] NONE,
         "Commands to leaders by what became of them: given, done, failed, lapsed; and reports refused.";
+    unseen: IntGaugeVec = "fusion_unseen_directories" ["view"] NONE,
+        "Directories of which agents were told because other hosts made them, and that are not reported as watched; the horizon waits for them.";
     view_panics: IntCounterVec = "fusion_view_panics_total" ["view"] NONE,
         "Views that were begun anew because their task panicked: bugs.";
     commit_duration: HistogramVec = "fusion_store_commit_duration_seconds" ["view"] BATCH,

@@ -17,6 +17,7 @@ mod room;
 mod root;
 mod saved;
 mod standing;
+mod unseen;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,7 @@ use fusion_core::session::{
 };
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_core::view::AgentReport;
-use fusion_proto::convert::session::agent::{AgentStatus, ScanProgress};
+use fusion_proto::convert::session::agent::AgentStatus;
 use fusion_proto::convert::session::command::{Command, CommandReport};
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatAnswer};
 use fusion_proto::convert::session::{AgentSettings, CreateSession, CreatedSession, SessionInfo};
@@ -161,10 +162,11 @@ impl Sessions {
             let epoch = table.leader(&session.view).map(|leader| leader.epoch).unwrap_or_default();
             let said = report(None, None);
             let mut begun = Live::new(session, epoch, request.client, request.root.uri, said);
-            begun.saved.point = self.save(session, &begun, None);
-            live.insert(session.id, begun);
             // It may have been begun anew since; that happens under the lock that is held here.
             let view = self.shared.views.get(&session.view).unwrap_or(view.clone());
+            begun.saved.reported = unseen::begin(&view, session, now.server);
+            begun.saved.point = self.save(session, &begun, None);
+            live.insert(session.id, begun);
             view.tell(Note::Joined(session.id, saved::life(&session.save())));
         }
         self.carry_out(&mut state);
@@ -215,10 +217,12 @@ impl Sessions {
         if let (Ok(session), Some(live)) = (&beaten, live.get_mut(&id)) {
             live.status = request.status.or(live.status.take());
             if let Ok(view) = self.shared.views.get(&session.view) {
+                unseen::hear(&view, id, live.status.as_ref());
                 (commands, reports_refused) =
                     self.command(&view, session, &request.reports, now.monotonic);
+                let reported = unseen::reported(&view, id, now.server);
                 let report = report(live.status.as_ref(), request.delivered_through);
-                self.save_report(session, live, &report);
+                self.save_report(session, live, &report, reported);
                 view.tell(Note::Heard(session.agent.clone(), report));
                 audit_number = view.audit_number();
             }
@@ -246,18 +250,15 @@ impl Sessions {
         now: Monotonic,
     ) -> (Vec<Command>, Vec<Uuid>) {
         let leads = session.role == Role::Leader;
-        let (commands, refused, ended) = view.commands().beat(session.id, leads, reports, now);
+        let draw = || self.shared.ids.draw();
+        let (commands, refused, ended) =
+            view.commands().beat(session.id, leads, reports, now, draw);
         let name = session.view.as_str();
         let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
         for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
         }
         (commands, refused)
-    }
-
-    /// What a session last said of its running scan.
-    pub(crate) fn scan_of(&self, id: SessionId) -> Option<ScanProgress> {
-        self.lock().live.get(&id)?.status.as_ref()?.scan
     }
 
     /// Whether a session is honoured still, for what goes on for it within the server.

@@ -20,6 +20,7 @@ mod lanes;
 mod operate;
 mod restore;
 mod thread;
+mod unseen;
 mod whole;
 
 use std::sync::Arc;

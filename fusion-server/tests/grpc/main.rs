@@ -43,6 +43,7 @@ mod running;
 mod sessions;
 mod telling;
 mod tls;
+mod unseen;
 mod views;
 mod wait;
 mod watch;

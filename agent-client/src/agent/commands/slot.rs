@@ -1,6 +1,7 @@
 //! What is being done of the commands, and what waits for its turn.
 //!
-//! Three slots, in each of which one command at a time is done: probes, single directories, subtrees.
+//! Four slots, in each of which one command at a time is done: probes, single directories, subtrees, and
+//! directories to watch.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,7 +19,7 @@ use crate::scan::{Cancel, ScanCounters};
 
 /// All slots.
 #[derive(Default)]
-pub(crate) struct Slots([Slot; 3]);
+pub(crate) struct Slots([Slot; 4]);
 
 /// One of them.
 #[derive(Default)]
@@ -70,15 +71,23 @@ impl Slot {
     pub(crate) fn queue(&mut self, command: Command, session: SessionId) {
         self.waiting.push_back((command, session));
     }
+
+    /// Ends what is being done and forgets what waits; gives what that was.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = Command> + use<> {
+        let Self { waiting, doing } = std::mem::take(self);
+        let doing = doing.map(|doing| doing.command.clone());
+        doing.into_iter().chain(waiting.into_iter().map(|(command, _)| command))
+    }
 }
 
 impl Slots {
     /// Where a command goes.
     pub(crate) fn of(&mut self, action: &Action) -> &mut Slot {
-        let [probes, directories, subtrees] = &mut self.0;
+        let [probes, directories, subtrees, watches] = &mut self.0;
         match action {
             Action::Scan { recursive: true, .. } => subtrees,
             Action::Scan { .. } => directories,
+            Action::Watch { .. } => watches,
             Action::Probe { .. } | Action::Stop { .. } | Action::Restart { .. } => probes,
         }
     }
@@ -145,11 +154,6 @@ impl Slots {
 
     /// Ends and forgets everything; gives what there was.
     pub(crate) fn clear(&mut self) -> Vec<Command> {
-        let mut commands = Vec::new();
-        for Slot { waiting, doing } in std::mem::take(&mut self.0) {
-            commands.extend(doing.map(|doing| doing.command.clone()));
-            commands.extend(waiting.into_iter().map(|(command, _)| command));
-        }
-        commands
+        self.0.iter_mut().flat_map(Slot::take_all).collect()
     }
 }

@@ -38,6 +38,7 @@ impl Stepped {
         let inotify = Inotify::init().unwrap();
         let kernel = || rustix::io::dup(&inotify).unwrap();
         let clock = Arc::new(HostClock);
+        let (messages, inbox) = crossbeam_channel::unbounded();
         let shared = Arc::new(Shared {
             wall_ahead: 0,
             places: Places::new(
@@ -51,6 +52,7 @@ impl Stepped {
             pulse: Pulse::default(),
             place: Mutex::default(),
             turn: DiscoveryTurn::default(),
+            messages: messages.clone(),
             stop_reader: Arc::new(tokio::sync::Notify::new()),
             root,
             options: WatchOptions::default(),
@@ -66,7 +68,6 @@ impl Stepped {
             sink_told.lock().unwrap().extend(listed);
             ControlFlow::Continue(())
         };
-        let (messages, inbox) = crossbeam_channel::unbounded();
         let interpreter = Interpreter::new(shared, inbox, messages.clone(), Box::new(sink));
         let mut stepped = Self { folder, inotify, messages, interpreter, told };
         stepped.place_all();
@@ -210,6 +211,33 @@ fn what_is_listed_is_a_child_of_what_stood_above_it() {
     tree.read();
     let told = tree.told();
     assert!(told.iter().any(|listed| listed == "/away/c/of-p"), "{told:?}");
+}
+
+#[test]
+fn what_another_host_made_is_watched_and_read_though_no_event_tells_of_it() {
+    let mut tree = Stepped::new(&["in"]);
+    for (made, listed) in [
+        ("in/run/deep", &["/in/run", "/in/run/deep"][..]),
+        // Its own directory is watched and listed by now: what is below is found all the same.
+        ("in/run/deep/more", &["/in/run", "/in/run/deep", "/in/run/deep/more"]),
+    ] {
+        fs::create_dir_all(tree.at(made)).unwrap();
+        // Another host raises no event here.
+        let mut buffer = [0; 4096];
+        while let Ok(events) = tree.inotify.read_events(&mut buffer) {
+            events.for_each(drop);
+        }
+        tree.read();
+        assert!(tree.told().is_empty() && !tree.is_watched(made));
+        let (read, mut answer) = tokio::sync::oneshot::channel();
+        let path = TreePath::new(&b"/in/run"[..]).unwrap();
+        tree.messages.send(Message::Made(path, read)).unwrap();
+        assert!(answer.try_recv().is_err());
+        tree.read();
+        assert_eq!(tree.told(), listed);
+        assert!(tree.is_watched(made));
+        assert_eq!(answer.try_recv(), Ok(()));
+    }
 }
 
 /// What was found below a short path stands below a long one by now, where it can be no path of a view.

@@ -34,8 +34,9 @@ impl Sessions {
             self.save(session, &live, Some((how, self.shared.clock.now())));
         }
         if let Ok(view) = self.shared.views.get(&session.view) {
-            view.commands().session_over(session.id);
             let ended = how == SessionState::Ended;
+            view.commands().session_over(session.id);
+            view.commands().left(session.id, ended);
             view.tell(Note::Over { session: session.id, agent: session.agent.clone(), ended });
         }
         let labels = [session.view.as_str(), state_label(how)];

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use fusion_core::id::{SessionId, ViewName};
 use fusion_core::session::{Role, Session, SessionState};
+use fusion_proto::convert::session::agent::ScanProgress;
 use fusion_proto::convert::session::{ListSessions, SessionInfo};
 use fusion_proto::status::Refusal;
 
@@ -15,6 +16,11 @@ use crate::service::paging::PageOf;
 use crate::service::views::PageOfRows;
 
 impl Sessions {
+    /// What a session last said of its running scan.
+    pub(crate) fn scan_of(&self, id: SessionId) -> Option<ScanProgress> {
+        self.lock().live.get(&id)?.status.as_ref()?.scan
+    }
+
     /// One session, live or remembered, if its caller may look at it.
     pub(crate) fn get(&self, id: SessionId, caller: &Caller) -> Result<SessionInfo, Refusal> {
         let now = self.now();

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use fusion_core::evidence::RootState;
-use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, SessionId, SpoolId, ViewName};
+use fusion_core::id::{AgentId, InstanceId, LeaderEpoch, Revision, SessionId, SpoolId, ViewName};
 use fusion_core::session::{Principal, SavedSession, SessionState};
 use fusion_core::time::ServerTime;
 use fusion_core::view::AgentReport;
@@ -30,6 +30,9 @@ pub(super) struct SessionRecord {
     pub(super) told: Told,
     /// What its view goes by until it is heard again.
     pub(super) report: AgentReport,
+    /// Up to where it had reported all directories that it cannot have seen appear; absent in what an
+    /// earlier version wrote.
+    pub(super) reported: Option<Revision>,
     /// How and when it ended, if it did.
     pub(super) ended: Option<(SessionState, ServerTime)>,
 }
@@ -60,6 +63,8 @@ struct Stored {
     #[serde(default, skip_serializing_if = "StoredTold::is_nothing")]
     told: StoredTold,
     report: StoredReport,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reported: Option<u64>,
     ended: Option<StoredEnd>,
 }
 
@@ -118,7 +123,7 @@ enum StoredState {
 impl SessionRecord {
     /// The form that is stored.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { session, client, root_uri, told, report, ended } = self;
+        let Self { session, client, root_uri, told, report, reported, ended } = self;
         let stored = Stored {
             v: VERSION,
             id: session.id.uuid(),
@@ -144,6 +149,7 @@ impl SessionRecord {
                 unwatched_directories: report.unwatched_directories,
                 root: root_out(report.root),
             },
+            reported: reported.map(|revision| revision.0),
             ended: ended.and_then(|(state, at)| {
                 Some(StoredEnd { state: state_out(state)?, at_ns: at.as_nanos() })
             }),
@@ -186,6 +192,7 @@ impl SessionRecord {
                 unwatched_directories: stored.report.unwatched_directories,
                 root: root_in(&stored.report.root),
             },
+            reported: stored.reported.map(Revision),
             ended: stored
                 .ended
                 .map(|end| (state_in(&end.state), ServerTime::from_nanos(end.at_ns))),
@@ -277,6 +284,7 @@ mod tests {
                 unwatched_directories: 3,
                 root: RootState::Doubtful,
             },
+            reported: None,
             ended: Some((SessionState::Evicted, ServerTime::from_nanos(1_700_000_001_000_000_000))),
         }
     }
@@ -296,6 +304,8 @@ mod tests {
         }
         let live = SessionRecord { ended: None, ..record() };
         assert_eq!(SessionRecord::from_bytes(&live.to_bytes()).unwrap(), live);
+        let reported = SessionRecord { reported: Some(Revision(9)), ..record() };
+        assert_eq!(SessionRecord::from_bytes(&reported.to_bytes()).unwrap(), reported);
         let (owner, mode) = (true, false);
         for exclude in [vec![], vec!["*.key".to_owned()]] {
             let told = Told { exclude, withheld: Withheld { owner, mode } };

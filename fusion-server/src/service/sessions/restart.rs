@@ -87,6 +87,9 @@ impl Sessions {
         table.reset_view(name, now.monotonic, now.server, effects);
         self.carry_out(&mut state);
         if let Some(view) = next {
+            if let Ok(before) = self.shared.views.get(name) {
+                view.commands().take_over(before.commands());
+            }
             self.shared.views.replace(view);
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use fusion_core::id::{LeaderEpoch, SessionId, ViewName};
+use fusion_core::id::{LeaderEpoch, Revision, SessionId, ViewName};
 use fusion_core::session::{SavedSession, Session, SessionSettings, SessionState, ViewRules};
 use fusion_core::time::{Monotonic, ServerTime};
 use fusion_core::view::{AgentReport, Leadership};
@@ -11,9 +11,13 @@ use fusion_store::{Item, Space};
 
 use super::record::{SessionRecord, Told};
 use super::standing::Live;
+use super::unseen;
 use super::{Sessions, State};
 use crate::stores::{LoadError, SavePoint, Stores, scan_all};
 use crate::task::view::{Life, Note, ViewHandle};
+
+/// Revisions after which it is written anew how far a session's agent has reported.
+const REPORTED_STEP: u64 = 10_000;
 
 impl Sessions {
     /// Leaves a session to be written.
@@ -29,6 +33,7 @@ impl Sessions {
             root_uri: live.root_uri.clone(),
             told: self.told(&session.view),
             report: live.saved.report.clone(),
+            reported: live.saved.reported,
             ended,
         })
     }
@@ -47,11 +52,19 @@ impl Sessions {
     }
 
     /// Leaves what an agent says of itself to be written, if a view would judge otherwise by it:
-    /// not every heartbeat.
-    pub(super) fn save_report(&self, session: &Session, live: &mut Live, report: &AgentReport) {
+    /// not every heartbeat. Nor is it written each time that it reported directories.
+    pub(super) fn save_report(
+        &self,
+        session: &Session,
+        live: &mut Live,
+        report: &AgentReport,
+        reported: Option<Revision>,
+    ) {
         let lasting = AgentReport { delivered_through: None, ..report.clone() };
-        if live.saved.report != lasting {
-            live.saved.report = lasting;
+        let saved = live.saved.reported.unwrap_or_default();
+        let is_far = reported.is_some_and(|reported| reported.0 > saved.0 + REPORTED_STEP);
+        if live.saved.report != lasting || is_far {
+            (live.saved.report, live.saved.reported) = (lasting, reported);
             // Nothing that is told rests on it, so nobody waits for it.
             self.save(session, live, None);
         }
@@ -73,6 +86,11 @@ impl Sessions {
         let num_live = records.iter().filter(|record| record.ended.is_none()).count().max(1);
         let mut num_restored: u32 = 0;
         let mut lives: BTreeMap<ViewName, Vec<Life>> = BTreeMap::new();
+        for view in loaded {
+            let of_view = records.iter().filter(|record| record.session.view == *view.name());
+            let saved: Vec<_> = of_view.map(|record| self.saved_of(record)).collect();
+            unseen::restore(view, &*stores.log, &saved, now.server);
+        }
         for record in records {
             lives.entry(record.session.view.clone()).or_default().push(life(&record.session));
             match record.ended {
@@ -98,6 +116,14 @@ impl Sessions {
         }
         self.shared.earlier.notify_one();
         Ok(())
+    }
+
+    /// What a view's desk has to know of a session.
+    fn saved_of<'a>(&self, record: &'a SessionRecord) -> unseen::Saved<'a> {
+        let let_go = record.ended.is_none() && record.told != self.told(&record.session.view);
+        let ended = record.ended.map(|(how, _)| how == SessionState::Ended);
+        let over = ended.or(let_go.then_some(false));
+        unseen::Saved { session: &record.session, reported: record.reported, over }
     }
 
     /// Does not take a session back whose view wants other things not to be told by now: its agent has
@@ -147,7 +173,8 @@ fn restore_live(state: &mut State, record: SessionRecord, heard: Monotonic) -> b
     let State { table, live, .. } = state;
     let epoch = table.leader(&view).map(|leader| leader.epoch).unwrap_or_default();
     if let Some(session) = table.get(id) {
-        let restored = Live::new(session, epoch, record.client, record.root_uri, record.report);
+        let mut restored = Live::new(session, epoch, record.client, record.root_uri, record.report);
+        restored.saved.reported = record.reported;
         live.insert(id, restored);
     }
     true

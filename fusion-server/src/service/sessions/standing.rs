@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fusion_core::id::LeaderEpoch;
+use fusion_core::id::{LeaderEpoch, Revision};
 use fusion_core::session::{Role, Session};
 use fusion_core::time::Monotonic;
 use fusion_core::view::AgentReport;
@@ -57,6 +57,8 @@ pub(super) struct Saved {
     pub(super) point: SavePoint,
     /// What its agent had said by then.
     pub(super) report: AgentReport,
+    /// Up to where its agent had reported all directories that it cannot have seen appear.
+    pub(super) reported: Option<Revision>,
 }
 
 /// What is kept of a live session beside the table.
@@ -88,7 +90,7 @@ impl Live {
             client,
             root_uri,
             status: None,
-            saved: Saved { point: SavePoint::default(), report },
+            saved: Saved { point: SavePoint::default(), report, reported: None },
             standing: watch::Sender::new(standing),
             realtime: CancellationToken::new(),
             scan: CancellationToken::new(),

@@ -247,6 +247,7 @@ pub(super) struct ViewMetrics {
     commands_lapsed: IntCounter,
     pub(super) lost_batches: IntCounter,
     pub(super) store_failing: IntGauge,
+    pub(super) unseen: IntGauge,
     pub(super) commit_duration: Histogram,
     flush: FlushMetrics,
 }
@@ -265,6 +266,7 @@ impl ViewMetrics {
             commands_lapsed: metrics.commands.with_label_values(&[view, "lapsed"]),
             lost_batches: metrics.lost_batches.with_label_values(&[view]),
             store_failing: metrics.store_failing.with_label_values(&[view]),
+            unseen: metrics.unseen.with_label_values(&[view]),
             commit_duration: metrics.commit_duration.with_label_values(&[view]),
             flush: FlushMetrics {
                 duration: metrics.checkpoint_duration.with_label_values(&[view]),

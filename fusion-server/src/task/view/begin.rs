@@ -62,8 +62,8 @@ pub(super) fn begin(
     let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
     let (asked, asked_in) = mpsc::channel(ASKED_QUEUE);
     let (ended_out, ended) = watch::channel(());
-    let (control, commands) = (Arc::<Control>::default(), Arc::<CommandDesk>::default());
-    let reader = view.reader();
+    let (control, reader) = (Arc::<Control>::default(), view.reader());
+    let commands = Arc::new(CommandDesk::new(reader.clone(), end.revision));
     let whole = WholeScans::new((name.clone(), id), &view, deps.scans);
     let flusher = {
         let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));
@@ -101,6 +101,7 @@ pub(super) fn begin(
             scan: scan_in,
             asked: asked_in,
             asked_last: false,
+            heard_through: None,
             published: published_out,
             state: state_out,
             clock: deps.clock,

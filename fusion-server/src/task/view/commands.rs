@@ -219,7 +219,7 @@ fn paths(action: &Action) -> &[TreePath] {
     match action {
         Action::Scan { path, .. } => std::slice::from_ref(path),
         Action::Probe { paths } => paths,
-        Action::Stop { .. } | Action::Restart { .. } => &[],
+        Action::Watch { .. } | Action::Stop { .. } | Action::Restart { .. } => &[],
     }
 }
 

@@ -177,6 +177,7 @@ impl ViewTask {
             };
             self.applier.metrics().changed(&changes);
             self.journal.append(&head, &changes)?;
+            self.commands.take(&changes, self.heard_through);
         }
         let revision = self.view.revision();
         let operated = outcome.map(|outcome| Operated { revision, outcome });

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fusion_core::evidence::{Evidence, Witness};
 use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
-use fusion_core::view::{LossCause, Order, View, ViewState};
+use fusion_core::view::{Coverage, LossCause, Order, View, ViewState};
 use fusion_store::{Origin, RecordHead, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +23,11 @@ use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
 use super::operate::{NotOperated, Operated};
+use super::unseen::Hold;
 use super::whole::WholeScans;
 use super::{Published, Push, PushOutcome, Request};
 use crate::ids::Ids;
+use crate::ops::metrics::gauged;
 
 /// Least time between two turns that only time calls for.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -73,6 +75,8 @@ pub(super) struct ViewTask {
     pub(super) asked: mpsc::Receiver<Request>,
     /// The last request was a question or an operation: evidence goes first now.
     pub(super) asked_last: bool,
+    /// Up to when every witness has been heard, were it not for what some cannot have seen.
+    pub(super) heard_through: Option<ServerTime>,
     pub(super) published: watch::Sender<Published>,
     pub(super) state: watch::Sender<ViewState>,
     pub(super) clock: Arc<dyn Clock>,
@@ -289,6 +293,7 @@ impl ViewTask {
                 let applied = self.applier.apply(&mut self.view, push, now);
                 let head = head_of(push, applied.origin, now);
                 self.journal.append(&head, self.applier.changes())?;
+                self.commands.take(self.applier.changes(), self.heard_through);
                 let (changes, finished) = (self.applier.changes(), &applied.finished);
                 self.whole.pushed(push, changes, finished, &self.commands, begun);
                 let took = self.clock.monotonic().since(begun);
@@ -320,6 +325,7 @@ impl ViewTask {
         self.applier.tick(&mut self.view, now);
         if !self.applier.changes().is_empty() {
             self.journal.append(&RecordHead::new(now, Origin::Time), self.applier.changes())?;
+            self.commands.take(self.applier.changes(), self.heard_through);
             self.whole.ticked(self.applier.changes());
         }
         self.order(now);
@@ -344,7 +350,19 @@ impl ViewTask {
     }
 
     fn publish(&mut self) {
+        self.commands.tell_unseen(|| self.ids.draw());
         let mut published = Published::of(&self.view, self.clock.now());
+        self.heard_through = published.status.horizon;
+        let unseen = self.commands.unseen();
+        if let Hold::At(hold) = unseen.hold {
+            // Neither is known where one is not.
+            published.status.horizon =
+                published.status.horizon.zip(hold).map(|(one, other)| one.min(other));
+        }
+        if unseen.is_degraded && published.status.coverage == Coverage::RealtimeAndAudit {
+            published.status.coverage = Coverage::WatchDegraded;
+        }
+        self.applier.metrics().unseen.set(gauged(unseen.count as u64));
         if let Some(trouble) = &self.trouble {
             published.status.reasons.push(trouble.clone());
             if published.status.state == ViewState::Ready {

@@ -48,6 +48,11 @@ pub enum Action {
         /// The names.
         paths: Vec<TreePath>,
     },
+    /// Watch directories that another host made, and all below them, and tell what is in them.
+    Watch {
+        /// The directories.
+        paths: Vec<TreePath>,
+    },
     /// End, and do not come back.
     Stop {
         /// Why, for the agent's log.
@@ -161,9 +166,8 @@ pub fn command_to_pb(command: &Command) -> pb::Command {
             recursive: *recursive,
             audit_number: audit_number.unwrap_or(0),
         }),
-        Action::Probe { paths } => PbAction::Probe(pb::ProbeCommand {
-            paths: paths.iter().map(|path| Bytes::copy_from_slice(path.as_bytes())).collect(),
-        }),
+        Action::Probe { paths } => PbAction::Probe(pb::ProbeCommand { paths: paths_to_pb(paths) }),
+        Action::Watch { paths } => PbAction::Watch(pb::WatchCommand { paths: paths_to_pb(paths) }),
         Action::Stop { why } => PbAction::Stop(pb::StopCommand { why: why.clone() }),
         Action::Restart { part } => {
             let part = match part {
@@ -209,12 +213,10 @@ fn action_from_pb(action: PbAction) -> Result<Action, ConvertError> {
             audit_number: (audit_number != 0).then_some(audit_number),
         },
         PbAction::Probe(pb::ProbeCommand { paths }) => {
-            if paths.len() > limits::COMMANDS_MAX {
-                let why = format!("at most {} may be probed at once", limits::COMMANDS_MAX);
-                return Err(ConvertError::invalid("probe.paths", why));
-            }
-            let paths = paths.iter().map(|path| TreePath::new(&**path).in_field("probe.paths"));
-            Action::Probe { paths: paths.collect::<Result<_, _>>()? }
+            Action::Probe { paths: paths_from_pb("probe.paths", &paths)? }
+        }
+        PbAction::Watch(pb::WatchCommand { paths }) => {
+            Action::Watch { paths: paths_from_pb("watch.paths", &paths)? }
         }
         PbAction::Stop(pb::StopCommand { why }) => Action::Stop { why },
         PbAction::Restart(pb::RestartCommand { part }) => Action::Restart {
@@ -227,6 +229,18 @@ fn action_from_pb(action: PbAction) -> Result<Action, ConvertError> {
             },
         },
     })
+}
+
+fn paths_to_pb(paths: &[TreePath]) -> Vec<Bytes> {
+    paths.iter().map(|path| Bytes::copy_from_slice(path.as_bytes())).collect()
+}
+
+fn paths_from_pb(field: &'static str, paths: &[Bytes]) -> Result<Vec<TreePath>, ConvertError> {
+    if paths.len() > limits::COMMANDS_MAX {
+        let why = format!("there may be at most {} in one command", limits::COMMANDS_MAX);
+        return Err(ConvertError::invalid(field, why));
+    }
+    paths.iter().map(|path| TreePath::new(&**path).in_field(field)).collect()
 }
 
 /// A report on the wire.
