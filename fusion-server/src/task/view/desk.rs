@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::commands::{CommandTable, Ended};
 use super::errands::{Errands, Sent};
-use super::unseen::{Hold, Unseen};
+use super::unseen::{Unseen, UnseenNow};
 
 /// What there is to do in a view.
 #[derive(Debug)]
@@ -39,17 +39,6 @@ pub(crate) struct CommandDesk {
     tables: Mutex<Tables>,
     news: watch::Sender<()>,
     errand_news: watch::Sender<()>,
-}
-
-/// How it stands with directories that agents cannot have seen appear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct UnseenNow {
-    /// How far the horizon may be.
-    pub(super) hold: Hold,
-    /// How many are not reported.
-    pub(super) count: usize,
-    /// An agent cannot watch them.
-    pub(super) is_degraded: bool,
 }
 
 impl CommandDesk {
@@ -106,9 +95,7 @@ impl CommandDesk {
 
     /// How it stands with them.
     pub(super) fn unseen(&self) -> UnseenNow {
-        let unseen = &self.lock().unseen;
-        let (hold, count, is_degraded) = (unseen.hold(), unseen.count(), unseen.is_degraded());
-        UnseenNow { hold, count, is_degraded }
+        self.lock().unseen.now()
     }
 
     /// Up to where a session's agent has reported all of them.
@@ -227,7 +214,7 @@ impl CommandDesk {
         ended.done += errands.done + unseen.done;
         ended.failed += errands.failed + unseen.failed;
         // In the same moment, so that nobody finds it done with one and not given the next.
-        tables.unseen.give(&|path| self.is_directory(path), draw);
+        tables.unseen.give_one(session, &|path| self.is_directory(path), draw);
         let mut commands = if leads { tables.orders.all(session) } else { Vec::new() };
         commands.extend(tables.errands.all(session));
         commands.extend(tables.unseen.all(session));

@@ -9,20 +9,21 @@
 //! Not durable but for each agent's place: a server that begins anew reads the log from there. Pure,
 //! and shared by [`super::desk`]. Must never: take a directory for told of that was not reported.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod agent;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use fusion_core::change::{Change, ChangeKind, Listed};
 use fusion_core::id::{AgentId, InstanceId, Revision, SessionId};
 use fusion_core::path::{PathRef, TreePath};
 use fusion_core::stat::Kind;
 use fusion_core::time::{ServerTime, StorageTime};
-use fusion_proto::convert::session::command::{Action, Command, CommandReport, CommandState};
+use fusion_proto::convert::session::command::{Command, CommandReport, CommandState};
 use uuid::Uuid;
 
+use self::agent::{Agent, Line};
 use super::commands::Ended;
 
-/// Directories in a command at most; more become the one above all of them.
-const TOLD_AT_ONCE: usize = 500;
 /// Directories that are kept; an agent that is further back reads the whole tree.
 const KEPT: usize = 16_384;
 
@@ -39,6 +40,8 @@ pub(crate) enum Hold {
 #[derive(Debug)]
 pub(super) struct Unseen {
     agents: BTreeMap<AgentId, Agent>,
+    /// The agent of each session that goes on.
+    sessions: HashMap<SessionId, AgentId>,
     /// In the order of revisions.
     appeared: VecDeque<Appeared>,
     /// What appeared up to here is not all in `appeared`.
@@ -47,6 +50,21 @@ pub(super) struct Unseen {
     through: Revision,
     /// The least `since` of all agents.
     since: Option<StorageTime>,
+    /// Something may wait for an agent that has nothing to do, or be kept for nobody.
+    is_due: bool,
+    /// How it stands, unless something came since.
+    now: Option<UnseenNow>,
+}
+
+/// How a view stands with directories that agents cannot have seen appear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnseenNow {
+    /// How far the horizon may be.
+    pub(super) hold: Hold,
+    /// How many are not reported.
+    pub(super) count: usize,
+    /// An agent that is here cannot watch what others made.
+    pub(super) is_degraded: bool,
 }
 
 /// A directory that appeared.
@@ -62,49 +80,37 @@ struct Appeared {
     hold: Option<ServerTime>,
 }
 
-/// One life of an agent: its watches last as long.
-#[derive(Debug)]
-struct Agent {
-    instance: InstanceId,
-    session: Option<SessionId>,
-    /// Directories that are older it finds by itself.
-    since: StorageTime,
-    /// Whether it watches directory by directory; absent: it did not say yet.
-    by_directory: Option<bool>,
-    /// It could not do what it was told last.
-    cannot: bool,
-    /// It was told of all up to here.
-    after: Revision,
-    given: Option<Given>,
-}
-
-/// What it was told and did not report.
-#[derive(Debug)]
-struct Given {
-    command: Command,
-    /// What of it is still there.
-    paths: BTreeSet<TreePath>,
-    after: Revision,
-    hold: Option<ServerTime>,
-    noticed: bool,
-}
-
 impl Unseen {
     /// Nobody yet, and nothing after a revision.
     pub(super) fn new(through: Revision) -> Self {
-        let (agents, appeared, since) = (BTreeMap::new(), VecDeque::new(), None);
-        Self { agents, appeared, forgotten: through, through, since }
+        Self {
+            agents: BTreeMap::new(),
+            sessions: HashMap::new(),
+            appeared: VecDeque::new(),
+            forgotten: through,
+            through,
+            since: None,
+            is_due: false,
+            now: None,
+        }
+    }
+
+    /// Something changed for somebody.
+    fn touch(&mut self) {
+        (self.is_due, self.now) = (true, None);
     }
 
     /// Nothing was looked at after this revision; what comes next is what the log has from there.
     pub(super) fn rewind(&mut self, through: Revision) {
         (self.forgotten, self.through) = (through, through);
+        self.touch();
     }
 
     /// What the life of the view before this one knew; its log goes on.
     pub(super) fn take_over(&mut self, before: Self) {
         let now = std::mem::replace(self, before);
         self.through = self.through.max(now.through);
+        self.touch();
         now.appeared.into_iter().for_each(|appeared| self.push(appeared));
     }
 
@@ -118,11 +124,12 @@ impl Unseen {
         since: StorageTime,
         after: Option<Revision>,
     ) {
-        match self.agents.get_mut(agent) {
+        self.touch();
+        let before = match self.agents.get_mut(agent) {
             Some(known) if known.instance == instance => {
-                known.session = Some(session);
                 known.take_back();
                 known.after = known.after.max(after.unwrap_or_default());
+                known.session.replace(session)
             }
             _ => {
                 let life = Agent {
@@ -134,31 +141,36 @@ impl Unseen {
                     after: after.unwrap_or(self.through),
                     given: None,
                 };
-                self.agents.insert(agent.clone(), life);
+                let before = self.agents.insert(agent.clone(), life);
                 self.since = self.agents.values().map(|agent| agent.since).min();
+                before.and_then(|before| before.session)
             }
-        }
+        };
+        before.and_then(|before| self.sessions.remove(&before));
+        self.sessions.insert(session, agent.clone());
     }
 
     /// A session is over. Its agent may come back and watch what it watched, unless it `ended` it.
     pub(super) fn session_over(&mut self, session: SessionId, ended: bool) {
-        let found = self.agents.iter_mut().find(|(_, agent)| agent.session == Some(session));
-        let Some((name, agent)) = found else { return };
-        agent.session = None;
-        agent.take_back();
+        let Some(name) = self.sessions.remove(&session) else { return };
+        self.touch();
         if ended {
-            let name = name.clone();
             self.agents.remove(&name);
+        } else if let Some(agent) = self.agents.get_mut(&name) {
+            agent.session = None;
+            agent.take_back();
         }
     }
 
     /// An agent says whether it watches directory by directory.
     pub(super) fn heard(&mut self, session: SessionId, by_directory: bool) {
-        if let Some(agent) = self.of(session) {
+        let agent = self.of(session).filter(|agent| agent.by_directory != Some(by_directory));
+        if let Some(agent) = agent {
             agent.by_directory = Some(by_directory);
             if !by_directory {
                 agent.given = None;
             }
+            self.touch();
         }
     }
 
@@ -229,6 +241,7 @@ impl Unseen {
         if is_alone || appeared.path.as_ref().is_root() {
             return;
         }
+        self.touch();
         self.appeared.push_back(appeared);
         if self.appeared.len() > KEPT
             && let Some(oldest) = self.appeared.pop_front()
@@ -239,6 +252,11 @@ impl Unseen {
 
     /// Nobody has to watch any more what is not there.
     fn gone(&mut self, path: PathRef<'_>) {
+        // What somebody was given is kept until it is reported.
+        if self.appeared.is_empty() {
+            return;
+        }
+        self.touch();
         for agent in self.agents.values_mut() {
             if let Some(given) = &mut agent.given {
                 given.paths.retain(|given| !given.as_ref().is_within(path));
@@ -256,54 +274,42 @@ impl Unseen {
         is_directory: &dyn Fn(PathRef<'_>) -> bool,
         mut draw: impl FnMut() -> Uuid,
     ) -> bool {
+        if !std::mem::take(&mut self.is_due) {
+            return false;
+        }
         let mut is_news = false;
         for (name, agent) in &mut self.agents {
-            let may = agent.session.is_some() && agent.by_directory.is_some();
-            if !may || agent.given.is_some() || agent.after >= self.through {
-                continue;
-            }
-            let after = std::mem::replace(&mut agent.after, self.through);
-            if agent.by_directory == Some(false) {
-                continue;
-            }
-            let start = self.appeared.partition_point(|it| it.revision <= after);
-            let mut waits = self.appeared.range(start..).filter(|it| {
-                it.by.as_ref() != Some(name)
-                    && it.ctime.is_none_or(|ctime| ctime >= agent.since)
-                    && is_directory(it.path.as_ref())
-            });
-            let mut paths = BTreeSet::new();
-            let hold = if after < self.forgotten {
-                paths.insert(TreePath::root());
-                None
-            } else {
-                let Some(first) = waits.next() else { continue };
-                paths.insert(first.path.clone());
-                waits.for_each(|more| add(&mut paths, &more.path));
-                first.hold
-            };
-            let action = Action::Watch { paths: paths.iter().cloned().collect() };
-            let command = Command {
-                id: draw(),
-                lease: String::new(),
-                correlation: None,
-                traceparent: String::new(),
-                action,
-            };
-            agent.given = Some(Given { command, paths, after, hold, noticed: false });
-            is_news = true;
+            let line = Line { appeared: &self.appeared, forgotten: self.forgotten };
+            is_news |= agent.take_next(name, line, self.through, is_directory, &mut draw);
         }
         let told = self.agents.values().map(Agent::reported).min();
         while self.appeared.front().is_some_and(|it| told.is_none_or(|told| it.revision <= told)) {
             self.appeared.pop_front();
         }
+        if is_news {
+            self.now = None;
+        }
         is_news
+    }
+
+    /// The same for the agent of one session.
+    pub(super) fn give_one(
+        &mut self,
+        session: SessionId,
+        is_directory: &dyn Fn(PathRef<'_>) -> bool,
+        mut draw: impl FnMut() -> Uuid,
+    ) {
+        let Some(name) = self.sessions.get(&session) else { return };
+        let Some(agent) = self.agents.get_mut(name) else { return };
+        let line = Line { appeared: &self.appeared, forgotten: self.forgotten };
+        if agent.take_next(name, line, self.through, is_directory, &mut draw) {
+            self.now = None;
+        }
     }
 
     /// What this session is to do.
     pub(super) fn all(&self, session: SessionId) -> Option<Command> {
-        let agent = self.agents.values().find(|agent| agent.session == Some(session))?;
-        agent.given.as_ref().map(|given| given.command.clone())
+        self.known(session)?.given.as_ref().map(|given| given.command.clone())
     }
 
     /// The same, if no stream of it has told it yet.
@@ -326,8 +332,11 @@ impl Unseen {
                 agent.given.as_ref().is_some_and(|given| given.command.id == report.id)
             });
             match (agent, report.state) {
-                (None, _) => rest.push(report.clone()),
-                (Some(_), CommandState::Running) => {}
+                (None, _) => {
+                    rest.push(report.clone());
+                    continue;
+                }
+                (Some(_), CommandState::Running) => continue,
                 (Some(agent), CommandState::Done) => {
                     (agent.given, agent.cannot) = (None, false);
                     ended.done += 1;
@@ -337,81 +346,46 @@ impl Unseen {
                     ended.failed += 1;
                 }
             }
+            self.touch();
         }
         (rest, ended)
     }
 
-    /// Up to when the witnesses are heard, as far as this goes.
-    pub(super) fn hold(&self) -> Hold {
-        let given = self.agents.values().filter_map(|agent| agent.given.as_ref());
-        given.map(|given| given.hold).min().map_or(Hold::None, Hold::At)
-    }
-
-    /// Whether an agent that is here cannot watch what others made.
-    pub(super) fn is_degraded(&self) -> bool {
-        self.agents.values().any(|agent| agent.cannot && agent.session.is_some())
-    }
-
-    /// Directories that agents were told of and that are not reported.
-    pub(super) fn count(&self) -> usize {
-        let given = self.agents.values().filter_map(|agent| agent.given.as_ref());
-        given.map(|given| given.paths.len()).sum()
+    /// How it stands. Looked at in each turn of the view, so it goes over all agents only if something
+    /// came.
+    pub(super) fn now(&mut self) -> UnseenNow {
+        *self.now.get_or_insert_with(|| {
+            let (mut hold, mut count, mut is_degraded) = (Hold::None, 0, false);
+            for agent in self.agents.values() {
+                is_degraded |= agent.cannot && agent.session.is_some();
+                let Some(given) = &agent.given else { continue };
+                count += given.paths.len();
+                hold = Hold::At(match hold {
+                    Hold::None => given.hold,
+                    Hold::At(other) => other.min(given.hold),
+                });
+            }
+            UnseenNow { hold, count, is_degraded }
+        })
     }
 
     /// Up to where all was reported by a session's agent: where to go on after a restart.
     pub(super) fn reported(&self, session: SessionId) -> Option<Revision> {
-        let agent = self.agents.values().find(|agent| agent.session == Some(session))?;
-        Some(agent.reported())
+        let agent = self.known(session)?;
+        let reported = agent.reported();
+        let last = self.appeared.back().map_or(self.forgotten, |last| last.revision);
+        // Nothing appeared after that, so all that is known is told.
+        let is_level = agent.given.is_none() && agent.by_directory.is_some() && last <= reported;
+        Some(if is_level { self.through } else { reported })
     }
 
     fn of(&mut self, session: SessionId) -> Option<&mut Agent> {
-        self.agents.values_mut().find(|agent| agent.session == Some(session))
-    }
-}
-
-impl Agent {
-    /// Up to where it has reported all.
-    fn reported(&self) -> Revision {
-        self.given.as_ref().map_or(self.after, |given| given.after)
+        self.agents.get_mut(self.sessions.get(&session)?)
     }
 
-    /// What it was told and did not report waits again.
-    fn take_back(&mut self) {
-        if let Some(given) = self.given.take() {
-            self.after = given.after;
-        }
+    fn known(&self, session: SessionId) -> Option<&Agent> {
+        self.agents.get(self.sessions.get(&session)?)
     }
-}
-
-/// Adds a path, unless one is there that it lies below; and what lies below it goes.
-fn add(paths: &mut BTreeSet<TreePath>, path: &TreePath) {
-    let mut above = Some(path.as_ref());
-    while let Some(dir) = above {
-        if paths.contains(&dir.to_owned()) {
-            return;
-        }
-        above = dir.split_last().map(|(dir, _)| dir);
-    }
-    let begins = |other: &&TreePath| other.as_bytes().starts_with(path.as_bytes());
-    let below = paths.range(path.clone()..).take_while(begins);
-    let below: Vec<_> = below.filter(|it| it.as_ref().is_within(path.as_ref())).cloned().collect();
-    for path in &below {
-        paths.remove(path);
-    }
-    paths.insert(path.clone());
-    if paths.len() > TOLD_AT_ONCE {
-        *paths = BTreeSet::from([above_all(paths)]);
-    }
-}
-
-/// The directory that all paths are below: that of the first and the last in the order of bytes.
-fn above_all(paths: &BTreeSet<TreePath>) -> TreePath {
-    let (Some(first), Some(last)) = (paths.first(), paths.last()) else { return TreePath::root() };
-    let mut dir = first.as_ref();
-    while !last.as_ref().is_within(dir) {
-        dir = dir.split_last().map_or(PathRef::ROOT, |(dir, _)| dir);
-    }
-    dir.to_owned()
 }
 
 #[cfg(test)]

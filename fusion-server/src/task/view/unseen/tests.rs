@@ -5,7 +5,9 @@ use fusion_core::evidence::Witness;
 use fusion_core::id::LeaderEpoch;
 use fusion_core::stat::Stat;
 
+use super::agent::TOLD_AT_ONCE;
 use super::*;
+use fusion_proto::convert::session::command::Action;
 
 /// The table with agents of names of one letter, each with the session of its number, and what the view
 /// does not have any more.
@@ -134,27 +136,27 @@ fn told_to_all_who_cannot_have_seen_it_until_they_report() {
 #[test]
 fn the_horizon_waits_for_the_oldest_that_is_not_reported() {
     let mut rig = Rig::of(&["a", "b", "c"]);
-    assert_eq!(rig.unseen.hold(), Hold::None);
+    assert_eq!(rig.unseen.now().hold, Hold::None);
     rig.made("a", "/x", at(1));
     rig.give();
     rig.made("a", "/y", at(5));
     rig.give();
-    assert_eq!((rig.unseen.hold(), rig.unseen.count()), (Hold::At(at(1)), 2));
+    assert_eq!((rig.unseen.now().hold, rig.unseen.now().count), (Hold::At(at(1)), 2));
     rig.reports("b", CommandState::Done);
     rig.give();
-    assert_eq!(rig.unseen.hold(), Hold::At(at(1)));
+    assert_eq!(rig.unseen.now().hold, Hold::At(at(1)));
     rig.reports("c", CommandState::Done);
     rig.give();
-    assert_eq!(rig.unseen.hold(), Hold::At(at(5)));
+    assert_eq!(rig.unseen.now().hold, Hold::At(at(5)));
     rig.reports("b", CommandState::Done);
-    assert!(!rig.unseen.is_degraded());
+    assert!(!rig.unseen.now().is_degraded);
     rig.reports("c", CommandState::Failed);
-    assert_eq!((rig.unseen.hold(), rig.unseen.is_degraded()), (Hold::None, true));
+    assert_eq!((rig.unseen.now().hold, rig.unseen.now().is_degraded), (Hold::None, true));
     rig.made("a", "/z", None);
     rig.give();
-    assert_eq!(rig.unseen.hold(), Hold::At(None), "it was not known before, nor is it now");
+    assert_eq!(rig.unseen.now().hold, Hold::At(None), "it was not known before, nor is it now");
     rig.reports("c", CommandState::Done);
-    assert!(!rig.unseen.is_degraded());
+    assert!(!rig.unseen.now().is_degraded);
 }
 
 #[test]
@@ -179,7 +181,7 @@ fn what_lies_below_is_not_told_and_too_many_are_the_one_above() {
     rig.join("b", 1);
     rig.give();
     assert_eq!(rig.has("b"), ["/"], "it is further back than what is kept");
-    assert_eq!(rig.unseen.hold(), Hold::At(None));
+    assert_eq!(rig.unseen.now().hold, Hold::At(None));
 }
 
 #[test]
@@ -192,11 +194,11 @@ fn what_is_gone_is_not_waited_for_and_what_moved_goes_along() {
         ChangeKind::Removed { path: path("/x"), stat: directory(1), tombstone: None, blind: false };
     rig.change("a", at(2), removed);
     rig.gone = vec![path("/x"), path("/x/y"), path("/w")];
-    assert_eq!(rig.unseen.count(), 1);
+    assert_eq!(rig.unseen.now().count, 1);
     rig.made("a", "/w", at(3));
     rig.reports("b", CommandState::Done);
     rig.give();
-    assert_eq!((rig.has("b"), rig.unseen.hold()), (vec![], Hold::None));
+    assert_eq!((rig.has("b"), rig.unseen.now().hold), (vec![], Hold::None));
 
     // Who moves what it was not told of yet is told where that is now; who moves else knows it.
     let moved = |from: &str, to: &str| ChangeKind::Moved {
@@ -229,7 +231,7 @@ fn an_agent_that_comes_back_is_told_again_and_another_life_of_it_is_not() {
     let reported = rig.unseen.reported(session("b"));
     assert_eq!(reported, Some(Revision(0)));
     rig.unseen.session_over(session("b"), false);
-    assert_eq!(rig.unseen.hold(), Hold::None, "it is no witness now");
+    assert_eq!(rig.unseen.now().hold, Hold::None, "it is no witness now");
     rig.made("a", "/y", at(2));
     rig.join("b", 1);
     rig.give();
