@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fusion_core::id::{AgentId, ViewName};
+use fusion_core::path::{PathRef, TreePath, notation};
 use fusion_core::session::{Principal, Session};
 use fusion_proto::status::Refusal;
 
@@ -110,13 +111,48 @@ impl<T: Ord> Scope<T> {
     }
 }
 
+/// What somebody may see: views, and in each of them all, or what lies at a path and below it. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub(crate) views: Scope<ViewName>,
+    /// None: all.
+    pub(crate) below: Option<Arc<TreePath>>,
+}
+
+impl Reach {
+    /// All of everything.
+    pub(crate) const ALL: Self = Self { views: Scope::All, below: None };
+
+    /// The path at and below which all lies that may be seen.
+    pub(crate) fn top(&self) -> PathRef<'_> {
+        self.below.as_deref().map_or(PathRef::ROOT, TreePath::as_ref)
+    }
+
+    /// Whether what stands at a path of a view may be seen.
+    pub(crate) fn has(&self, view: &ViewName, path: PathRef<'_>) -> bool {
+        self.views.has(view) && path.is_within(self.top())
+    }
+
+    /// Lets somebody ask for a path, whether or not there is anything.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED, in the same words for every path that is not theirs.
+    pub(crate) fn admit(&self, path: PathRef<'_>) -> Result<(), Refusal> {
+        if path.is_within(self.top()) {
+            return Ok(());
+        }
+        let top = notation::to_text(self.top().as_bytes());
+        Err(Refusal::PermissionDenied { permission: format!("a path at or below {top}") })
+    }
+}
+
 /// Who calls; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Caller {
     pub(crate) principal: Principal,
     /// None if it has shown no token where one is asked for.
     pub(crate) role: Option<Role>,
-    pub(crate) views: Scope<ViewName>,
+    pub(crate) reach: Reach,
     pub(crate) agents: Scope<AgentId>,
 }
 
@@ -126,7 +162,7 @@ impl Caller {
         Self {
             principal: Principal::anonymous(),
             role: Some(Role::Admin),
-            views: Scope::All,
+            reach: Reach::ALL,
             agents: Scope::All,
         }
     }
@@ -141,7 +177,7 @@ impl Caller {
         Self {
             principal: Principal::anonymous(),
             role: None,
-            views: Scope::Only(Arc::default()),
+            reach: Reach { views: Scope::Only(Arc::default()), below: None },
             agents: Scope::Only(Arc::default()),
         }
     }
@@ -152,7 +188,7 @@ impl Caller {
     /// VIEW_NOT_FOUND for a view that it may not see, whether there is one or not; PERMISSION_DENIED
     /// for the name of another agent.
     pub(crate) fn admit(&self, view: &ViewName, agent: &AgentId) -> Result<(), Refusal> {
-        if !self.views.has(view) {
+        if !self.reach.views.has(view) {
             return Err(Refusal::ViewNotFound { view: view.clone() });
         }
         if !self.agents.has(agent) {
@@ -164,6 +200,6 @@ impl Caller {
     /// Whether it may look at a session: at its own, and who operates at those of its views.
     pub(crate) fn sees(&self, session: &Session) -> bool {
         let operates = self.role.is_some_and(|role| Least::Operator.is_met_by(role));
-        session.principal == self.principal || operates && self.views.has(&session.view)
+        session.principal == self.principal || operates && self.reach.views.has(&session.view)
     }
 }

@@ -15,6 +15,7 @@ mod jobs;
 mod layer;
 mod methods;
 mod out;
+mod paths;
 mod quotas;
 mod sessions;
 mod views;
@@ -38,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::access::Scope;
+use crate::access::Reach;
 use crate::access::quotas::Quotas;
 use crate::app::Guards;
 use crate::ids::Ids;
@@ -87,13 +88,11 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    /// The same with those views only that a caller may see: to it there are no others.
+    /// The same with that only which a caller may see: to it there is nothing else.
     fn of<T>(&self, request: &tonic::Request<T>) -> Cow<'_, Self> {
-        match authenticate::caller(request).views {
-            Scope::All => Cow::Borrowed(self),
-            scope @ Scope::Only(_) => {
-                Cow::Owned(Self { views: self.views.within(scope), ..self.clone() })
-            }
+        match authenticate::caller(request).reach {
+            Reach::ALL => Cow::Borrowed(self),
+            reach => Cow::Owned(Self { views: self.views.within(reach), ..self.clone() }),
         }
     }
 
@@ -175,6 +174,7 @@ pub(crate) async fn serve(
         .layer(layer::RpcLayer::new(&services))
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(quotas::QuotaLayer::new(&services))
+        .layer(paths::PathLayer::new(&services))
         .layer(idempotency::IdempotencyLayer::new(&services))
         .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)

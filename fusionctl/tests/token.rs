@@ -38,6 +38,9 @@ fn a_token_is_printed_once_and_only_its_hash_is_kept() {
     );
     assert!(rows[2].contains("ops") && rows[2].ends_with('*') && !rows[2].contains("never"));
     assert!(!listed.contains(secret));
+    let args = ["create", "bob", "--role", "reader", "--for-view", "lab", "--for-path", "/p/a"];
+    assert_eq!(token(&args, &file).0, Some(0));
+    assert!(token(&["list"], &file).1.trim_end().ends_with("lab; /p/a"));
 
     assert_eq!(token(&["revoke", "lab-1"], &file).0, Some(0));
     let (code, _, told) = token(&["revoke", "lab-1"], &file);
@@ -78,7 +81,8 @@ fn commands_beside_each_other_lose_nothing() {
 fn what_a_server_would_refuse_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.toml");
-    let wrong: [(&[&str], &str); 6] = [
+    let wrong: [(&[&str], &str); 7] = [
+        (&["create", "a", "--role", "admin", "--for-path", "/a"], "path"),
         (&["create", "a b", "--role", "admin"], "id"),
         (&["create", "a", "--role", "king"], "king"),
         (&["create", "a", "--role", "reader"], "--for-view"),

@@ -16,12 +16,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fusion_core::id::{AgentId, ViewName};
 use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
+use fusion_proto::convert::stat::path_from_text;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Caller, Role, Scope};
+use super::{Caller, Reach, Role, Scope};
 
 /// What every token begins with, so that one that leaked can be searched for.
 const PREFIX: &str = "fusion";
@@ -51,6 +52,10 @@ pub struct TokenEntry {
     /// Ids of agents, or `*`; for role `agent` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<String>,
+    /// In each view only what lies at this path and below it, in the notation of answers; absent: all. For
+    /// roles `reader` and `operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// When it was made, as RFC 3339 has it.
     pub created: String,
     /// From when it is good no more; absent: never.
@@ -73,6 +78,10 @@ pub struct CertificateEntry {
     /// Ids of agents, or `*`; for role `agent` only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<String>,
+    /// In each view only what lies at this path and below it, in the notation of answers; absent: all. For
+    /// roles `reader` and `operator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// The file.
@@ -197,13 +206,13 @@ impl Tokens {
             let mut fault = |key: &str, value: &dyn fmt::Debug, allowed: &str| {
                 faults.push(format!("certificate[{number}].{key} = {value:?}: must be {allowed}"));
             };
-            let CertificateEntry { name, principal, role, views, agents } = entry;
+            let CertificateEntry { name, principal, role, views, agents, path } = entry;
             if !(1..=NAMED_MAX).contains(&name.len())
                 || !name.bytes().all(|it| it.is_ascii_graphic())
             {
                 fault("name", name, "a DNS name or a URI, 1 to 255 visible ASCII characters");
             }
-            let caller = caller(principal, role, views, agents, &mut fault);
+            let caller = caller((principal, role), (views, agents, path.as_deref()), &mut fault);
             if certificates.contains_key(name) {
                 fault("name", name, "another one than those before it");
             }
@@ -280,8 +289,8 @@ fn check(entry: &TokenEntry, fault: &mut Tell<'_>) -> Option<Token> {
     if hash.is_none() {
         fault("sha256", &entry.sha256, "64 hexadecimal digits");
     }
-    let TokenEntry { principal, role, views, agents, .. } = entry;
-    let caller = caller(principal, role, views, agents, fault);
+    let TokenEntry { principal, role, views, agents, path, .. } = entry;
+    let caller = caller((principal, role), (views, agents, path.as_deref()), fault);
     if time(&entry.created).is_none() {
         fault("created", &entry.created, "a time such as 2026-11-21T12:00:00Z");
     }
@@ -294,10 +303,8 @@ fn check(entry: &TokenEntry, fault: &mut Tell<'_>) -> Option<Token> {
 
 /// Who somebody is, and what they may do.
 fn caller(
-    principal: &str,
-    role: &str,
-    views: &[String],
-    agents: &[String],
+    (principal, role): (&str, &str),
+    (views, agents, path): (&[String], &[String], Option<&str>),
     fault: &mut Tell<'_>,
 ) -> Option<Caller> {
     if !is_name(principal) || principal == Principal::anonymous().as_str() {
@@ -325,8 +332,17 @@ fn caller(
             "ids of agents, at least one, or [\"*\"], for role agent; left out for others";
         fault("agents", &agents, allowed);
     }
+    let below = path.map(|text| path_from_text("path", text).ok());
+    if below == Some(None) {
+        fault("path", &path, "a path from `/` on, as answers have it");
+    }
+    if path.is_some() && matches!(role, Some(Role::Agent | Role::Admin)) {
+        fault("path", &path, "left out for roles agent and admin");
+    }
+    let below = below.flatten().filter(|path| !path.as_ref().is_root()).map(Arc::new);
+    let reach = Reach { views: scope_of_views?, below };
     let principal = Principal::new(principal);
-    Some(Caller { principal, role, views: scope_of_views?, agents: scope_of_agents? })
+    Some(Caller { principal, role, reach, agents: scope_of_agents? })
 }
 
 fn is_name(text: &str) -> bool {

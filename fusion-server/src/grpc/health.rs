@@ -156,7 +156,7 @@ impl Told {
             return Ok(());
         };
         match ViewName::new(view) {
-            Ok(view) if self.tells_of_views && caller(request).views.has(&view) => Ok(()),
+            Ok(view) if self.tells_of_views && caller(request).reach.views.has(&view) => Ok(()),
             // As it is said of a service that does not exist.
             _ => Err(Status::not_found("service not registered")),
         }

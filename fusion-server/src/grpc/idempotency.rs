@@ -121,7 +121,7 @@ impl IdempotencyLayer {
             asked.refused(&self.audit, &body, refusal);
         })? {
             Begun::Done(answer) => {
-                if told::shows(&caller_in(&head.extensions).views, method, &body, &answer) {
+                if told::shows(&caller_in(&head.extensions).reach, method, &body, &answer) {
                     return Ok(replayed(answer));
                 }
                 // It may not see any more what the answer tells: its handler says so, as to everybody.

@@ -28,7 +28,7 @@ impl Handler {
         given.unwrap_or_else(|| CallIdentity { id: self.0.ids.draw(), is_resumed: false })
     }
 
-    /// A job, if its caller may see all views of it: else it does not exist.
+    /// A job, if its caller may see all that it is about: else it does not exist.
     async fn seen(&self, caller: &Caller, id: Uuid) -> Result<Job, Refusal> {
         let job = self.0.jobs.get(id).await?;
         if is_seen(caller, &job) {
@@ -58,10 +58,11 @@ impl JobService for Handler {
         let correlation = self.correlation(&request, call.id)?;
         let caller = caller(&request);
         let asked = CreateJob::try_from(request.into_inner())?;
-        let hidden = asked.plan.steps().iter().find(|step| !caller.views.has(&step.view));
-        if let Some(step) = hidden {
+        let (reach, steps) = (&caller.reach, asked.plan.steps());
+        if let Some(step) = steps.iter().find(|step| !reach.views.has(&step.view)) {
             return Err(Refusal::ViewNotFound { view: step.view.clone() }.into());
         }
+        steps.iter().try_for_each(|step| reach.admit(step.path.as_ref()))?;
         let job = self.0.jobs.create(asked, call, caller.principal, correlation).await?;
         Ok(Response::new(pb::CreateJobResponse { job: Some(job_to_pb(&job)) }))
     }
@@ -81,7 +82,7 @@ impl JobService for Handler {
     ) -> Result<Response<pb::ListJobsResponse>, Status> {
         let caller = caller(&request);
         let asked = ListJobs::try_from(request.into_inner())?;
-        let (rows, next_page_token) = self.0.jobs.list(&asked, &caller.views).await?;
+        let (rows, next_page_token) = self.0.jobs.list(&asked, &caller.reach).await?;
         let jobs = rows.iter().map(job_to_pb).collect();
         Ok(Response::new(pb::ListJobsResponse { jobs, next_page_token }))
     }
@@ -127,7 +128,7 @@ impl JobService for Handler {
 }
 
 fn is_seen(caller: &Caller, job: &Job) -> bool {
-    job.steps.iter().all(|step| caller.views.has(&step.spec.view))
+    job.steps.iter().all(|step| caller.reach.has(&step.spec.view, step.spec.path.as_ref()))
 }
 
 type Answer = Out<pb::WatchJobResponse>;

@@ -1,7 +1,7 @@
 //! What the server can be asked for: every method, for whom it is, and whether it changes anything.
 //!
-//! The one list of methods. The layers around the handlers ask it: who may call, what a call is told of by in
-//! metrics and spans, which calls are done once under a key and leave an audit record. Must never: lack a
+//! The one list of methods. The layers around the handlers ask it: who may call, what of it is for those who
+//! may see a path only, what a call is told of by in metrics and spans, which calls are done once under a key and leave an audit record. Must never: lack a
 //! method that is served; what it lacks is for administrators, has no name, and is done anew with each call.
 
 use crate::access::Least;
@@ -14,7 +14,22 @@ pub(super) struct Method {
     pub(super) name: &'static str,
     /// For whom it is.
     pub(super) least: Least,
+    of: Of,
     effect: Effect,
+}
+
+/// What a method tells of, or changes, and so what it may do for somebody who may see what lies at a path and
+/// below it, and nothing else of a view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Nothing that lies in a view.
+    Nothing,
+    /// What lies at the `path` of its request (field 2, a text) and below it: it must be theirs.
+    Path,
+    /// Things that are in a view: its use case leaves out what is not theirs ([`crate::access::Reach`]).
+    Things,
+    /// A view as a whole, its sessions, or the server: it is not for them.
+    Whole,
 }
 
 /// What a call of a method does.
@@ -37,70 +52,74 @@ const STREAMS: [&str; 5] =
     ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];
 
 const METHODS: &[Method] = &[
-    repeats("fusion.v1.SessionService/CreateSession", Least::Agent),
-    repeats("fusion.v1.SessionService/Heartbeat", Least::Agent),
-    repeats("fusion.v1.SessionService/EndSession", Least::Agent),
-    looks("fusion.v1.SessionService/GetSession", Least::AgentOrOperator),
-    looks("fusion.v1.SessionService/ListSessions", Least::Operator),
-    repeats("fusion.v1.EventService/PushEvents", Least::Agent),
-    repeats("fusion.v1.EventService/PushEventBatch", Least::Agent),
-    reads("fusion.v1.ViewService/ListViews", Least::Reader),
-    reads("fusion.v1.ViewService/GetView", Least::Reader),
-    reads("fusion.v1.ViewService/GetEntry", Least::Reader),
-    reads("fusion.v1.ViewService/ListEntries", Least::Reader),
-    reads("fusion.v1.ViewService/GetStats", Least::Reader),
-    reads("fusion.v1.ViewService/FindEntries", Least::Reader),
-    reads("fusion.v1.ViewService/GetBreakdown", Least::Reader),
-    reads("fusion.v1.ViewService/CompareViews", Least::Reader),
-    watches("fusion.v1.ViewService/WatchView", Least::Reader),
-    reads("fusion.v1.ViewService/ListChanges", Least::Reader),
-    watches("fusion.v1.ViewService/WaitQuiet", Least::Reader),
-    reads("fusion.v1.ViewService/ListSuspects", Least::Reader),
-    reads("fusion.v1.ViewService/ListBlindSpots", Least::Reader),
-    reads("fusion.v1.ViewService/ListTrash", Least::Reader),
-    reads("fusion.v1.ViewService/ExportEntries", Least::Reader),
-    changes("fusion.v1.ViewService/RestoreTrash", Least::Operator),
-    changes("fusion.v1.ViewService/PurgeTrash", Least::Operator),
-    changes("fusion.v1.ViewService/RefreshPath", Least::Operator),
-    changes("fusion.v1.JobService/CreateJob", Least::Operator),
-    reads("fusion.v1.JobService/GetJob", Least::Operator),
-    reads("fusion.v1.JobService/ListJobs", Least::Operator),
-    watches("fusion.v1.JobService/WatchJob", Least::Operator),
-    changes("fusion.v1.JobService/CancelJob", Least::Operator),
-    changes("fusion.v1.JobService/RetryJob", Least::Operator),
-    looks("fusion.v1.AdminService/GetServerInfo", Least::Admin),
-    changes("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator),
-    changes("fusion.v1.AdminService/EvictSession", Least::Admin),
-    changes("fusion.v1.AdminService/ResetView", Least::Admin),
-    changes("fusion.v1.AdminService/AcceptRoot", Least::Admin),
-    reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin),
-    changes("fusion.v1.AdminService/SetLogFilter", Least::Admin),
-    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin),
+    repeats("fusion.v1.SessionService/CreateSession", Least::Agent, Of::Whole),
+    repeats("fusion.v1.SessionService/Heartbeat", Least::Agent, Of::Whole),
+    repeats("fusion.v1.SessionService/EndSession", Least::Agent, Of::Whole),
+    looks("fusion.v1.SessionService/GetSession", Least::AgentOrOperator, Of::Whole),
+    looks("fusion.v1.SessionService/ListSessions", Least::Operator, Of::Whole),
+    repeats("fusion.v1.EventService/PushEvents", Least::Agent, Of::Whole),
+    repeats("fusion.v1.EventService/PushEventBatch", Least::Agent, Of::Whole),
+    reads("fusion.v1.ViewService/ListViews", Least::Reader, Of::Things),
+    reads("fusion.v1.ViewService/GetView", Least::Reader, Of::Things),
+    reads("fusion.v1.ViewService/GetEntry", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ListEntries", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/GetStats", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/FindEntries", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/GetBreakdown", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/CompareViews", Least::Reader, Of::Path),
+    watches("fusion.v1.ViewService/WatchView", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ListChanges", Least::Reader, Of::Path),
+    watches("fusion.v1.ViewService/WaitQuiet", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ListSuspects", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ListBlindSpots", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ListTrash", Least::Reader, Of::Path),
+    reads("fusion.v1.ViewService/ExportEntries", Least::Reader, Of::Path),
+    changes("fusion.v1.ViewService/RestoreTrash", Least::Operator, Of::Things),
+    changes("fusion.v1.ViewService/PurgeTrash", Least::Operator, Of::Things),
+    changes("fusion.v1.ViewService/RefreshPath", Least::Operator, Of::Path),
+    changes("fusion.v1.JobService/CreateJob", Least::Operator, Of::Things),
+    reads("fusion.v1.JobService/GetJob", Least::Operator, Of::Things),
+    reads("fusion.v1.JobService/ListJobs", Least::Operator, Of::Things),
+    watches("fusion.v1.JobService/WatchJob", Least::Operator, Of::Things),
+    changes("fusion.v1.JobService/CancelJob", Least::Operator, Of::Things),
+    changes("fusion.v1.JobService/RetryJob", Least::Operator, Of::Things),
+    looks("fusion.v1.AdminService/GetServerInfo", Least::Admin, Of::Whole),
+    changes("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator, Of::Nothing),
+    changes("fusion.v1.AdminService/EvictSession", Least::Admin, Of::Whole),
+    changes("fusion.v1.AdminService/ResetView", Least::Admin, Of::Whole),
+    changes("fusion.v1.AdminService/AcceptRoot", Least::Admin, Of::Whole),
+    reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin, Of::Whole),
+    changes("fusion.v1.AdminService/SetLogFilter", Least::Admin, Of::Whole),
+    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin, Of::Whole),
     // Of a view only who may see it is told.
-    looks("grpc.health.v1.Health/Check", Least::Anyone),
-    watches("grpc.health.v1.Health/Watch", Least::Anyone),
-    reads("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone),
-    reads("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Least::Anyone),
+    looks("grpc.health.v1.Health/Check", Least::Anyone, Of::Nothing),
+    watches("grpc.health.v1.Health/Watch", Least::Anyone, Of::Nothing),
+    reads("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone, Of::Nothing),
+    reads(
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        Least::Anyone,
+        Of::Nothing,
+    ),
 ];
 
-const fn reads(name: &'static str, least: Least) -> Method {
-    Method { name, least, effect: Effect::Reads }
+const fn reads(name: &'static str, least: Least, of: Of) -> Method {
+    Method { name, least, of, effect: Effect::Reads }
 }
 
-const fn looks(name: &'static str, least: Least) -> Method {
-    Method { name, least, effect: Effect::Looks }
+const fn looks(name: &'static str, least: Least, of: Of) -> Method {
+    Method { name, least, of, effect: Effect::Looks }
 }
 
-const fn watches(name: &'static str, least: Least) -> Method {
-    Method { name, least, effect: Effect::Watches }
+const fn watches(name: &'static str, least: Least, of: Of) -> Method {
+    Method { name, least, of, effect: Effect::Watches }
 }
 
-const fn repeats(name: &'static str, least: Least) -> Method {
-    Method { name, least, effect: Effect::Repeats }
+const fn repeats(name: &'static str, least: Least, of: Of) -> Method {
+    Method { name, least, of, effect: Effect::Repeats }
 }
 
-const fn changes(name: &'static str, least: Least) -> Method {
-    Method { name, least, effect: Effect::Changes }
+const fn changes(name: &'static str, least: Least, of: Of) -> Method {
+    Method { name, least, of, effect: Effect::Changes }
 }
 
 /// All methods, each at its number.
@@ -117,6 +136,11 @@ pub(super) fn number(path: &str) -> Option<usize> {
 /// For whom the method is that a call's path names. One that is not here is for administrators.
 pub(super) fn least(path: &str) -> Least {
     number(path).map_or(Least::Admin, |number| METHODS[number].least)
+}
+
+/// What a call tells of. One that is not here tells of everything.
+pub(super) fn of(path: &str) -> Of {
+    number(path).map_or(Of::Whole, |number| METHODS[number].of)
 }
 
 /// What a call takes of its principal's share.

@@ -83,7 +83,7 @@ impl SessionService for Handler {
     ) -> Result<Response<pb::ListSessionsResponse>, Status> {
         let caller = caller(&request);
         let asked = ListSessions::try_from(request.into_inner())?;
-        let (rows, next_page_token) = self.0.sessions.list(&asked, &caller.views)?;
+        let (rows, next_page_token) = self.0.sessions.list(&asked, &caller.reach.views)?;
         let sessions: Result<Vec<pb::Session>, _> = rows.iter().map(TryInto::try_into).collect();
         let sessions = self.0.sendable(sessions)?;
         Ok(Response::new(pb::ListSessionsResponse { sessions, next_page_token }))

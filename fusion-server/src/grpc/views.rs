@@ -8,7 +8,7 @@ mod lists;
 mod live;
 
 use fusion_core::id::ViewName;
-use fusion_core::path::{PathRef, TreePath};
+use fusion_core::path::TreePath;
 use fusion_core::view::EntryInfo;
 use fusion_proto::convert::stat::entry_to_pb;
 use fusion_proto::convert::time::server_time_to_pb;
@@ -53,7 +53,7 @@ impl Services {
     fn view(&self, view: &ViewHandle) -> Result<pb::View, Status> {
         let worth = Worth { status: self.views.status(view), quiet_for: None };
         let of = self.sessions.of_view(view.name());
-        let totals = view.reader().totals(PathRef::ROOT).unwrap_or_default();
+        let totals = view.reader().totals(self.views.reach().top()).unwrap_or_default();
         Ok(pb::View {
             name: view.name().to_string(),
             totals: Some(totals_to_pb(&totals)),

@@ -17,6 +17,7 @@ use super::internal;
 use super::paging::{PageOf, time_field};
 use super::views::{Views, Worth, worth};
 use super::watch::{gone, kept, wanted};
+use crate::access::Reach;
 use crate::task::view::{ViewHandle, account};
 
 /// Revisions that one call looks at, about.
@@ -48,10 +49,10 @@ pub(crate) async fn list(views: &Views, asked: ListChanges) -> Result<PageOfChan
     }
     let path = asked.path.clone();
     let of = EventView { id: view.id(), name: view.name().clone() };
-    let log = Arc::clone(&deps.stores.log);
+    let (log, reach) = (Arc::clone(&deps.stores.log), views.reach().clone());
     let read = tokio::task::spawn_blocking(move || {
         let from = after.map_or(ReadFrom::Start, |after| ReadFrom::Revision(Revision(after.0 + 1)));
-        let page = Page { of, first: after, asked, events: Vec::new(), bytes: 0 };
+        let page = Page { of, first: after, asked, reach, events: Vec::new(), bytes: 0 };
         Ok((log.status(id)?, page.read(log.read(id, from)?)?))
     });
     let read = read.await.map_err(|error| internal(&*deps.ids, &error))?;
@@ -123,6 +124,7 @@ struct Page {
     /// Nothing up to it.
     first: Option<Revision>,
     asked: ListChanges,
+    reach: Reach,
     events: Vec<Event>,
     bytes: usize,
 }
@@ -177,7 +179,8 @@ impl Page {
             if self.events.len() >= self.asked.page.size || self.bytes > PAGE_BYTES {
                 return Taken::Full(change.revision);
             }
-            if let Some(event) = Event::of(&self.of, &account, &change, side) {
+            if let Some(mut event) = Event::of(&self.of, &account, &change, side) {
+                event.cut(&change.kind, self.reach.top());
                 self.bytes += Self::weight(&event);
                 self.events.push(event);
             }

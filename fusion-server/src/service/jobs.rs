@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::id::{CorrelationId, ViewName};
+use fusion_core::id::CorrelationId;
 use fusion_core::job::{Job, JobOrigin, JobState, NewJob, Outcome};
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
@@ -35,7 +35,7 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::Sessions;
 use super::views::{PageOfRows, Views};
-use crate::access::Scope;
+use crate::access::Reach;
 use crate::access::quotas::used_up;
 use crate::config::InForce;
 use crate::ids::Ids;
@@ -261,11 +261,11 @@ impl Jobs {
         Ok((jobs, looked))
     }
 
-    /// A page of jobs of the views of a scope, the newest first.
+    /// A page of jobs that are about what is within a reach alone, the newest first.
     pub(crate) async fn list(
         &self,
         asked: &ListJobs,
-        scope: &Scope<ViewName>,
+        reach: &Reach,
     ) -> Result<PageOfRows<Job>, Refusal> {
         let of = asked.state.map(JobState::as_str).unwrap_or_default();
         let whose = asked.origin.map(JobOrigin::as_str).unwrap_or_default();
@@ -285,7 +285,7 @@ impl Jobs {
                     && asked.origin.is_none_or(|origin| it.origin == origin)
                     && !(asked.hide_routine && it.is_routine())
                     && chain.is_none_or(|chain| it.chain == chain)
-                    && it.is_within(scope)
+                    && it.is_within(reach)
             });
             wanted.map(|(place, _)| *place).take(asked.page.size + 1).collect()
         };

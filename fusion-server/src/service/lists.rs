@@ -200,11 +200,24 @@ impl Views {
         by: Operator,
     ) -> Result<(TrashInfo, Worth), Refusal> {
         let view = self.get(&asked.view)?;
+        if self.reach().below.is_some() && !self.has_record(&view, asked.id).await? {
+            return Err(Refusal::TrashNotFound { trash: asked.id.0.to_string() });
+        }
         let Operated { revision: _, outcome } = self.operate(&view, operation, by).await?;
         let Outcome::Record(record) = outcome else { return Err(self.gone(&ViewGone)) };
         let ttl = view.config().settings.trash_ttl;
-        let last_change = view.reader().totals(PathRef::ROOT).ok().and_then(|it| it.last_change);
+        let last_change =
+            view.reader().totals(self.reach().top()).ok().and_then(|it| it.last_change);
         Ok((trash_info(&record, ttl), worth(self.status(&view), last_change)))
+    }
+
+    /// Whether a record of the trash stood where it may be seen. A record never gets another path.
+    async fn has_record(&self, view: &ViewHandle, id: TrashId) -> Result<bool, Refusal> {
+        let reach = self.reach().clone();
+        let is_seen = move |view: &View| {
+            view.trash_record(id).is_some_and(|record| record.path.as_ref().is_within(reach.top()))
+        };
+        view.ask(is_seen).await.map_err(|gone| self.gone(&gone))
     }
 
     /// Has an operation done; if it is written, it is durable when this returns.

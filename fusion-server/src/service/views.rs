@@ -27,7 +27,7 @@ use super::internal;
 use super::paging::PageOf;
 use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
-use crate::access::Scope;
+use crate::access::Reach;
 use crate::access::quotas::used_up;
 use crate::config::{InForce, ViewConfig};
 use crate::ids::Ids;
@@ -48,8 +48,8 @@ pub(super) const PAGE_BYTES: usize = limits::MESSAGE_BYTES / 4 * 3;
 #[derive(Clone)]
 pub(crate) struct Views {
     shared: Arc<Shared>,
-    /// Those that whoever has this handle may see; to it there are no others.
-    scope: Scope<ViewName>,
+    /// What whoever has this handle may see; to it there is nothing else.
+    reach: Reach,
 }
 
 /// What views are made with.
@@ -91,22 +91,24 @@ impl Views {
         let (id, table, count) = (deps.ids.draw(), RwLock::default(), watch::Sender::new(0));
         let seats = Seats::new(deps.config.clone());
         let shared = Shared { deps, id, table, making: Arc::default(), count, seats };
-        Self { shared: Arc::new(shared), scope: Scope::All }
+        Self { shared: Arc::new(shared), reach: Reach::ALL }
     }
 
-    /// A handle to those of a scope; a handle never sees more than the one that it is made of.
-    pub(crate) fn within(&self, scope: Scope<ViewName>) -> Self {
-        let scope = match &self.scope {
-            Scope::All => scope,
-            narrow @ Scope::Only(_) => narrow.clone(),
-        };
-        Self { shared: Arc::clone(&self.shared), scope }
+    /// A handle to what is within a reach; a handle never sees more than the one that it is made of.
+    pub(crate) fn within(&self, reach: Reach) -> Self {
+        let reach = if self.reach == Reach::ALL { reach } else { self.reach.clone() };
+        Self { shared: Arc::clone(&self.shared), reach }
+    }
+
+    /// What whoever has this handle may see.
+    pub(crate) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// The view of that name.
     pub(crate) fn get(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        let seen = table.get(name).filter(|_| self.scope.has(name)).cloned();
+        let seen = table.get(name).filter(|_| self.reach.views.has(name)).cloned();
         seen.ok_or_else(|| Refusal::ViewNotFound { view: name.clone() })
     }
 
@@ -132,7 +134,7 @@ impl Views {
             return Ok(view);
         }
         let (shared, in_force) = (&*self.shared, self.shared.deps.config.now());
-        let config = in_force.view(name).filter(|_| self.scope.has(name));
+        let config = in_force.view(name).filter(|_| self.reach.views.has(name));
         let Some(config) = config else {
             return Err(Refusal::ViewNotFound { view: name.clone() });
         };
@@ -256,7 +258,7 @@ impl Views {
     /// All views by name.
     pub(crate) fn all(&self) -> Vec<ViewHandle> {
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter(|view| self.scope.has(view.name())).cloned().collect()
+        table.values().filter(|view| self.reach.views.has(view.name())).cloned().collect()
     }
 
     /// How many there are, to be waited on.
@@ -273,7 +275,7 @@ impl Views {
         };
         let table = self.shared.table.read().unwrap_or_else(PoisonError::into_inner);
         let rest = table.range((after, Bound::Unbounded));
-        let mut rest = rest.filter(|(name, _)| self.scope.has(name));
+        let mut rest = rest.filter(|(name, _)| self.reach.views.has(name));
         let rows: Vec<ViewHandle> =
             rest.by_ref().take(page.size).map(|(_, view)| view.clone()).collect();
         let token = match (rest.next(), rows.last()) {

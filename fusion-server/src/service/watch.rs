@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use fusion_core::change::Change;
 use fusion_core::id::{Revision, ViewName};
-use fusion_proto::convert::event::{Event, Side, event_type, kind_of};
+use fusion_proto::convert::event::{Event, Side, event_type, kind_of, names_outside};
 use fusion_proto::convert::view::live::{EventFilter, WatchView};
 use fusion_proto::live::EncodedEvents;
 use fusion_proto::status::Refusal;
 use tokio::time::Instant;
 
 use super::views::Views;
+use crate::access::Reach;
 use crate::task::view::FeedRecord;
 use reader::Reader;
 pub(super) use reader::{gone, kept};
@@ -48,6 +49,7 @@ pub(crate) struct Message {
 pub(crate) struct Watch {
     reader: Reader,
     asked: WatchView,
+    reach: Reach,
     /// The record that was told in part.
     open: Vec<Arc<FeedRecord>>,
     /// The first revision that was not looked at.
@@ -67,8 +69,8 @@ impl Watch {
         let seat = views.seats().take(&views.deps().metrics, view.name(), "watch")?;
         let reader = Reader::begin(views, &view);
         let next = Revision(reader.check(asked.after)?.0 + 1);
-        let (open, last_told) = (Vec::new(), Instant::now());
-        Ok(Self { reader, asked, open, next, is_begun: false, last_told, _seat: seat })
+        let (open, last_told, reach) = (Vec::new(), Instant::now(), views.reach().clone());
+        Ok(Self { reader, asked, reach, open, next, is_begun: false, last_told, _seat: seat })
     }
 
     /// The view.
@@ -149,14 +151,15 @@ impl Watch {
             }
             match Side::of(&change.kind, self.asked.path.as_ref()) {
                 Some(side) if !wanted(&self.asked.filter, change, side) => {}
-                Some(Side::Within) => {
+                Some(Side::Within) if !names_outside(&change.kind, self.reach.top()) => {
                     events.copy(&told.encoded, range.clone());
                     *count += 1;
                 }
                 Some(side) => {
                     let event = Event::of(view, record.account(), change, side);
                     *count += u64::from(event.is_some());
-                    if let Some(event) = event {
+                    if let Some(mut event) = event {
+                        event.cut(&change.kind, self.reach.top());
                         let _ = events.push(event);
                     }
                 }

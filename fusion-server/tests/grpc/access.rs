@@ -96,11 +96,18 @@ impl Ring {
             role: role.to_owned(),
             views: owned(views),
             agents: owned(agents),
+            path: None,
             created: "2026-01-01T00:00:00Z".to_owned(),
             expires: None,
         });
         self.write();
         token
+    }
+
+    /// Binds the last token to a path.
+    pub(crate) fn bind(&mut self, path: &str) {
+        self.file.tokens.last_mut().unwrap().path = Some(path.to_owned());
+        self.write();
     }
 }
 

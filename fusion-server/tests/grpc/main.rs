@@ -33,6 +33,7 @@ mod lists;
 mod observed;
 mod offline;
 mod ops;
+mod paths;
 mod quotas;
 mod refresh;
 mod refusals;

@@ -99,6 +99,7 @@ fn entry(name: &str, role: &str, agents: &[&str]) -> CertificateEntry {
         role: role.to_owned(),
         views: vec!["*".to_owned()],
         agents: agents.iter().map(|&id| id.to_owned()).collect(),
+        path: None,
     }
 }
 

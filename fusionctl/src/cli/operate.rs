@@ -146,6 +146,9 @@ pub(crate) struct TokenCreate {
     /// An agent id that it is good for, once for each; '*' is all. For role agent, which needs it.
     #[arg(long = "for-agent", value_name = "ID")]
     pub(crate) agents: Vec<String>,
+    /// In each view only what lies at this path and below it; for roles reader and operator. Without one: all.
+    #[arg(long = "for-path", value_name = "PATH")]
+    pub(crate) path: Option<String>,
     /// How long it is good, such as `90d`; without a span until it is revoked.
     #[arg(long, value_name = "SPAN", value_parser = super::quantity::span)]
     pub(crate) expires_in: Option<Duration>,

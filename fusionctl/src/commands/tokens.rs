@@ -39,7 +39,7 @@ pub(super) fn run(command: TokenCommand, printer: &mut Printer) -> Result<(), Fa
 }
 
 fn create(asked: TokenCreate, now: Timestamp, printer: &mut Printer) -> Result<(), Failure> {
-    let TokenCreate { id, file, role, principal, views, agents, expires_in } = asked;
+    let TokenCreate { id, file, role, principal, views, agents, path, expires_in } = asked;
     let views = match (views.is_empty(), &*role) {
         (true, "admin") => vec!["*".to_owned()],
         (true, _) => {
@@ -59,6 +59,7 @@ fn create(asked: TokenCreate, now: Timestamp, printer: &mut Printer) -> Result<(
         role,
         views,
         agents,
+        path,
         created: told(now),
         expires: expires_in.map(|span| end(now, span)).transpose()?,
     };

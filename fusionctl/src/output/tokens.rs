@@ -10,23 +10,26 @@ impl Printer {
     /// The head of a table of tokens; nothing in JSON.
     pub(crate) fn tokens_head(&mut self) -> Result<(), Failure> {
         self.head(&format!(
-            "{:<20}  {:<20}  {:<8}  {:<20}  {:<20}  VIEWS; AGENTS",
+            "{:<20}  {:<20}  {:<8}  {:<20}  {:<20}  VIEWS; AGENTS OR PATH",
             "ID", "PRINCIPAL", "ROLE", "CREATED", "EXPIRES"
         ))
     }
 
     /// One token.
     pub(crate) fn token(&mut self, token: &TokenEntry) -> Result<(), Failure> {
-        let TokenEntry { id, principal, role, views, agents, created, expires, .. } = token;
+        let TokenEntry { id, principal, role, views, agents, path, created, expires, .. } = token;
         if self.is_json() {
             return self.document(&json!({
                 "id": id, "principal": principal, "role": role, "views": views,
-                "agents": agents, "created": created, "expires": expires,
+                "agents": agents, "path": path, "created": created, "expires": expires,
             }));
         }
         let mut scope = views.join(", ");
         if !agents.is_empty() {
             scope = format!("{scope}; {}", agents.join(", "));
+        }
+        if let Some(path) = path {
+            scope = format!("{scope}; {path}");
         }
         let expires = expires.as_deref().unwrap_or("never");
         self.text(&format!(

@@ -18,7 +18,7 @@ use uuid::{Builder, Uuid};
 
 use super::stat::path_to_text;
 
-pub use relevance::Side;
+pub use relevance::{Side, names_outside};
 pub(in crate::convert) use wire::chain;
 pub use wire::{event_from_pb, event_type_from_pb, event_type_to_pb};
 

@@ -12,6 +12,7 @@ fn entry(id: &str, hash: String) -> TokenEntry {
         role: "agent".to_owned(),
         views: vec!["home".to_owned()],
         agents: vec!["a-1".to_owned()],
+        path: None,
         created: "2026-01-01T00:00:00Z".to_owned(),
         expires: Some("2027-01-01T00:00:00Z".to_owned()),
     }
@@ -31,8 +32,8 @@ fn who_has_the_token_is_known_by_it_until_it_expires() {
     let early = now("2026-06-01T00:00:00Z");
     let caller = tokens.caller(token.as_bytes(), early).unwrap();
     assert_eq!((caller.principal.as_str(), caller.role), ("lab", Some(Role::Agent)));
-    assert!(caller.views.has(&ViewName::new("home").unwrap()));
-    assert!(!caller.views.has(&ViewName::new("other").unwrap()));
+    assert!(caller.reach.views.has(&ViewName::new("home").unwrap()));
+    assert!(!caller.reach.views.has(&ViewName::new("other").unwrap()));
     assert!(!caller.agents.has(&AgentId::new("a-2").unwrap()));
 
     assert_eq!(tokens.caller(token.as_bytes(), now("2027-01-01T00:00:00Z")), Err(NotGood::Expired));
@@ -53,15 +54,28 @@ fn what_is_wrong_is_told_all_at_once() {
         role: "king".to_owned(),
         views: vec![],
         agents: vec!["?".to_owned()],
+        path: Some("..".to_owned()),
         created: "yesterday".to_owned(),
         expires: Some("never".to_owned()),
     };
     let TokenFaults(faults) = Tokens::of(&file(vec![bad])).unwrap_err();
-    for key in ["id", "principal", "sha256", "role", "views", "agents", "created", "expires"] {
+    for key in
+        ["id", "principal", "sha256", "role", "views", "agents", "path", "created", "expires"]
+    {
         let told = faults.iter().any(|fault| fault.starts_with(&format!("token[0].{key} = ")));
         assert!(told, "{key}: {faults:?}");
     }
-    let wrong: [(&str, TokenEntry); 5] = [
+    let below = |role: &str, path: &str| TokenEntry {
+        role: role.to_owned(),
+        agents: vec![],
+        path: Some(path.to_owned()),
+        ..good.clone()
+    };
+    let wrong: [(&str, TokenEntry); 9] = [
+        ("path", TokenEntry { path: Some("/a".to_owned()), ..good.clone() }),
+        ("path", TokenEntry { views: vec!["*".to_owned()], ..below("admin", "/a") }),
+        ("path", below("reader", "a")),
+        ("path", below("operator", "/a/../b")),
         ("agents", TokenEntry { role: "reader".to_owned(), ..good.clone() }),
         ("agents", TokenEntry { agents: vec![], ..good.clone() }),
         ("views", TokenEntry { role: "admin".to_owned(), agents: vec![], ..good.clone() }),
@@ -74,6 +88,33 @@ fn what_is_wrong_is_told_all_at_once() {
     }
     let twice = Tokens::of(&file(vec![good.clone(), good])).unwrap_err();
     assert!(twice.to_string().contains("token[1].id"), "{twice}");
+}
+
+#[test]
+fn a_path_bounds_what_is_seen_of_each_view_by_whole_names() {
+    let (token, hash) = issue("one").unwrap();
+    let caller = |path: Option<&str>| {
+        let path = path.map(str::to_owned);
+        let entry = TokenEntry {
+            role: "reader".to_owned(),
+            agents: vec![],
+            path,
+            expires: None,
+            ..entry("one", hash.clone())
+        };
+        Tokens::of(&file(vec![entry])).unwrap().caller(token.as_bytes(), ServerTime::default())
+    };
+    let bound = caller(Some("/a/b")).unwrap().reach;
+    let view = ViewName::new("home").unwrap();
+    for (path, is_seen) in
+        [("/a/b", true), ("/a/b/c", true), ("/a/bc", false), ("/a", false), ("/", false)]
+    {
+        let path = path_from_text("path", path).unwrap();
+        assert_eq!(bound.has(&view, path.as_ref()), is_seen, "{path}");
+        assert!(!bound.has(&ViewName::new("other").unwrap(), path.as_ref()));
+        assert_eq!(bound.admit(path.as_ref()).is_ok(), is_seen, "{path}");
+    }
+    assert_eq!(caller(Some("/")), caller(None), "the root bounds nothing");
 }
 
 #[test]
@@ -96,6 +137,7 @@ fn a_certificate_is_somebody_by_its_name_and_no_longer_than_that_is_there() {
         role: role.to_owned(),
         views: vec!["lab".to_owned()],
         agents: Vec::new(),
+        path: None,
     };
     let of = |certificates: Vec<CertificateEntry>| {
         Tokens::of(&TokenFile { certificates, ..TokenFile::default() })

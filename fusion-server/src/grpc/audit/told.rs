@@ -4,12 +4,13 @@
 use fusion_core::id::ViewName;
 use fusion_core::session::Principal;
 use fusion_proto::convert::audit::{AuditTarget, ValueChange};
+use fusion_proto::convert::stat::path_from_text;
 use fusion_proto::pb;
 use prost::Message;
 
 use super::super::idempotency::FRAME_HEAD;
 use super::digest_of;
-use crate::access::Scope;
+use crate::access::Reach;
 
 /// What is told of a call.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -138,31 +139,42 @@ impl Told {
     }
 }
 
-/// Whether all that a call and its answer are about is within a scope. A method that is not named here is for
-/// those who see everything.
-pub(in super::super) fn shows(
-    scope: &Scope<ViewName>,
-    method: &str,
-    request: &[u8],
-    answer: &[u8],
-) -> bool {
-    *scope == Scope::All
-        || views(method, request, answer).is_some_and(|views| {
-            let mut views = views.iter().map(|view| ViewName::new(view));
-            views.all(|view| view.is_ok_and(|view| scope.has(&view)))
+/// Whether all that a call and its answer are about is within somebody's reach. A method that is not named here
+/// is for those who see everything.
+pub(in super::super) fn shows(reach: &Reach, method: &str, request: &[u8], answer: &[u8]) -> bool {
+    *reach == Reach::ALL
+        || places(method, request, answer).is_some_and(|places| {
+            places.iter().all(|(view, path)| {
+                let path = path_from_text("path", path);
+                let view = ViewName::new(view);
+                view.is_ok_and(|view| path.is_ok_and(|path| reach.has(&view, path.as_ref())))
+            })
         })
 }
 
-/// The views that a call and its answer are about.
-fn views(method: &str, request: &[u8], answer: &[u8]) -> Option<Vec<String>> {
+/// The views, and the paths in them, that a call and its answer are about.
+fn places(method: &str, request: &[u8], answer: &[u8]) -> Option<Vec<(String, String)>> {
     let of_job = |job: Option<pb::Job>| {
         let specs = job?.steps.into_iter().filter_map(|step| step.spec);
-        Some(specs.map(|spec| spec.view).collect())
+        Some(specs.map(|spec| (spec.view.clone(), path_of(&spec).to_owned())).collect())
+    };
+    // An answer without a record tells nothing of it.
+    let of_record = |view: String, record: Option<pb::TrashRecord>| {
+        Some(record.map(|record| (view, record.path)).into_iter().collect())
     };
     match last(method) {
-        "RestoreTrash" => Some(vec![message::<pb::RestoreTrashRequest>(request)?.view]),
-        "PurgeTrash" => Some(vec![message::<pb::PurgeTrashRequest>(request)?.view]),
-        "RefreshPath" => Some(vec![message::<pb::RefreshPathRequest>(request)?.view]),
+        "RestoreTrash" => {
+            let record = message::<pb::RestoreTrashResponse>(answer)?.record;
+            of_record(message::<pb::RestoreTrashRequest>(request)?.view, record)
+        }
+        "PurgeTrash" => {
+            let record = message::<pb::PurgeTrashResponse>(answer)?.record;
+            of_record(message::<pb::PurgeTrashRequest>(request)?.view, record)
+        }
+        "RefreshPath" => {
+            let pb::RefreshPathRequest { view, path, .. } = message(request)?;
+            Some(vec![(view, path)])
+        }
         "CreateJob" => of_job(message::<pb::CreateJobResponse>(answer)?.job),
         "CancelJob" => of_job(message::<pb::CancelJobResponse>(answer)?.job),
         "RetryJob" => of_job(message::<pb::RetryJobResponse>(answer)?.job),

@@ -80,6 +80,51 @@ fn a_call_is_found_by_its_path() {
 }
 
 #[test]
+fn what_asks_for_a_path_is_held_against_it() {
+    let set = prost_types::FileDescriptorSet::decode(fusion_proto::FILE_DESCRIPTOR_SET).unwrap();
+    let messages = || set.file.iter().flat_map(|file| &file.message_type);
+    let services = set.file.iter().filter(|file| file.package() == "fusion.v1");
+    let methods = services.flat_map(|file| &file.service).flat_map(|service| {
+        let full = |method: &str| format!("/fusion.v1.{}/{method}", service.name());
+        service.method.iter().map(move |method| (full(method.name()), method))
+    });
+    let mut count = 0;
+    for (name, method) in methods {
+        let of = super::of(&name);
+        let input = method.input_type().rsplit('.').next().unwrap();
+        let request = messages().find(|message| message.name() == input).unwrap();
+        let has = |number: i32, named: &str| {
+            let is_it = |field: &&prost_types::FieldDescriptorProto| {
+                field.name() == named
+                    && field.number() == number
+                    && field.r#type() == prost_types::field_descriptor_proto::Type::String
+            };
+            request.field.iter().any(|field| is_it(&field))
+        };
+        let of_view = has(1, "view") || has(1, "views");
+        assert_eq!(of == Of::Path, of_view && has(2, "path"), "{name}");
+        let names_paths = |field: &prost_types::FieldDescriptorProto| field.name().contains("path");
+        if of == Of::Path {
+            assert!(!method.client_streaming(), "{name} has one request");
+            count += 1;
+        } else if of != Of::Whole {
+            // A path that is called otherwise would be held against nothing.
+            assert!(!request.field.iter().any(names_paths), "{name}");
+        }
+    }
+    assert_eq!(count, 14);
+    assert_eq!(super::of("/x.Y/Z"), Of::Whole);
+}
+
+#[test]
+fn what_is_for_those_who_see_everything_is_for_no_path() {
+    for method in METHODS {
+        let is_administration = matches!(method.least, Least::Admin | Least::Agent);
+        assert!(!is_administration || method.of == Of::Whole, "{}", method.name);
+    }
+}
+
+#[test]
 fn what_keeps_sessions_and_probes_alive_is_no_query() {
     let all = METHODS.iter().map(|method| (method.name, demand(&format!("/{}", method.name))));
     let free: Vec<_> = all.clone().filter(|(_, demand)| *demand == Demand::Place).collect();

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState};
+use fusion_core::path::{PathRef, TreePath};
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::queues::Queues;
-use crate::access::Scope;
+use crate::access::Reach;
 
 #[derive(Default)]
 pub(super) struct Table {
@@ -35,8 +36,10 @@ pub(super) type Place = (Reverse<ServerTime>, Uuid);
 /// What the list knows of a job.
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
-    /// Which views it is about: who may not see one of them is not shown it.
+    /// Which views it is about: who may not see all of it is not shown it.
     views: Box<[ViewName]>,
+    /// The nearest path that all of it lies at or below.
+    top: TreePath,
     pub(super) origin: JobOrigin,
     pub(super) state: JobState,
     /// A hash of the chain that it belongs to.
@@ -64,6 +67,7 @@ impl Listed {
         let views: BTreeSet<&ViewName> = job.steps.iter().map(|step| &step.spec.view).collect();
         Self {
             views: views.into_iter().cloned().collect(),
+            top: top_of(job),
             origin: job.origin,
             state: job.state,
             chain: chain_of(&job.correlation),
@@ -71,15 +75,26 @@ impl Listed {
         }
     }
 
-    /// Whether who may see these views may see it.
-    pub(super) fn is_within(&self, scope: &Scope<ViewName>) -> bool {
-        self.views.iter().all(|view| scope.has(view))
+    /// Whether who has such a reach may see it.
+    pub(super) fn is_within(&self, reach: &Reach) -> bool {
+        self.views.iter().all(|view| reach.has(view, self.top.as_ref()))
     }
 
     /// Nobody made it as a job, and it is complete.
     pub(super) fn is_routine(&self) -> bool {
         !self.origin.is_given_out() && self.state == JobState::Completed
     }
+}
+
+fn top_of(job: &Job) -> TreePath {
+    let mut paths = job.steps.iter().map(|step| step.spec.path.as_ref());
+    let mut top = paths.next().unwrap_or(PathRef::ROOT);
+    for path in paths {
+        while !path.is_within(top) {
+            top = top.split_last().map_or(PathRef::ROOT, |(above, _)| above);
+        }
+    }
+    top.to_owned()
 }
 
 pub(super) fn chain_of(correlation: &CorrelationId) -> u64 {

@@ -10,7 +10,7 @@ use fusion_proto::status::Refusal;
 
 use super::standing::Live;
 use super::{Sessions, State};
-use crate::access::{Caller, Scope};
+use crate::access::{Caller, Reach, Scope};
 use crate::ops::metrics::{gauged, seconds};
 use crate::service::paging::PageOf;
 use crate::service::views::PageOfRows;
@@ -50,7 +50,7 @@ impl Sessions {
         let pages = PageOf::new(self.shared.id, &[b"sessions", of.as_bytes()]);
         let after = pages.key(&request.page.token)?.map(|key| read_key(&key)).transpose()?;
         if let Some(view) = &request.view {
-            self.shared.views.within(scope.clone()).get(view)?;
+            self.shared.views.within(Reach { views: scope.clone(), below: None }).get(view)?;
         }
         let (mut rows, mut last) = (Vec::new(), after);
         loop {

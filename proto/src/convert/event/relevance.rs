@@ -3,6 +3,9 @@
 use fusion_core::change::ChangeKind;
 use fusion_core::path::PathRef;
 
+use super::{EntryChange, Event, EventType};
+use crate::convert::stat::path_to_text;
+
 /// From where a change is seen by who asked for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -58,5 +61,48 @@ impl Side {
             _ => true,
         };
         Self::of(kind, asked).filter(|_| concerns)
+    }
+}
+
+/// Whether a change names something that does not lie at a path or below it.
+#[must_use]
+pub fn names_outside(kind: &ChangeKind, top: PathRef<'_>) -> bool {
+    let is_outside = |path: PathRef<'_>| !path.is_within(top);
+    match kind {
+        ChangeKind::Moved { from, to, .. } => is_outside(from.as_ref()) || is_outside(to.as_ref()),
+        ChangeKind::Removed { path, .. }
+        | ChangeKind::Restored { path, .. }
+        | ChangeKind::Purged { path, .. } => is_outside(path.as_ref()),
+        // These are told to nobody above whom they happen.
+        _ => false,
+    }
+}
+
+impl Event {
+    /// Takes out what somebody is not to learn who may see only what lies at a path and below it. Of a
+    /// rename across its edge the other end goes, with the stat there: something came, or went. What
+    /// happened to a directory above, and took the path along, is told as having happened to the path.
+    pub fn cut(&mut self, kind: &ChangeKind, top: PathRef<'_>) {
+        if !names_outside(kind, top) {
+            return;
+        }
+        let Some(entry) = &mut self.entry else { return };
+        entry.moved = None;
+        match kind {
+            ChangeKind::Moved { from, .. } if from.as_ref().is_within(top) => {
+                self.event_type = EventType::EntryMovedOut;
+                self.path = path_to_text(from.as_ref());
+                entry.after = None;
+            }
+            ChangeKind::Moved { to, .. } if to.as_ref().is_within(top) => {
+                self.event_type = EventType::EntryMovedIn;
+                self.path = path_to_text(to.as_ref());
+                entry.before = None;
+            }
+            _ => {
+                self.path = path_to_text(top);
+                *entry = EntryChange::default();
+            }
+        }
     }
 }

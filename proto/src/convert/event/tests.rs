@@ -9,7 +9,10 @@ use fusion_core::time::{ServerTime, StorageTime};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Account, EVENT_TYPES, Event, EventType, EventView, Side, event_from_pb, event_id};
+use super::{
+    Account, EVENT_TYPES, EntryChange, Event, EventType, EventView, Side, event_from_pb, event_id,
+    names_outside,
+};
 use crate::pb;
 
 fn stat(size: u64) -> Stat {
@@ -203,4 +206,68 @@ fn what_is_malformed_is_refused_with_its_field() {
         spoil(&mut bad);
         assert_eq!(event_from_pb(bad).unwrap_err().field, field);
     }
+}
+
+/// What somebody is told of a change who asks for all, and may see only what lies at `/a/b` and below it.
+fn told_below(kind: ChangeKind) -> Option<(EventType, String, Option<EntryChange>)> {
+    let top = path("/a/b");
+    let side = Side::of(&kind, top.as_ref())?;
+    let change = Change {
+        revision: Revision(3),
+        at: ServerTime::from_nanos(1),
+        cause: Cause::Realtime,
+        by: None,
+        kind,
+    };
+    let view = EventView { id: Uuid::nil(), name: ViewName::new("v").unwrap() };
+    let mut event = Event::of(&view, &Account::default(), &change, side)?;
+    let whole = event.clone();
+    event.cut(&change.kind, top.as_ref());
+    assert_eq!(event != whole, names_outside(&change.kind, top.as_ref()));
+    let again = event.clone();
+    event.cut(&change.kind, top.as_ref());
+    assert_eq!(event, again, "what is cut stays cut");
+    Some((event.event_type, event.path, event.entry))
+}
+
+#[test]
+fn what_lies_outside_a_path_is_in_no_event_of_who_is_bound_to_it() {
+    let entry = |before: Option<u64>, after: Option<u64>| EntryChange {
+        before: before.map(stat),
+        after: after.map(stat),
+        ..EntryChange::default()
+    };
+    use EventType::{EntryMoved, EntryMovedIn, EntryMovedOut, NodeSoftDeleted};
+    let whole = EntryChange {
+        moved: Some(("/a/b/x".to_owned(), "/a/b/y".to_owned())),
+        ..entry(Some(1), Some(1))
+    };
+    let none = EntryChange::default;
+    let cases = [
+        (moved("/a/b/x", "/a/b/y"), EntryMoved, "/a/b/y", whole),
+        (moved("/a/b/x", "/secret"), EntryMovedOut, "/a/b/x", entry(Some(1), None)),
+        (moved("/a/secret", "/a/b/x"), EntryMovedIn, "/a/b/x", entry(None, Some(1))),
+        (moved("/a/bc", "/a/b"), EntryMovedIn, "/a/b", entry(None, Some(1))),
+        (moved("/a", "/secret"), EntryMovedOut, "/a/b", none()),
+        (moved("/secret", "/a"), EntryMovedIn, "/a/b", none()),
+    ];
+    for (kind, event_type, at, entry) in cases {
+        let told = told_below(kind.clone()).unwrap();
+        assert_eq!(told, (event_type, at.to_owned(), Some(entry)), "{kind:?}");
+    }
+    for kind in [moved("/secret", "/a/bc"), moved("/a/secret", "/secret")] {
+        assert_eq!(told_below(kind), None);
+    }
+    let removed = |at: &str| {
+        let mut kinds = every_kind().into_iter().map(|(kind, _)| kind);
+        let mut kind = kinds.find(|kind| matches!(kind, ChangeKind::Removed { .. })).unwrap();
+        if let ChangeKind::Removed { path: of, .. } = &mut kind {
+            *of = path(at);
+        }
+        told_below(kind)
+    };
+    assert_eq!(removed("/a"), Some((NodeSoftDeleted, "/a/b".to_owned(), Some(none()))));
+    assert_eq!(removed("/a/secret"), None);
+    let (_, at, entry) = removed("/a/b/x").unwrap();
+    assert!(at == "/a/b/x" && entry.is_some_and(|entry| entry.trash == Some(TrashId(3))));
 }
