@@ -91,6 +91,23 @@ has_address() {
     for key in "$@"; do grep -qE "^$key=[^:]+:[1-9][0-9]*$" "$file" || return; done
 }
 
+# authority NAME: a CA, its key and certificate in $work/tls.
+authority() {
+    mkdir -p "$work/tls"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" -days 2 \
+        -keyout "$work/tls/$1.key" -out "$work/tls/$1.crt" >>"$work/openssl.log" 2>&1
+}
+
+# certificate NAME SAN [CA [DAYS]]: a key and a certificate for it in $work/tls, which the CA signed.
+certificate() {
+    local file=$work/tls/$1 ca=$work/tls/${3:-ca}
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+        -keyout "$file.key" -out "$file.csr" >>"$work/openssl.log" 2>&1
+    openssl x509 -req -in "$file.csr" -CA "$ca.crt" -CAkey "$ca.key" -days "${4:-2}" \
+        -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth,clientAuth\n' "$2") \
+        -out "$file.crt" >>"$work/openssl.log" 2>&1
+}
+
 view_is_whole() {
     "$bin_dir/fusionctl" --server "http://$grpc" --output json du --view demo / >"$work/du.json" &&
         contains totals "$(cat "$work/du.json")" '"files":3' '"directories":2' '"others":1' '"bytes":60'
@@ -98,6 +115,7 @@ view_is_whole() {
 
 # start_server [NAME=VALUE...]: sets $grpc and $http.
 start_server() {
+    rm -f "$work/server.address"
     env "$@" "$bin_dir/fusion-server" --listen 127.0.0.1:0 --http-listen 127.0.0.1:0 \
         --data-dir "$work/data" --address-file "$work/server.address" \
         "${server_args[@]}" >"$work/server.log" 2>&1 </dev/null &

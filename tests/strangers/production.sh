@@ -4,21 +4,12 @@
 . "$(dirname "$0")/lib.sh"
 need kubectl openssl strangers-python
 need_python yaml
-mkdir -p "$work/tls" "$work/spool" "$work/tree/dir"
+mkdir -p "$work/spool" "$work/tree/dir"
 printf %010d 1 >"$work/tree/dir/a.txt"
 
-# certificate NAME: a key and a certificate for it, which our CA signed.
-certificate() {
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
-        -keyout "$work/tls/$1.key" -out "$work/tls/$1.csr" &&
-        openssl x509 -req -in "$work/tls/$1.csr" -CA "$work/tls/ca.crt" -CAkey "$work/tls/ca.key" -days 2 \
-            -extfile <(printf 'subjectAltName=DNS:%s,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n' "$1") \
-            -out "$work/tls/$1.crt"
-}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=ca -days 2 \
-    -keyout "$work/tls/ca.key" -out "$work/tls/ca.crt" >"$work/openssl.log" 2>&1
+authority ca
 for name in fusion-server fusion-agent; do
-    certificate "$name" >>"$work/openssl.log" 2>&1
+    certificate "$name" "DNS:$name,DNS:localhost"
     # As the kubelet mounts a Secret.
     mkdir "$work/$name-tls"
     cp "$work/tls/$name.crt" "$work/$name-tls/tls.crt"
