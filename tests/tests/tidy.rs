@@ -193,6 +193,43 @@ fn no_source_file_is_forgotten() {
     }
 }
 
+/// The rows of the table of threats in docs/security.md, each with the names of tests in its last column.
+fn threats() -> Vec<(String, Vec<String>)> {
+    let text = fs::read_to_string(root().join("docs/security.md")).expect("docs/security.md");
+    let table = text.split("## Threats").nth(1).expect("the table of threats");
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|row| {
+        let mut columns = row.trim_end_matches(" |").rsplit(" | ");
+        let named = columns.next().unwrap_or_default();
+        let names = named.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        (row.to_owned(), names)
+    })
+    .collect()
+}
+
+#[test]
+fn every_threat_names_tests_that_are_there() {
+    let sources: String = sources().iter().map(|(_, text)| text.as_str()).collect();
+    let threats = threats();
+    assert!(threats.len() > 30, "{}", threats.len());
+    for (row, names) in threats {
+        assert!(!names.is_empty(), "shown by nothing: {row}");
+        for name in names {
+            let mut parts = name.rsplit([':', ' ']).filter(|part| !part.is_empty());
+            let (last, module) = (parts.next().unwrap_or_default(), parts.next());
+            let is_there = match (last.strip_suffix('…'), last) {
+                (Some(begin), _) => sources.contains(&format!("fn {begin}")),
+                (None, "tests") => {
+                    sources.contains(&format!("mod {};", module.unwrap_or_default()))
+                }
+                (None, file) if file.contains('/') => root().join(file).is_file(),
+                (None, name) => sources.contains(&format!("fn {name}(")),
+            };
+            assert!(is_there, "there is no test {name}, which is to show: {row}");
+        }
+    }
+}
+
 #[test]
 fn every_leading_file_says_what_it_owns() {
     for (path, text) in sources() {

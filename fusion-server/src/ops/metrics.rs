@@ -133,7 +133,7 @@ metrics! {
     reloads: IntCounterVec = "fusion_reloads_total" ["what", "outcome"] NONE,
         "Files that changed while the server ran, and reloads of the configuration: taken, unchanged, or refused.";
     denied: IntCounterVec = "fusion_denied_calls_total" ["reason"] NONE,
-        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id; and streams that ended because of their token: revoked_token.";
+        "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, path, agent_id; and streams that ended because of their token: revoked_token.";
     quota_refusals: IntCounterVec = "fusion_quota_refusals_total" ["quota"] NONE,
         "Calls that were refused because a quota or a rate is used up, by the setting that bounds it.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,

@@ -43,6 +43,7 @@ mod revoking;
 mod running;
 mod sessions;
 mod telling;
+mod tenants;
 mod tls;
 mod unseen;
 mod views;

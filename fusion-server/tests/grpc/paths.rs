@@ -115,35 +115,39 @@ fn remove(path: &str, parent: u64) -> pb::Evidence {
 
 /// A request for a path, of any method that takes one.
 #[derive(Clone, Message)]
-struct Asks {
+pub(crate) struct Asks {
     #[prost(string, tag = "1")]
-    view: String,
+    pub(crate) view: String,
     #[prost(string, tag = "2")]
-    path: String,
+    pub(crate) path: String,
 }
 
-/// The methods whose requests have a view and a path.
-fn methods() -> Vec<String> {
+/// The methods whose requests have these fields, each a number and the names that it may have.
+pub(crate) fn methods(fields: &[(i32, &[&str])]) -> Vec<String> {
     let set = FileDescriptorSet::decode(fusion_proto::FILE_DESCRIPTOR_SET).unwrap();
-    let has_path = |input: &str| {
+    let has_them = |input: &str| {
         let mut messages = set.file.iter().flat_map(|file| &file.message_type);
         let request = messages.find(|it| input.ends_with(&format!(".{}", it.name()))).unwrap();
-        let named = |names: &[&str], number| {
+        fields.iter().all(|(number, names)| {
             let mut fields = request.field.iter();
-            fields.any(|field| names.contains(&field.name()) && field.number() == number)
-        };
-        named(&["view", "views"], 1) && named(&["path"], 2)
+            fields.any(|field| names.contains(&field.name()) && field.number() == *number)
+        })
     };
     let services = set.file.iter().flat_map(|file| &file.service);
     let methods = services.flat_map(|service| {
-        let of_it = service.method.iter().filter(|method| has_path(method.input_type()));
+        let of_it = service.method.iter().filter(|method| has_them(method.input_type()));
         of_it.map(move |method| format!("/fusion.v1.{}/{}", service.name(), method.name()))
     });
     methods.collect()
 }
 
 /// How a call ends, or that it gives a first message.
-async fn call(server: &TestServer, token: &str, method: &str, asks: Asks) -> Result<(), Status> {
+pub(crate) async fn call(
+    server: &TestServer,
+    token: &str,
+    method: &str,
+    asks: Asks,
+) -> Result<(), Status> {
     let mut client = Grpc::new(server.channel.clone());
     client.ready().await.unwrap();
     let mut request = Request::new(asks);
@@ -158,7 +162,7 @@ async fn call(server: &TestServer, token: &str, method: &str, asks: Asks) -> Res
 async fn every_method_refuses_other_paths_alike_whatever_is_there() {
     let mut this = Bound::start().await;
     let token = this.token.clone();
-    let methods = methods();
+    let methods = methods(&[(1, &["view", "views"]), (2, &["path"])]);
     assert_eq!(methods.len(), 14, "{methods:?}");
     let mut refused = 0;
     for method in &methods {
@@ -295,6 +299,51 @@ async fn jobs_are_there_for_who_may_see_all_that_they_are_about() {
             }
         }
     }
+}
+
+/// A token of a page with another key: the head says of which request it is, and nothing guards the rest.
+fn forged(token: &str, key: &[u8]) -> String {
+    const HEAD: usize = (1 + 16 + 8) * 2;
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}{key}", &token[..HEAD])
+}
+
+#[tokio::test]
+async fn a_forged_token_leads_to_nothing_outside_the_path() {
+    let mut this = Bound::start().await;
+    this.push(vec![entry("/a/b/more", (FILE, 1, 23), B)]).await;
+    this.push(vec![remove("/secret/file", SECRET), remove("/a/b/own", B)]).await;
+    this.push(vec![entry("/a/b/other", (FILE, 1, 24), B), remove("/a/b/more", B)]).await;
+    let export = |resume_token: String| pb::ExportEntriesRequest {
+        view: VIEW.to_owned(),
+        path: TOP.to_owned(),
+        resume_token,
+        ..Default::default()
+    };
+    let mut exported = this.bound.views.export_entries(export(String::new())).await.unwrap();
+    let token = exported.get_mut().message().await.unwrap().unwrap().resume_token;
+    for at in ["/", "/a", "/a/ba", "/secret", "/secret/e", "/a/b/a"] {
+        let key = [&[0; 8], at.as_bytes()].concat();
+        let asked = export(forged(&token, &key));
+        let mut told = this.bound.views.export_entries(asked).await.unwrap().into_inner();
+        let mut rows = Vec::new();
+        while let Some(message) = told.message().await.unwrap() {
+            rows.extend(message.rows);
+        }
+        let rows = String::from_utf8(rows).unwrap();
+        assert!(rows.lines().count() == 1 && rows.contains("\"/a/b/other\""), "{at}: {rows}");
+    }
+    let list = |page_token: String| pb::ListTrashRequest {
+        view: VIEW.to_owned(),
+        path: TOP.to_owned(),
+        page_size: 1,
+        page_token,
+    };
+    let first = this.bound.views.list_trash(list(String::new())).await.unwrap().into_inner();
+    assert_eq!(first.records[0].path, "/a/b/own");
+    let from_the_first = forged(&first.next_page_token, &0_u64.to_be_bytes());
+    let again = this.bound.views.list_trash(list(from_the_first)).await.unwrap().into_inner();
+    assert_eq!(again.records, first.records);
 }
 
 /// What is told of changes: type, path, where from and to, bytes before and after.
