@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use crate::process::{Process, now};
 
 /// How long a mount may take to be there.
@@ -17,6 +19,10 @@ pub struct Bind {
     /// The process that serves it.
     pub process: Process,
     at: PathBuf,
+    /// As the kernel numbers it: a test may move what it is mounted in.
+    id: String,
+    /// For what the process says, which may be in the middle of a test: not in anybody's tree.
+    _log: TempDir,
 }
 
 impl Bind {
@@ -33,16 +39,23 @@ impl Bind {
             format!("attr_timeout={cached},entry_timeout={cached},negative_timeout={cached}");
         let mut command = Command::new("bindfs");
         command.args(["-f", "-o", &options]).arg(behind).arg(at);
-        let process = Process::start("bindfs", &mut command, &at.with_extension("log"));
+        let log = tempfile::tempdir().expect("a temporary directory");
+        let process = Process::start("bindfs", &mut command, &log.path().join("bindfs.log"));
         let began = now();
-        while !is_mount(at) {
+        let id = loop {
+            let mut mounts = mounts();
+            if let Some((id, _)) = mounts.find(|(_, there)| Path::new(there) == at) {
+                break id;
+            }
             assert!(began.elapsed() < THERE, "bindfs: {}", process.output());
             std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { process, at: at.to_path_buf() }
+        };
+        // Before it serves it looks for what it is mounted on, and ends if a test has moved that.
+        rustix::fs::statfs(at).expect("a mount that answers");
+        Self { process, at: at.to_path_buf(), id, _log: log }
     }
 
-    /// Where it is.
+    /// Where it was mounted.
     #[must_use]
     pub fn at(&self) -> &Path {
         &self.at
@@ -52,12 +65,21 @@ impl Bind {
 impl Drop for Bind {
     fn drop(&mut self) {
         self.process.resume();
-        // Lazily: an agent may still hold it where a test fails.
-        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        if let Some((_, at)) = mounts().find(|(id, _)| *id == self.id) {
+            // Lazily: an agent may still hold it where a test fails.
+            let _ = Command::new("umount").arg("-l").arg(at).status();
+        }
     }
 }
 
-fn is_mount(at: &Path) -> bool {
-    let text = format!(" {} ", at.display());
-    fs::read_to_string("/proc/self/mountinfo").is_ok_and(|mounts| mounts.contains(&text))
+/// The mounts that there are: their numbers, and where they are now.
+fn mounts() -> impl Iterator<Item = (String, String)> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts: Vec<_> = text.lines().filter_map(mount).collect();
+    mounts.into_iter()
+}
+
+fn mount(line: &str) -> Option<(String, String)> {
+    let mut words = line.split(' ');
+    Some((words.next()?.to_owned(), words.nth(3)?.to_owned()))
 }

@@ -87,4 +87,5 @@ async fn what_appears_and_hangs_holds_up_no_events_of_other_directories() {
     compare::until_ready(&mut world.client(), world.view(), READY).await;
     until_true("nothing hangs", || metric(&agent.http, "fusion_agent_hung_calls") == 0.0).await;
     assert_eq!(counter(&agent.http, r#"fusion_agent_part_restarts_total{part="watch"}"#), 1.0);
+    assert_eq!(mount.process.output(), "");
 }

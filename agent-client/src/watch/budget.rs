@@ -21,6 +21,8 @@ pub(super) struct Budget {
     most: usize,
     /// As learned from the kernel, which counts all watches of a user.
     limit: usize,
+    /// What it was when the walk began that goes on, which tries whether the kernel gives more now.
+    limit_before: usize,
     refused: u64,
     /// What it was when the walk began that goes on: until that has come by all directories, what it
     /// counted is less than there is.
@@ -30,12 +32,17 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, limit: most, refused: 0, refused_before: 0, coldest: None }
+        Self { most, limit: most, limit_before: most, refused: 0, refused_before: 0, coldest: None }
     }
 
     /// Most directories that may be watched.
     pub(super) fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// The same, to be told while so many are watched: what a walk tries is not what the kernel gives.
+    pub(super) fn told_limit(&self, watched: usize) -> usize {
+        self.limit.min(self.limit_before.max(watched))
     }
 
     /// Directories left unwatched since the last placing walk began; while it goes on, not less than
@@ -49,11 +56,13 @@ impl Budget {
     pub(super) fn begin_walk(&mut self) {
         self.refused_before = self.refused();
         self.refused = 0;
+        self.limit_before = self.limit.min(self.limit_before);
         self.limit = self.most;
     }
 
     /// It came by all of them.
     pub(super) fn end_walk(&mut self) {
+        self.limit_before = self.most;
         self.refused_before = 0;
     }
 
@@ -141,7 +150,13 @@ mod tests {
         budget.refuse();
         assert_eq!((budget.limit(), budget.refused()), (4, 1));
         budget.begin_walk();
-        assert_eq!(budget.limit(), 10);
+        assert_eq!((budget.limit(), budget.told_limit(4)), (10, 4), "what may be is not told");
+        budget.begin_walk();
+        assert_eq!(budget.told_limit(4), 4, "nor when a walk was cut off");
+        assert_eq!(budget.told_limit(6), 6, "the kernel gave more");
+        budget.learn(7);
+        budget.end_walk();
+        assert_eq!((budget.limit(), budget.told_limit(7)), (7, 7));
     }
 
     #[test]

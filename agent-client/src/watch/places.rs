@@ -140,7 +140,7 @@ impl Drop for Locked<'_> {
         let Places { gauges, pulse, .. } = self.of;
         show(&gauges.watched, self.held.watched() as u64);
         show(&gauges.unwatched, self.held.budget.refused());
-        show(&gauges.limit, self.held.limit() as u64);
+        show(&gauges.limit, self.held.told_limit() as u64);
         if let Some(part) = &self.held.part {
             part.set(self.held.watched());
         }
@@ -154,10 +154,10 @@ impl Held {
         self.table.watched() - self.leaving.len()
     }
 
-    /// Most that may be watched.
-    fn limit(&self) -> usize {
+    /// Most that may be watched, as far as the kernel has let us know.
+    fn told_limit(&self) -> usize {
         let most = self.part.as_ref().map_or(usize::MAX, Watches::most);
-        self.budget.limit().min(most)
+        self.budget.told_limit(self.watched()).min(most)
     }
 
     /// Takes room for one more, by our limit and the process's.
