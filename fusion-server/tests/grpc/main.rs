@@ -41,6 +41,7 @@ mod restart;
 mod revoking;
 mod running;
 mod sessions;
+mod stuck;
 mod telling;
 mod tls;
 mod unseen;
