@@ -11,12 +11,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# Counters that come into being with a fault or with TLS, and what is recorded of them.
+# Counters that come into being with a fault, with TLS or with what is deprecated, and what is recorded of them.
 NEED_A_FAULT = {
     'fusion_sessions_ended_total{state="expired"}',
     "fusion_obsolete_answers_total",
     "fusion_watchers_too_slow_total",
     'fusion_rpc_requests_total{code=~"INTERNAL|UNKNOWN|DATA_LOSS"}',
+    "fusion_deprecated_calls_total",
     "fusion_denied_calls_total",
     "fusion_quota_refusals_total",
     'fusion_connections_total{outcome=~"refused|failed"}',

@@ -146,6 +146,8 @@ metrics! {
         "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, agent_id; and streams that ended because of their token: revoked_token.";
     quota_refusals: IntCounterVec = "fusion_quota_refusals_total" ["quota"] NONE,
         "Calls that were refused because a quota or a rate is used up, by the setting that bounds it.";
+    deprecated_calls: IntCounterVec = "fusion_deprecated_calls_total" ["what"] NONE,
+        "Calls that used a method or field of the contract that is deprecated, by its name.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,
