@@ -243,7 +243,8 @@ pub async fn on_none(cached: Duration) {
     }
     fs::rename(pair.a.at().join("d4"), pair.a.at().join("d5/tree")).expect("a rename");
     pair.world.settle().await;
-    assert_eq!(pair.spots().await, BTreeSet::new());
+    // A listing that the server asked for may be quicker than what the agent saw happen.
+    until("nothing is blind", async || pair.spots().await.is_empty().then_some(())).await;
     // A directory that was young when it was listed may have been listed again; that is no audit.
     let view = pair.world.client().view(pair.world.view()).await.expect("the view");
     assert_eq!(view.freshness.last_audit, None);

@@ -91,6 +91,11 @@ impl Trash {
         self.blind.after(after).filter_map(|(_, id)| self.get(*id))
     }
 
+    /// Whether the deletion of this path is blind.
+    pub(super) fn is_blind(&self, path: PathRef<'_>) -> bool {
+        self.blind.get(path).is_some()
+    }
+
     /// Blind deletions at a path and below it, by path bytes, those after a path.
     pub(super) fn blind_within<'a>(
         &'a self,

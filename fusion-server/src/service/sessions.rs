@@ -251,14 +251,7 @@ impl Sessions {
     ) -> (Vec<Command>, Vec<Uuid>) {
         let leads = session.role == Role::Leader;
         let draw = || self.shared.ids.draw();
-        let (commands, refused, ended) =
-            view.commands().beat(session.id, leads, reports, now, draw);
-        let name = session.view.as_str();
-        let counts = [("done", ended.done), ("failed", ended.failed), ("refused", ended.refused)];
-        for (state, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            self.shared.metrics.commands.with_label_values(&[name, state]).inc_by(count);
-        }
-        (commands, refused)
+        view.commands().beat(session.id, leads, reports, now, draw)
     }
 
     /// Whether a session is honoured still, for what goes on for it within the server.

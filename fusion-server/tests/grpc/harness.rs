@@ -137,6 +137,13 @@ impl TestServer {
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     }
+
+    /// What `/metrics` says of a series; 0 if it does not know it.
+    pub(crate) async fn metric(&self, series: &str) -> u64 {
+        let text = self.get("/metrics").await;
+        let value = |line: &str| Some(line.strip_prefix(series)?.strip_prefix(' ')?.to_owned());
+        text.lines().find_map(value).map_or(0, |value| value.trim().parse().unwrap())
+    }
 }
 
 /// A UUID that belongs to a text.

@@ -49,12 +49,6 @@ async fn is_served(server: &TestServer) {
     views.list_views(pb::ListViewsRequest::default()).await.unwrap();
 }
 
-async fn metric(server: &TestServer, series: &str) -> u64 {
-    let text = server.get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    line.map_or(0, |value| value.parse().unwrap())
-}
-
 fn outcome(of: &str) -> String {
     format!("fusion_connections_total{{outcome=\"{of}\"}}")
 }
@@ -95,9 +89,9 @@ async fn messages_that_are_none_or_too_large_are_refused_and_counted() {
         let name = if code == Code::Internal { "INTERNAL" } else { "OUT_OF_RANGE" };
         let series =
             format!("fusion_rpc_requests_total{{code=\"{name}\",method=\"{}\"}}", &GET_ENTRY[1..]);
-        let before = metric(&server, &series).await;
+        let before = server.metric(&series).await;
         assert_eq!(call(&server, &[], bytes).await, code, "{what}");
-        assert_eq!(metric(&server, &series).await, before + 1, "{what}");
+        assert_eq!(server.metric(&series).await, before + 1, "{what}");
         is_served(&server).await;
     }
     let bomb = message(1, 64, &[0; 64]);
@@ -173,7 +167,7 @@ async fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
         assert!(kinds.contains(&GO_AWAY) || kinds.len() <= 2, "{what}: {kinds:?}");
         is_served(&server).await;
     }
-    while metric(&server, "fusion_connections").await > 1 {}
+    while server.metric("fusion_connections").await > 1 {}
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,15 +177,15 @@ async fn who_does_not_begin_to_speak_is_cut_off() {
     let silent = TcpStream::connect(server.grpc).await.unwrap();
     let mut half = TcpStream::connect(server.grpc).await.unwrap();
     half.write_all(&PREFACE[..PREFACE.len() - 1]).await.unwrap();
-    while metric(&server, "fusion_connections").await != 3 {}
+    while server.metric("fusion_connections").await != 3 {}
     // The limit begins when the server takes it up.
-    while metric(&server, &outcome("silent")).await != 2 {
+    while server.metric(&outcome("silent")).await != 2 {
         advance(Duration::from_secs(1)).await;
     }
     rest(silent).await;
     rest(half).await;
     is_served(&server).await;
-    while metric(&server, "fusion_connections").await != 1 {}
+    while server.metric("fusion_connections").await != 1 {}
 }
 
 #[tokio::test]
@@ -205,15 +199,15 @@ async fn connections_are_bounded_and_their_places_come_back() {
     for _ in 1..MOST {
         idle.push(connected(&server).await);
     }
-    while metric(&server, "fusion_connections").await != MOST as u64 {}
+    while server.metric("fusion_connections").await != MOST as u64 {}
     for _ in 0..5 {
         let mut one_more = TcpStream::connect(server.grpc).await.unwrap();
         assert!(matches!(one_more.read(&mut [0]).await, Ok(0) | Err(_)));
     }
-    assert_eq!(metric(&server, &outcome("refused")).await, 5);
+    assert_eq!(server.metric(&outcome("refused")).await, 5);
     is_served(&server).await;
     idle.pop();
-    while metric(&server, "fusion_connections").await == MOST as u64 {}
+    while server.metric("fusion_connections").await == MOST as u64 {}
     let mut again = connected(&server).await;
     assert_eq!(again.read(&mut [0]).await.unwrap(), 1);
 }

@@ -61,6 +61,10 @@ async fn a_named_agent_scans_and_all_who_ask_get_its_answer() {
     let found = pb::GetEntryRequest { view: VIEW.into(), path: "/d/new".into(), read_class: 0 };
     assert!(server.views.get_entry(found).await.unwrap().into_inner().entry.unwrap().blind);
     assert_eq!(server.beat(&follower.session).await.unwrap().commands, []);
+    for state in ["given", "done"] {
+        let series = format!("fusion_commands_total{{state=\"{state}\",view=\"v\"}}");
+        assert_eq!(server.metric(&series).await, 1, "{state}");
+    }
     // What was not asked for is not taken.
     let refused = follower.list("/d", &["a"]).await;
     assert!(!refused.is_empty());

@@ -57,19 +57,12 @@ fn export() -> pb::ExportEntriesRequest {
     pb::ExportEntriesRequest { view: "v".into(), path: "/".into(), ..Default::default() }
 }
 
-/// The value of a metric of the view.
-async fn metric(server: &TestServer, name: &str) -> u64 {
-    let text = server.get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-    line.map_or(0, |value| value.parse().unwrap())
-}
-
 async fn running(server: &TestServer, call: &str) -> u64 {
-    metric(server, &format!("fusion_searches{{call=\"{call}\",view=\"v\"}}")).await
+    server.metric(&format!("fusion_searches{{call=\"{call}\",view=\"v\"}}")).await
 }
 
 async fn looked_at(server: &TestServer) -> u64 {
-    metric(server, "fusion_searched_entries_total{view=\"v\"}").await
+    server.metric("fusion_searched_entries_total{view=\"v\"}").await
 }
 
 #[tokio::test]

@@ -44,12 +44,6 @@ async fn says(client: Client, part: &str) {
     assert!(told.contains("TLS: ") && told.contains(part), "{told}");
 }
 
-async fn metric(server: &TestServer, series: &str) -> u64 {
-    let text = server.get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(series));
-    line.map_or(0, |value| value.trim().parse().unwrap())
-}
-
 #[tokio::test]
 async fn who_trusts_the_authority_is_served_and_nobody_else() {
     let dir = TempDir::new().unwrap();
@@ -60,8 +54,8 @@ async fn who_trusts_the_authority_is_served_and_nobody_else() {
     says(over_tls(&server, &other.trusted()), "not signed by the CA").await;
     says(client(&server, "https", "127.0.0.1", &ours.trusted()), "not for `127.0.0.1`").await;
     let expiry = "fusion_tls_certificate_expiry_timestamp_seconds";
-    assert_eq!(metric(&server, expiry).await, 4_102_444_800, "the first day of 2100");
-    assert_eq!(metric(&server, "fusion_tls_handshakes_total{outcome=\"done\"}").await, 1);
+    assert_eq!(server.metric(expiry).await, 4_102_444_800, "the first day of 2100");
+    assert_eq!(server.metric("fusion_tls_handshakes_total{outcome=\"done\"}").await, 1);
 
     let expired = secured(ours.sign("old", HOST, Valid::Before).server(None)).await;
     says(over_tls(&expired, &ours.trusted()), "server's certificate has expired").await;
@@ -76,7 +70,7 @@ async fn plaintext_and_tls_do_not_pass_for_each_other() {
     says(client(&secure, "http", HOST, &ClientTls::default()), "give https://").await;
     says(over_tls(&plain, &ours.trusted()), "does not speak TLS").await;
     let failed = "fusion_tls_handshakes_total{outcome=\"failed\"}";
-    assert!(metric(&secure, failed).await >= 1);
+    assert!(secure.metric(failed).await >= 1);
 }
 
 #[tokio::test]
@@ -137,7 +131,7 @@ async fn until(server: &TestServer, series: &str, is: u64, old: &Client) {
     for _ in 0..1_000 {
         advance(Duration::from_secs(1)).await;
         asked(old.clone()).await.unwrap();
-        if metric(server, series).await == is {
+        if server.metric(series).await == is {
             return;
         }
     }
@@ -163,7 +157,7 @@ async fn files_that_change_are_taken_and_connections_go_on() {
         advance(Duration::from_secs(1)).await;
         asked(old.clone()).await.unwrap();
     }
-    assert_eq!(metric(&server, refused).await, 1);
+    assert_eq!(server.metric(refused).await, 1);
 
     second.sign("server", HOST, Valid::Now);
     let taken = "fusion_reloads_total{outcome=\"taken\",what=\"tls\"}";
@@ -184,7 +178,7 @@ async fn who_is_silent_holds_up_nobody_and_is_given_up() {
     }
     asked(over_tls(&server, &ours.trusted())).await.unwrap();
     // So many at once at most: the oldest had to go.
-    let displaced = metric(&server, "fusion_tls_handshakes_total{outcome=\"displaced\"}").await;
+    let displaced = server.metric("fusion_tls_handshakes_total{outcome=\"displaced\"}").await;
     assert!((44..=45).contains(&displaced), "{displaced}");
     let mut byte = [0];
     assert!(matches!(silent[0].read(&mut byte).await, Ok(0) | Err(_)));
@@ -192,6 +186,6 @@ async fn who_is_silent_holds_up_nobody_and_is_given_up() {
     for mut stream in silent {
         assert!(matches!(stream.read(&mut byte).await, Ok(0) | Err(_)));
     }
-    let timed_out = metric(&server, "fusion_tls_handshakes_total{outcome=\"timed_out\"}").await;
+    let timed_out = server.metric("fusion_tls_handshakes_total{outcome=\"timed_out\"}").await;
     assert_eq!(timed_out, 300 - displaced);
 }

@@ -5,7 +5,10 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Lines, Read as _};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fusion_proto::pb;
@@ -18,17 +21,19 @@ use crate::process::now;
 
 use super::ingest::upserts;
 use super::load::{self, LoadSession, PER_DIRECTORY};
-use super::queries::load_all;
 use super::raw::EncodedBatch;
+use super::sessions::push;
 use super::{Line, Options, median, part, raw};
 
 /// How long the server may take to write everything and go, and to come back.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Without a checkpoint for so long, none is due.
-const CALM: Duration = Duration::from_secs(20);
-const STEP: Duration = Duration::from_millis(200);
-/// Random changes that make a checkpoint due.
-const CHANGES: u64 = 500_000;
+/// How often row 17 looks whether blocks were written.
+const STEP: Duration = Duration::from_millis(10);
+/// Random changes per second of row 17: a checkpoint is due of 250,000.
+const RATE: f64 = 100_000.0;
+/// Connections that list in row 17, and how long each rests between two calls.
+const CALLERS: u64 = 20;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Row 9: from the start of a server until a TRUSTED read is answered, beside reading its files.
 pub(super) async fn restart(options: &Options) -> Result<Line> {
@@ -153,73 +158,123 @@ fn cat(dir: &Path) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Row 17: listings while the blocks of random changes are written, beside the same when nothing is.
+/// Row 17: listings while the blocks of random changes are written, beside the same when none are. Changes
+/// and listings come at a fixed rate all the time, so nothing but the writing is between the two.
 pub(super) async fn flush(options: &Options) -> Result<Line> {
-    let mut world = World::start();
-    let pid = world.server().id();
+    let world = World::start();
     let session = LoadSession::begin(&world.url(), "load").await?;
     drop(load::fill(&session, options.resident).await?);
-    let directories = options.resident.div_ceil(PER_DIRECTORY);
-    let list = move |channel: Channel, call: u64| async move {
-        let request = pb::ListEntriesRequest {
-            view: "load".into(),
-            path: load::directory(call % directories),
-            ..Default::default()
-        };
-        raw::list(channel, &request).await.map(drop)
-    };
-    let checkpoints = || {
-        let name = "fusion_store_checkpoint_duration_seconds_count{view=\"load\"}";
-        counter(world.http(), name) as u64
-    };
+    let span = options.span() * u32::try_from(options.rounds)?;
+    let batches = (RATE * span.as_secs_f64()) as u64 / load::BATCH + 1;
+    let batches = upserts(options.resident, batches, 0);
     let mut realtime = session.open(pb::Lane::Realtime).await?;
-    let (mut ours, mut theirs, mut took) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..options.rounds as u64 {
-        quiet(&checkpoints).await;
-        theirs.extend(load_all(&world, pid, options.span(), 1, list).await?.1);
-        let before = checkpoints();
-        for batch in upserts(options.resident, CHANGES / load::BATCH, round) {
-            realtime.push(&batch).await?;
-        }
-        realtime.drain().await?;
-        let began = now();
-        loop {
-            ours.extend(load_all(&world, pid, STEP, 1, list).await?.1);
-            if checkpoints() != before {
-                break;
-            }
-            ensure!(began.elapsed() < LIMIT, "no checkpoint is written");
-        }
-        took.push(began.elapsed().as_secs_f64());
-    }
-    ours.sort_unstable();
-    theirs.sort_unstable();
+    let over = AtomicBool::new(false);
+    let pushing = push(&mut realtime, &batches, span, Some(RATE), &over);
+    let listing = async {
+        let windows = Windows::begin(world.http().to_owned())?;
+        let calls = list_at_a_rate(&world, options.resident, span).await;
+        over.store(true, Ordering::Relaxed);
+        Ok((calls?, windows.end()?))
+    };
+    let (pushed, (calls, windows)) = futures_util::future::try_join(pushing, listing).await?;
+    ensure!(!windows.is_empty(), "no blocks were written in {span:?}");
+    let is_beside = |call: &Call| windows.iter().any(|window| call.is_in(window));
+    let (beside, alone): (Vec<_>, Vec<_>) = calls.into_iter().partition(is_beside);
+    let [beside, alone] = [beside, alone].map(|calls| {
+        let mut times: Vec<_> = calls.into_iter().map(|call| call.took).collect();
+        times.sort_unstable();
+        times
+    });
+    ensure!(!alone.is_empty(), "blocks were written all the time");
+    let lasted = windows.iter().map(|(from, to)| to.duration_since(*from).as_secs_f64()).collect();
     Ok(Line {
         row: 17,
         what: "p99 of listings while blocks are written",
-        ours: part(&ours, 99),
+        ours: part(&beside, 99),
         yardstick: "the same when none are",
-        theirs: part(&theirs, 99),
+        theirs: part(&alone, 99),
         unit: "ms",
         note: format!(
-            "{} entries, {CHANGES} random changes, {:.1} s until they were written; {} calls then; \
-             goal ≤ 2.00",
+            "{} entries, {pushed:.0} random changes/s all the time; {} times, {:.2} s each; {} calls \
+             then of {}; goal ≤ 2.00",
             options.resident,
-            median(took),
-            ours.len()
+            windows.len(),
+            median(lasted),
+            beside.len(),
+            beside.len() + alone.len()
         ),
     })
 }
 
-/// Waits until no checkpoint was written for a while: longer than from one to the next.
-async fn quiet(checkpoints: &impl Fn() -> u64) {
-    let mut last = checkpoints();
-    let mut since = now();
-    while since.elapsed() < CALM {
-        tokio::time::sleep(STEP).await;
-        let count = checkpoints();
-        if count != last {
-            (last, since) = (count, now());
+/// A call that was answered.
+struct Call {
+    ended: Instant,
+    took: Duration,
+}
+
+impl Call {
+    fn is_in(&self, (from, to): &(Instant, Instant)) -> bool {
+        self.ended >= *from && self.ended.checked_sub(self.took).is_some_and(|began| began <= *to)
+    }
+}
+
+/// Lists one directory after the other on [`CALLERS`] connections, with a pause after each.
+async fn list_at_a_rate(world: &World, resident: u64, span: Duration) -> Result<Vec<Call>> {
+    let directories = resident.div_ceil(PER_DIRECTORY);
+    let caller = async |number: u64| {
+        let channel = fusion_proto::client::lazy_channel(&world.url()).context("our address")?;
+        let (began, mut calls) = (now(), Vec::new());
+        while began.elapsed() < span {
+            let turn = number * 131 + calls.len() as u64 * 7;
+            let path = load::directory(turn % directories);
+            let request =
+                pb::ListEntriesRequest { view: "load".into(), path, ..Default::default() };
+            let asked = now();
+            raw::list(channel.clone(), &request).await?;
+            calls.push(Call { ended: now(), took: asked.elapsed() });
+            tokio::time::sleep(PAUSE).await;
         }
+        anyhow::Ok(calls)
+    };
+    let done = futures_util::future::try_join_all((0..CALLERS).map(caller)).await?;
+    Ok(done.into_iter().flatten().collect())
+}
+
+/// When blocks were written, as the server's metrics say: each time one ended, and how long it took.
+struct Windows {
+    over: Arc<AtomicBool>,
+    watching: JoinHandle<Vec<(Instant, Instant)>>,
+}
+
+impl Windows {
+    fn begin(http: String) -> Result<Self> {
+        let over = Arc::<AtomicBool>::default();
+        let ended = Arc::clone(&over);
+        let figures = move || {
+            let [count, sum] = ["count", "sum"].map(|part| {
+                counter(&http, &format!("fusion_store_checkpoint_duration_seconds_{part}"))
+            });
+            (count, sum)
+        };
+        let watch = move || {
+            let (mut before, mut windows) = (figures(), Vec::new());
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::sleep(STEP);
+                let after = figures();
+                if after.0 > before.0 {
+                    let lasted = Duration::from_secs_f64(after.1 - before.1) + STEP;
+                    windows.extend(now().checked_sub(lasted).map(|from| (from, now())));
+                }
+                before = after;
+            }
+            windows
+        };
+        let watching = std::thread::Builder::new().name("checkpoints".to_owned()).spawn(watch)?;
+        Ok(Self { over, watching })
+    }
+
+    fn end(self) -> Result<Vec<(Instant, Instant)>> {
+        self.over.store(true, Ordering::Relaxed);
+        self.watching.join().ok().context("metrics were not to be had")
     }
 }

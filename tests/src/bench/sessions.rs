@@ -92,7 +92,7 @@ struct Told {
 
 /// Pushes batches round and round, as fast as it goes or at a rate, until the time or `over`; rows per
 /// second.
-async fn push(
+pub(super) async fn push(
     stream: &mut LoadStream,
     batches: &[EncodedBatch],
     span: Duration,

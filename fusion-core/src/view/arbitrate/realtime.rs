@@ -309,7 +309,8 @@ impl View {
 
     /// The parent's stat that goes along with realtime evidence is itself a look at that directory:
     /// where it is newer by ctime it is taken, so that an audit does not tell of it as of a blind
-    /// change. The text is silent; nothing but the stat of the directory is changed by it.
+    /// change; and where an audit was quicker to show just that, the directory is touched (R8). The text
+    /// is silent; nothing but the stat of the directory is changed by it.
     pub(super) fn refresh_parent(
         &mut self,
         act: &mut Act<'_>,
@@ -318,18 +319,27 @@ impl View {
     ) {
         let (Some((dir, _)), Some(after)) = (path.split_last(), parent) else { return };
         // Listed in that version, its entry shows that or a newer one; and this is quicker to see.
-        let meta = self.state.tree.dir(dir).and_then(|block| self.state.tree.meta(block));
-        if meta.is_some_and(|meta| meta.listed_in == Some(Version::of(&after))) {
+        let tree = &mut self.state.tree;
+        let is_shown = tree.dir(dir).is_some_and(|block| {
+            let listed_in = tree.meta(block).and_then(|meta| meta.listed_in);
+            listed_in == Some(Version::of(&after)) && !tree.is_blind_near(block)
+        });
+        if is_shown {
             return;
         }
         let Some(found) = self.state.find(dir) else { return };
         let before = found.child.stat;
-        let newer =
-            before.kind == after.kind && before.inode == after.inode && after.ctime > before.ctime;
-        if newer {
-            let facts = found.facts(self.state.ledger.suspects.end(dir));
-            let path = dir.to_owned();
+        if !before.is_same_thing(&after) {
+            return;
+        }
+        let mut facts = found.facts(self.state.ledger.suspects.end(dir));
+        let path = dir.to_owned();
+        if after.ctime > before.ctime {
+            facts.blind = false;
             self.commit(act, Cause::Realtime, ChangeKind::Modified { path, before, after, facts });
+        } else if after.ctime == before.ctime && facts.blind {
+            facts.blind = false;
+            self.commit(act, Cause::Realtime, ChangeKind::Touched { path, facts });
         }
     }
 }

@@ -123,10 +123,11 @@ impl View {
     }
 
     /// R2: "A remove of something unknown still leaves a tombstone, so a late listing cannot bring
-    /// it back."
+    /// it back." If an audit was quicker to miss it, its deletion is blind no more (R8).
     fn bury(&mut self, act: &mut Act<'_>, path: PathRef<'_>, new: Tombstone) -> Verdict {
         let tombstone = self.state.ledger.tombstones.merged(path, new);
-        if self.state.ledger.tombstones.get(path) == Some(&tombstone) {
+        let is_buried = self.state.ledger.tombstones.get(path) == Some(&tombstone);
+        if is_buried && !self.state.ledger.trash.is_blind(path) {
             return Verdict::Unchanged;
         }
         let path = path.to_owned();

@@ -120,6 +120,14 @@ impl Tree {
         (block.parent != BlockId::NONE).then(|| (block.parent, block.name.to_vec().into()))
     }
 
+    /// Whether something is blind where a directory stands: itself, or what lies beside or below it.
+    #[must_use]
+    pub fn is_blind_near(&self, dir: BlockId) -> bool {
+        let above = self.blocks.read(dir).map(|block| block.parent);
+        let sums = above.and_then(|above| self.blocks.read(above)).map(|block| block.sums.blind);
+        sums.is_some_and(|blind| blind > 0)
+    }
+
     /// The path of a directory; `None` if it, or a directory above it, is detached, and for a path
     /// that would be too long.
     #[must_use]

@@ -243,8 +243,6 @@ pub(super) struct ViewMetrics {
     batches: [[IntCounter; ENDS.len()]; LANES.len()],
     durations: [Histogram; LANES.len()],
     changes: IntCounter,
-    commands_given: IntCounter,
-    commands_lapsed: IntCounter,
     pub(super) lost_batches: IntCounter,
     pub(super) store_failing: IntGauge,
     pub(super) unseen: IntGauge,
@@ -262,8 +260,6 @@ impl ViewMetrics {
             batches: LANES.map(|lane| ENDS.map(|end| batch(lane, end))),
             durations: LANES.map(|lane| metrics.apply_duration.with_label_values(&[view, lane])),
             changes: metrics.changes.with_label_values(&[view]),
-            commands_given: metrics.commands.with_label_values(&[view, "given"]),
-            commands_lapsed: metrics.commands.with_label_values(&[view, "lapsed"]),
             lost_batches: metrics.lost_batches.with_label_values(&[view]),
             store_failing: metrics.store_failing.with_label_values(&[view]),
             unseen: metrics.unseen.with_label_values(&[view]),
@@ -283,11 +279,6 @@ impl ViewMetrics {
     /// Counts changes that no evidence made.
     pub(super) fn changed(&self, changes: &[Change]) {
         self.changes.inc_by(changes.iter().map(Change::width).sum());
-    }
-
-    pub(super) fn commands(&self, given: usize, lapsed: usize) {
-        self.commands_given.inc_by(given as u64);
-        self.commands_lapsed.inc_by(lapsed as u64);
     }
 
     pub(super) fn applied(&self, lane: &LaneKey, took: Duration) {

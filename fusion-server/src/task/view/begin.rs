@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::apply::{Applier, ViewMetrics};
 use super::control::Control;
-use super::desk::CommandDesk;
+use super::desk::{CommandCounts, CommandDesk};
 use super::feed::Feed;
 use super::flush::Flusher;
 use super::journal::Journal;
@@ -64,8 +64,9 @@ pub(super) fn begin(
     let (asked, asked_in) = mailbox::with_room(ASKED_QUEUE, &deps.clock);
     let (ended_out, ended) = watch::channel(());
     let (control, reader) = (Arc::<Control>::default(), view.reader());
-    let commands = Arc::new(CommandDesk::new(reader.clone(), end.revision));
     let pulse = Arc::new(Pulse::new(Arc::clone(&deps.clock)));
+    let counts = CommandCounts::new(&deps.metrics, &name);
+    let commands = Arc::new(CommandDesk::new(reader.clone(), end.revision, counts));
     let whole = WholeScans::new((name.clone(), id), &view, deps.scans);
     let flusher = {
         let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));

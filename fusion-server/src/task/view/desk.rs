@@ -8,18 +8,20 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fusion_core::change::Change;
-use fusion_core::id::{AgentId, InstanceId, Revision, SessionId};
+use fusion_core::id::{AgentId, InstanceId, Revision, SessionId, ViewName};
 use fusion_core::path::PathRef;
 use fusion_core::stat::Kind;
 use fusion_core::time::{Monotonic, ServerTime, StorageTime};
 use fusion_core::view::{Order, ViewReader};
 use fusion_proto::convert::session::command::{Command, CommandReport};
+use prometheus::IntCounter;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::commands::{CommandTable, Ended};
 use super::errands::{Errands, Sent};
 use super::unseen::{Unseen, UnseenNow};
+use crate::ops::metrics::Metrics;
 
 /// What there is to do in a view.
 #[derive(Debug)]
@@ -32,10 +34,40 @@ struct Tables {
     unseen: Unseen,
 }
 
+/// What became of commands of all kinds, as metrics tell it.
+#[derive(Debug)]
+pub(super) struct CommandCounts {
+    given: IntCounter,
+    done: IntCounter,
+    failed: IntCounter,
+    refused: IntCounter,
+    lapsed: IntCounter,
+}
+
+impl CommandCounts {
+    pub(super) fn new(metrics: &Metrics, view: &ViewName) -> Self {
+        let count = |state| metrics.commands.with_label_values(&[view.as_str(), state]);
+        Self {
+            given: count("given"),
+            done: count("done"),
+            failed: count("failed"),
+            refused: count("refused"),
+            lapsed: count("lapsed"),
+        }
+    }
+
+    fn ended(&self, ended: Ended) {
+        self.done.inc_by(ended.done);
+        self.failed.inc_by(ended.failed);
+        self.refused.inc_by(ended.refused);
+    }
+}
+
 /// The commands of one view.
 #[derive(Debug)]
 pub(crate) struct CommandDesk {
     reader: ViewReader,
+    counts: CommandCounts,
     tables: Mutex<Tables>,
     news: watch::Sender<()>,
     errand_news: watch::Sender<()>,
@@ -43,11 +75,11 @@ pub(crate) struct CommandDesk {
 
 impl CommandDesk {
     /// Of a view that is at a revision.
-    pub(super) fn new(reader: ViewReader, revision: Revision) -> Self {
+    pub(super) fn new(reader: ViewReader, revision: Revision, counts: CommandCounts) -> Self {
         let (orders, errands) = Default::default();
         let tables = Mutex::new(Tables { orders, errands, unseen: Unseen::new(revision) });
         let (news, errand_news) = Default::default();
-        Self { reader, tables, news, errand_news }
+        Self { reader, counts, tables, news, errand_news }
     }
 
     /// Goes back to a revision, to [`take`](Self::take) what the log has after it.
@@ -84,7 +116,9 @@ impl CommandDesk {
 
     /// Tells agents of directories that they cannot have seen appear.
     pub(crate) fn tell_unseen(&self, draw: impl FnMut() -> Uuid) {
-        if self.lock().unseen.give(&|path| self.is_directory(path), draw) {
+        let given = self.lock().unseen.give(&|path| self.is_directory(path), draw);
+        if given > 0 {
+            self.counts.given.inc_by(given);
             self.errand_news.send_replace(());
         }
     }
@@ -107,28 +141,23 @@ impl CommandDesk {
         self.lock().orders.set_leader(leader);
     }
 
-    /// How many paths may be given now, and how many commands have lapsed.
-    pub(super) fn room(&self, now: Monotonic) -> (usize, usize) {
+    /// How many paths may be given now, without the commands that have lapsed.
+    pub(super) fn room(&self, now: Monotonic) -> usize {
         let mut tables = self.lock();
-        let lapsed = tables.orders.lapse(now);
-        (tables.orders.room(), lapsed)
+        self.counts.lapsed.inc_by(tables.orders.lapse(now) as u64);
+        tables.orders.room()
     }
 
-    /// Gives orders to the leader; how many commands that makes.
-    pub(super) fn give(
-        &self,
-        orders: Vec<Order>,
-        now: Monotonic,
-        mut draw: impl FnMut() -> Uuid,
-    ) -> usize {
+    /// Gives orders to the leader.
+    pub(super) fn give(&self, orders: Vec<Order>, now: Monotonic, mut draw: impl FnMut() -> Uuid) {
         let mut tables = self.lock();
         let table = &mut tables.orders;
-        let given = orders.into_iter().map(|order| table.give(order, now, &mut draw)).sum();
+        let given: usize = orders.into_iter().map(|order| table.give(order, now, &mut draw)).sum();
         drop(tables);
         if given > 0 {
+            self.counts.given.inc_by(given as u64);
             self.news.send_replace(());
         }
-        given
     }
 
     /// Whether an audit that was ordered while another was under way can be given now.
@@ -148,9 +177,10 @@ impl CommandDesk {
         command: Command,
         now: Monotonic,
     ) -> Option<Sent> {
-        let sent = self.lock().errands.send(session, command, now);
+        let sent = self.lock().errands.send(session, command, now)?;
+        self.counts.given.inc();
         self.errand_news.send_replace(());
-        sent
+        Some(sent)
     }
 
     /// Whether the view wants what this command asks for.
@@ -165,7 +195,7 @@ impl CommandDesk {
 
     /// Ends the errands of which nothing was heard for too long.
     pub(crate) fn lapse_errands(&self, now: Monotonic) {
-        self.lock().errands.lapse(now);
+        self.counts.lapsed.inc_by(self.lock().errands.lapse(now) as u64);
     }
 
     /// Ends the errands of a session that is over.
@@ -197,8 +227,8 @@ impl CommandDesk {
         news
     }
 
-    /// One heartbeat: takes the reports, gives what is to do, whose reports are refused, and how
-    /// commands ended. Orders are told to who `leads` only: the view may not have heard of it yet.
+    /// One heartbeat: takes the reports, gives what is to do, and whose reports are refused. Orders are
+    /// told to who `leads` only: the view may not have heard of it yet.
     pub(crate) fn beat(
         &self,
         session: SessionId,
@@ -206,7 +236,7 @@ impl CommandDesk {
         reports: &[CommandReport],
         now: Monotonic,
         draw: impl FnMut() -> Uuid,
-    ) -> (Vec<Command>, Vec<Uuid>, Ended) {
+    ) -> (Vec<Command>, Vec<Uuid>) {
         let mut tables = self.lock();
         let (rest, unseen) = tables.unseen.report(session, reports);
         let (rest, errands) = tables.errands.report(session, &rest, now);
@@ -214,11 +244,14 @@ impl CommandDesk {
         ended.done += errands.done + unseen.done;
         ended.failed += errands.failed + unseen.failed;
         // In the same moment, so that nobody finds it done with one and not given the next.
-        tables.unseen.give_one(session, &|path| self.is_directory(path), draw);
+        if tables.unseen.give_one(session, &|path| self.is_directory(path), draw) {
+            self.counts.given.inc();
+        }
         let mut commands = if leads { tables.orders.all(session) } else { Vec::new() };
         commands.extend(tables.errands.all(session));
         commands.extend(tables.unseen.all(session));
-        (commands, refused, ended)
+        self.counts.ended(ended);
+        (commands, refused)
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables> {

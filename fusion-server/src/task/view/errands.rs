@@ -78,18 +78,22 @@ impl Errands {
         self.given.iter().any(|errand| errand.command.id == command)
     }
 
-    pub(super) fn lapse(&mut self, now: Monotonic) {
-        self.end_if(|errand| errand.until <= now, &ErrandEnd::Lapsed);
+    /// How many lapsed.
+    pub(super) fn lapse(&mut self, now: Monotonic) -> usize {
+        self.end_if(|errand| errand.until <= now, &ErrandEnd::Lapsed)
     }
 
     pub(super) fn session_over(&mut self, session: SessionId) {
         self.end_if(|errand| errand.session == session, &ErrandEnd::SessionOver);
     }
 
-    fn end_if(&mut self, over: impl Fn(&Errand) -> bool, end: &ErrandEnd) {
-        for errand in self.given.extract_if(.., |errand| over(errand)) {
+    fn end_if(&mut self, over: impl Fn(&Errand) -> bool, end: &ErrandEnd) -> usize {
+        let over: Vec<_> = self.given.extract_if(.., |errand| over(errand)).collect();
+        let count = over.len();
+        for errand in over {
             let _ = errand.end.send(end.clone());
         }
+        count
     }
 
     /// What this session is to do, all of it.

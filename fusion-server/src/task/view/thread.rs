@@ -340,7 +340,7 @@ impl ViewTask {
     /// Hands what the view wants done to its leader, as much as that has room for.
     fn order(&mut self, now: ServerTime) {
         let monotonic = self.clock.monotonic();
-        let (room, lapsed) = self.commands.room(monotonic);
+        let room = self.commands.room(monotonic);
         let mut orders = if room > 0 { self.view.orders(now, room) } else { Vec::new() };
         if self.commands.owes_audit() {
             self.commands.forgive_audit();
@@ -349,8 +349,7 @@ impl ViewTask {
                 orders.push(Order::Audit { number: self.view.audit_number() });
             }
         }
-        let given = self.commands.give(orders, monotonic, || self.ids.draw());
-        self.applier.metrics().commands(given, lapsed);
+        self.commands.give(orders, monotonic, || self.ids.draw());
         self.hands_full = room == 0;
     }
 

@@ -267,44 +267,46 @@ impl Unseen {
         }
     }
 
-    /// Gives every agent that has nothing to do what waits for it; whether there was anything.
+    /// Gives every agent that has nothing to do what waits for it; how many commands that makes.
     /// `is_directory`: whether the view still has one there.
     pub(super) fn give(
         &mut self,
         is_directory: &dyn Fn(PathRef<'_>) -> bool,
         mut draw: impl FnMut() -> Uuid,
-    ) -> bool {
+    ) -> u64 {
         if !std::mem::take(&mut self.is_due) {
-            return false;
+            return 0;
         }
-        let mut is_news = false;
+        let mut given = 0;
         for (name, agent) in &mut self.agents {
             let line = Line { appeared: &self.appeared, forgotten: self.forgotten };
-            is_news |= agent.take_next(name, line, self.through, is_directory, &mut draw);
+            given += u64::from(agent.take_next(name, line, self.through, is_directory, &mut draw));
         }
         let told = self.agents.values().map(Agent::reported).min();
         while self.appeared.front().is_some_and(|it| told.is_none_or(|told| it.revision <= told)) {
             self.appeared.pop_front();
         }
-        if is_news {
+        if given > 0 {
             self.now = None;
         }
-        is_news
+        given
     }
 
-    /// The same for the agent of one session.
+    /// The same for the agent of one session; whether there was anything.
     pub(super) fn give_one(
         &mut self,
         session: SessionId,
         is_directory: &dyn Fn(PathRef<'_>) -> bool,
         mut draw: impl FnMut() -> Uuid,
-    ) {
-        let Some(name) = self.sessions.get(&session) else { return };
-        let Some(agent) = self.agents.get_mut(name) else { return };
+    ) -> bool {
+        let Some(name) = self.sessions.get(&session) else { return false };
+        let Some(agent) = self.agents.get_mut(name) else { return false };
         let line = Line { appeared: &self.appeared, forgotten: self.forgotten };
-        if agent.take_next(name, line, self.through, is_directory, &mut draw) {
+        let is_given = agent.take_next(name, line, self.through, is_directory, &mut draw);
+        if is_given {
             self.now = None;
         }
+        is_given
     }
 
     /// What this session is to do.
