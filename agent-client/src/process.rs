@@ -12,8 +12,10 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fusion_core::id::ViewName;
+use prometheus::Histogram;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
@@ -105,6 +107,8 @@ impl Process {
         };
         let kept: Vec<_> = trees.into_iter().enumerate().map(keep).collect();
         drop(tell);
+        let lag = shown.metrics.event_loop_lag.clone();
+        let _lag = spawn("event loop lag", measure_lag(lag, Arc::clone(&clock)));
         let (listener, address) = http.unzip();
         let _http = listener.map(|listener| spawn("http", serve(listener, shown)));
         let served = views.iter().map(|_| None).collect();
@@ -260,6 +264,16 @@ impl Tree {
             progress.link = LinkState::Stopped;
             progress.trouble = Some(error.to_string());
         });
+    }
+}
+
+/// Measures by how much timers are late: a process whose event loop is held up shows nowhere else.
+async fn measure_lag(lag: Histogram, clock: SharedClock) {
+    const EVERY: Duration = Duration::from_secs(1);
+    loop {
+        let due = clock.monotonic().plus(EVERY);
+        tokio::time::sleep(EVERY).await;
+        lag.observe(clock.monotonic().since(due).as_secs_f64());
     }
 }
 

@@ -34,6 +34,7 @@ use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
+use crate::ops::watchdog;
 use crate::reload::Files;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
@@ -475,7 +476,9 @@ fn begin_tasks(
     tasks.spawn("session timer", sessions.clone().run_timer());
     tasks.spawn("jobs", services.jobs.clone().run());
     tasks.spawn("observed scans", services.jobs.clone().observe(scans));
-    tasks.spawn("view health", health.clone().follow(views));
+    tasks.spawn("view health", health.clone().follow(views.clone()));
+    let (metrics, clock) = (services.metrics.clone(), Arc::clone(&services.clock));
+    tasks.spawn("watchdog", watchdog::run(views, health.clone(), metrics, clock));
     tasks.spawn("view supervisor", sessions.restart_views(tasks.clone(), failures));
 }
 

@@ -8,6 +8,7 @@ mod admin;
 mod audit;
 mod authenticate;
 mod body;
+mod deprecated;
 mod events;
 pub(crate) mod health;
 mod idempotency;
@@ -172,6 +173,7 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .layer(layer::RpcLayer::new(&services))
+        .layer(deprecated::DeprecatedLayer::new(services.metrics.deprecated_calls.clone())?)
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(quotas::QuotaLayer::new(&services))
         .layer(paths::PathLayer::new(&services))

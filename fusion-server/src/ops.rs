@@ -4,3 +4,4 @@ pub mod http;
 pub mod log_filter;
 pub mod metrics;
 pub mod telemetry;
+pub(crate) mod watchdog;

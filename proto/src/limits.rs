@@ -152,6 +152,9 @@ pub const IDEMPOTENCY_AUTO_KEY: &str = "idempotency-key-auto";
 /// Trailer of an answer that was stored: `true`.
 pub const IDEMPOTENCY_REPLAYED_KEY: &str = "idempotency-replayed";
 
+/// Metadata key of what a call used that is deprecated, and until when it is served; once for each.
+pub const DEPRECATED_KEY: &str = "fusion-deprecated";
+
 /// Metadata key of the W3C trace context.
 pub const TRACEPARENT_KEY: &str = "traceparent";
 

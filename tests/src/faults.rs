@@ -21,5 +21,6 @@ pub mod pause;
 pub mod promote;
 pub mod proxy;
 pub mod raw;
+pub mod rolling;
 pub mod torn;
 pub mod twins;

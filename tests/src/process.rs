@@ -89,6 +89,15 @@ impl Process {
         }
     }
 
+    /// How it ended, if it has.
+    ///
+    /// # Panics
+    /// It is not our child.
+    #[must_use]
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the state of a child")
+    }
+
     /// kill -9, and waits for the end.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

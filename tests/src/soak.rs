@@ -44,6 +44,8 @@ enum Name {
     Torn,
     /// The spool full, by its bound or its disk.
     Full,
+    /// The server restarted by SIGTERM again and again under load.
+    Rolling,
     /// Two agents with one id.
     Twins,
     /// The clock of an agent off and jumping.
@@ -69,7 +71,7 @@ enum Name {
 }
 
 /// The faults, in the order of docs/faults.md.
-const FAULTS: [Name; 14] = [
+const FAULTS: [Name; 15] = [
     Name::Kill,
     Name::KillTwo,
     Name::Pause,
@@ -84,6 +86,7 @@ const FAULTS: [Name; 14] = [
     Name::Promote,
     Name::Broken,
     Name::Errors,
+    Name::Rolling,
 ];
 
 /// Runs one.
@@ -127,6 +130,10 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
             // One pair for all rounds.
             Name::Kill => faults::kill::rounds(from, rounds).await,
             Name::KillTwo => faults::kill::rounds_of_two(from, rounds).await,
+            Name::Rolling => {
+                let load = faults::rolling::Load { sessions: 500, readers: 8 };
+                faults::rolling::restarts(from, rounds, load).await;
+            }
             _ => {
                 for seed in from..from + rounds {
                     println!("{name:?}: seed {seed}");
@@ -142,7 +149,7 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
 /// One round in its long form.
 async fn fault(name: Name, seed: u64) {
     match name {
-        Name::Sim | Name::Kill | Name::KillTwo | Name::Faults => {}
+        Name::Sim | Name::Kill | Name::KillTwo | Name::Rolling | Name::Faults => {}
         Name::Pause => {
             faults::pause::leader_past_its_timeout(2_000).await;
             faults::pause::only_agent_past_its_timeout(seed).await;

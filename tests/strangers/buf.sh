@@ -1,9 +1,25 @@
 #!/usr/bin/env bash
-# buf lints the contract, and lists, describes and calls over reflection v1 and v1alpha.
+# buf lints the contract, finds nothing in it that breaks clients of the last release (docs/api.md), and lists, describes
+# and calls over reflection v1 and v1alpha.
 . "$(dirname "$0")/lib.sh"
 need buf
 (cd "$repo/proto" && buf lint) || fail "buf lint"
 ok "buf lint"
+
+# breaks DIR: whether the contract there breaks clients of the last release; what buf says is in $work/breaks.
+breaks() {
+    ! (cd "$1" && buf breaking --against "$repo/proto/released.binpb") >"$work/breaks" 2>&1
+}
+if breaks "$repo/proto"; then fail "$(cat "$work/breaks")"; fi
+ok "buf breaking: clients of the last release are right as before"
+# That it sees a method that is gone, a field with another number and one of another type.
+for change in 's/rpc GetStats(/rpc GetTotals(/' 's/string page_token = 2;/string page_token = 22;/' 's/int32 page_size = 1;/string page_size = 1;/'; do
+    rm -rf "$work/changed"
+    cp -r "$repo/proto" "$work/changed"
+    sed -i "$change" "$work/changed/fusion/v1/view_service.proto"
+    breaks "$work/changed" || fail "buf breaking has nothing against $change"
+done
+ok "buf breaking: sees what would break them"
 start_pair
 
 url=http://$grpc

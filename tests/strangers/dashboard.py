@@ -11,13 +11,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# Counters that come into being with a fault or with TLS, and what is recorded of them.
+# Counters that come into being with a fault, with TLS or with what is deprecated, and what is recorded of them.
 NEED_A_FAULT = {
     'fusion_sessions_ended_total{state="expired"}',
     "fusion_obsolete_answers_total",
     "fusion_watchers_too_slow_total",
     'fusion_rpc_requests_total{code=~"INTERNAL|UNKNOWN|DATA_LOSS"}',
+    "fusion_deprecated_calls_total",
     "fusion_denied_calls_total",
+    "fusion_quota_refusals_total",
+    'fusion_connections_total{outcome=~"refused|failed"}',
     "fusion_tls_certificate_expiry_timestamp_seconds",
     'fusion_reloads_total{outcome="refused"}',
     "fusion_agent_session_recoveries_total",
@@ -29,6 +32,8 @@ NEED_A_FAULT = {
     "fusion:watchers_too_slow:increase15m",
     "fusion:server_faults:increase15m",
     "fusion:denied_calls:increase15m",
+    "fusion:quota_refusals:increase15m",
+    "fusion:connections_not_taken:increase15m",
     "fusion:reloads_refused:increase1h",
     "fusion:agent_recoveries:increase15m",
     "fusion:agent_part_restarts:increase15m",

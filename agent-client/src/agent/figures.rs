@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::session::Role;
+use fusion_core::time::Monotonic;
 use tokio::sync::watch;
 
 use super::keep::Part;
@@ -25,6 +26,22 @@ pub(crate) struct Figures {
     failed_looks: [u64; FailedLook::ALL.len()],
     full: u64,
     paused: Paused,
+    seen: Seen,
+}
+
+/// When everything that the kernel had told of was last seen to be evidence.
+#[derive(Default)]
+struct Seen(Option<Monotonic>);
+
+impl Seen {
+    /// For how long at most something waits that the kernel told of, if all up to `through` does not.
+    fn age(&mut self, now: Monotonic, through: Monotonic) -> Duration {
+        if through >= now {
+            self.0 = Some(now);
+        }
+        // Where nothing happens for an hour, the last event is an hour old, and nothing waits.
+        now.since(self.0.map_or(through, |seen| seen.max(through)))
+    }
 }
 
 impl Figures {
@@ -37,6 +54,7 @@ impl Figures {
             failed_looks: Default::default(),
             full: 0,
             paused: Paused::default(),
+            seen: Seen::default(),
         }
     }
 }
@@ -61,7 +79,7 @@ impl Part for Figures {
 
 impl Figures {
     fn show(&mut self) {
-        let Self { shared, view, file_stats, overflows, failed_looks, full, paused } = self;
+        let Self { shared, view, file_stats, overflows, failed_looks, full, paused, seen } = self;
         show_link(shared, view);
         let status = shared.status();
         let metrics = &shared.metrics;
@@ -70,6 +88,9 @@ impl Figures {
         metrics.hung_calls.set(gauge(shared.root.hung_calls() as u64));
         metrics.unwatched_directories.set(gauge(status.unwatched_directories));
         metrics.event_queue.set(gauge(status.queue_depth));
+        let now = shared.clock.monotonic();
+        let age = seen.age(now, shared.seen_through().unwrap_or(now));
+        metrics.event_queue_age.set(age.as_secs_f64());
         let spool = shared.spool.figures();
         metrics.spool_batches.set(gauge(spool.batches));
         metrics.spool_bytes.set(gauge(spool.bytes));
@@ -147,5 +168,24 @@ fn show_scan_rate(shared: &Shared) {
     if let Some(scan) = shared.scan_progress() {
         let rate = shared.metrics.scan_rate.with_label_values(&[source_label(scan.source)]);
         rate.set(scan.entries_per_second());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_not_older_than_when_nothing_waited() {
+        let at = |seconds| Monotonic::default().plus(Duration::from_secs(seconds));
+        let mut seen = Seen::default();
+        assert_eq!(seen.age(at(10), at(10)), Duration::ZERO);
+        assert_eq!(seen.age(at(3_600), at(3_600)), Duration::ZERO);
+        // The last event before was interpreted at 5 s; this one came since 3,600 s.
+        assert_eq!(seen.age(at(3_601), at(5)), Duration::from_secs(1));
+        assert_eq!(seen.age(at(3_660), at(5)), Duration::from_secs(60));
+        // Some of what waited was taken in.
+        assert_eq!(seen.age(at(3_661), at(3_650)), Duration::from_secs(11));
+        assert_eq!(seen.age(at(3_662), at(3_662)), Duration::ZERO);
     }
 }

@@ -182,6 +182,11 @@ impl Shared {
         lock(&self.watch.0).handle.clone()
     }
 
+    /// Up to when everything that the kernel told of is evidence; none while there is no watcher.
+    pub(crate) fn seen_through(&self) -> Option<Monotonic> {
+        self.watch().map(|watch| watch.seen_through())
+    }
+
     /// What places watches; none while there is no watcher.
     pub(crate) fn placer(&self) -> Option<Arc<dyn Placer + Send + Sync>> {
         self.watch().map(|handle| Arc::new(handle) as Arc<dyn Placer + Send + Sync>)
@@ -322,7 +327,7 @@ impl Reporter for Shared {
     }
 
     fn delivered_through(&self) -> Option<Monotonic> {
-        let seen_through = self.watch()?.seen_through();
+        let seen_through = self.seen_through()?;
         if !self.realtime_ready() {
             return None;
         }

@@ -7,15 +7,22 @@
 use fusion_core::evidence::Source;
 use fusion_core::id::ViewName;
 use prometheus::{
-    CounterVec, Encoder as _, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter,
+    CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::role::{Role, word};
 
+/// Upper bounds in seconds of what the event loop is late by; those of the server's calls.
+const EVENT_LOOP: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 2.5, 10.0];
+
 /// All metrics of a process.
 #[derive(Debug, Clone)]
-pub struct Exposition(Registry);
+pub struct Exposition {
+    registry: Registry,
+    /// By how much timers of the process are late.
+    pub(crate) event_loop_lag: Histogram,
+}
 
 impl Exposition {
     /// Nothing yet but what is running.
@@ -28,7 +35,13 @@ impl Exposition {
         let info = IntGaugeVec::new(opts, &["program", "version"])?;
         registry.register(Box::new(info.clone()))?;
         info.with_label_values(&["agent-client", env!("CARGO_PKG_VERSION")]).set(1);
-        Ok(Self(registry))
+        let opts = HistogramOpts::new(
+            "fusion_agent_event_loop_lag_seconds",
+            "By how much a timer of the agent was late, tried once a second.",
+        );
+        let event_loop_lag = Histogram::with_opts(opts.buckets(EVENT_LOOP.to_vec()))?;
+        registry.register(Box::new(event_loop_lag.clone()))?;
+        Ok(Self { registry, event_loop_lag })
     }
 
     /// All metrics as Prometheus reads them.
@@ -37,7 +50,7 @@ impl Exposition {
     /// A metric cannot be written: a bug.
     pub fn text(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 }
@@ -51,6 +64,7 @@ pub struct Metrics {
     pub kernel_overflows: IntCounter,
     pub failed_looks: IntCounterVec,
     pub event_queue: IntGauge,
+    pub event_queue_age: Gauge,
     pub spool_batches: IntGauge,
     pub spool_bytes: IntGauge,
     pub spool_oldest: Gauge,
@@ -89,7 +103,7 @@ impl Metrics {
     /// test below finds.
     #[expect(clippy::too_many_lines, reason = "one table; split up it could not be read as one")]
     pub fn new(shown: &Exposition, view: &ViewName) -> Result<Self, prometheus::Error> {
-        let make = Maker(&shown.0, view);
+        let make = Maker(&shown.registry, view);
         let metrics = Self {
             watched_directories: make.gauge("watched_directories", "Directories watched.")?,
             watch_limit: make.gauge(
@@ -109,6 +123,10 @@ impl Metrics {
             )?,
             event_queue: make
                 .gauge("event_queue", "Events read from the kernel and not yet made evidence.")?,
+            event_queue_age: make.gauge_f64(
+                "event_queue_age_seconds",
+                "For how long, at most, something waits to be made evidence that the kernel told of.",
+            )?,
             spool_batches: make.gauge("spool_batches", "Batches in the spool.")?,
             spool_bytes: make.gauge("spool_bytes", "Bytes in the spool, not yet acknowledged.")?,
             spool_oldest: make

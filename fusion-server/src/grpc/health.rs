@@ -99,7 +99,8 @@ impl Health {
         }
     }
 
-    async fn set_view(&self, view: &ViewName, serving: bool) {
+    /// Tells of a view.
+    pub(crate) async fn set_view(&self, view: &ViewName, serving: bool) {
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         self.reporter.set_service_status(format!("{HEALTH_VIEW_PREFIX}{view}"), status).await;
     }

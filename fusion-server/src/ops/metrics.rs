@@ -74,6 +74,8 @@ metrics! {
         "Time from the arrival of a batch to its acknowledgement.";
     queue_batches: IntGaugeVec = "fusion_ingest_queue_batches" ["view", "lane"] NONE,
         "Batches that wait to be applied.";
+    queue_age: GaugeVec = "fusion_ingest_queue_age_seconds" ["view", "lane"] NONE,
+        "Time for which the oldest of what waits in the lane has waited for the view's thread; 0 if nothing waits.";
     push_streams: IntGaugeVec = "fusion_push_streams" ["lane"] NONE,
         "Open streams of evidence.";
     view_entries: IntGaugeVec = "fusion_view_entries" ["view", "kind"] NONE,
@@ -82,6 +84,14 @@ metrics! {
         "Sum of the sizes of the files of a view.";
     view_state: IntGaugeVec = "fusion_view_state" ["view", "state"] NONE,
         "1 for the state that a view is in, 0 for the others.";
+    view_turn: GaugeVec = "fusion_view_turn_seconds" ["view"] NONE,
+        "Time that the turn of a view's thread has taken by now; 0 while it waits for work.";
+    view_remembered: IntGaugeVec = "fusion_view_remembered" ["view", "what"] NONE,
+        "What a view keeps beside its entries: suspects, tombstones, trash, blind_deletions, losses; and what waits: relists, probes, held evidence.";
+    view_skew: GaugeVec = "fusion_view_clock_skew_seconds" ["view"] NONE,
+        "By how much the clock of a view's storage is behind the server's; 0 while that is not known.";
+    event_loop_lag: HistogramVec = "fusion_event_loop_lag_seconds" [] CALL,
+        "By how much a timer of the server was late, tried once a second.";
     changes: IntCounterVec = "fusion_changes_total" ["view"] NONE,
         "Physical changes that a view went through.";
     commands: IntCounterVec = "fusion_commands_total" ["view", "state"] NONE,
@@ -136,6 +146,8 @@ metrics! {
         "Calls that were not let in: no_token, malformed, unknown_token, expired_token, role, path, agent_id; and streams that ended because of their token: revoked_token.";
     quota_refusals: IntCounterVec = "fusion_quota_refusals_total" ["quota"] NONE,
         "Calls that were refused because a quota or a rate is used up, by the setting that bounds it.";
+    deprecated_calls: IntCounterVec = "fusion_deprecated_calls_total" ["what"] NONE,
+        "Calls that used a method or field of the contract that is deprecated, by its name.";
     rpc_requests: IntCounterVec = "fusion_rpc_requests_total" ["method", "code"] NONE,
         "RPCs that ended, by method and gRPC code.";
     rpc_duration: HistogramVec = "fusion_rpc_duration_seconds" ["method"] CALL,

@@ -5,6 +5,7 @@
 //! await, and nothing is locked under it.
 
 mod configured;
+mod measured;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -390,10 +391,7 @@ impl Views {
                 metrics.view_entries.with_label_values(&[name, kind]).set(gauged(count));
             }
             metrics.view_bytes.with_label_values(&[name]).set(gauged(totals.bytes));
-            let (realtime, scan) = view.queued();
-            for (lane, waiting) in [("realtime", realtime), ("scan", scan)] {
-                metrics.queue_batches.with_label_values(&[name, lane]).set(gauged(waiting as u64));
-            }
+            measured::measure(metrics, &view);
             let now = self.status(&view).state;
             for (state, label) in STATES {
                 let is = i64::from(now == state);

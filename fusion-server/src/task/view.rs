@@ -17,7 +17,9 @@ mod feed;
 mod flush;
 mod journal;
 mod lanes;
+mod mailbox;
 mod operate;
+mod pulse;
 mod restore;
 mod thread;
 mod unseen;
@@ -30,7 +32,7 @@ use fusion_core::evidence::Witness;
 use fusion_core::id::{CorrelationId, LeaderEpoch, Revision, ViewName};
 use fusion_core::path::TreePath;
 use fusion_core::time::{Clock, ServerTime, StorageTime};
-use fusion_core::view::{View, ViewReader, ViewSettings, ViewState, ViewStatus};
+use fusion_core::view::{View, ViewFigures, ViewReader, ViewSettings, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
 use fusion_store::{StoreError, ViewRef};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -49,7 +51,10 @@ pub(crate) use desk::CommandDesk;
 pub(crate) use errands::{ErrandEnd, Sent};
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
+use mailbox::Mailbox;
+pub(crate) use mailbox::Waiting;
 pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
+pub(crate) use pulse::STUCK;
 pub(crate) use whole::{ScanEnd, ScanNews, WholeScan};
 
 /// Batches that may wait in the lane of realtime evidence, over all agents of a view.
@@ -129,12 +134,14 @@ struct Published {
     at: ServerTime,
     audit_number: u64,
     root_accepted: bool,
+    figures: ViewFigures,
 }
 
 impl Published {
     fn of(view: &View, at: ServerTime) -> Self {
         let (audit_number, root_accepted) = (view.audit_number(), view.root_accepted());
-        Self { status: view.status(at), at, audit_number, root_accepted }
+        let (status, figures) = (view.status(at), view.figures());
+        Self { status, at, audit_number, root_accepted, figures }
     }
 }
 
@@ -153,9 +160,9 @@ struct Shared {
     reader: ViewReader,
     control: Arc<control::Control>,
     commands: Arc<CommandDesk>,
-    realtime: mpsc::Sender<Request>,
-    scan: mpsc::Sender<Request>,
-    asked: mpsc::Sender<Request>,
+    realtime: Mailbox,
+    scan: Mailbox,
+    asked: Mailbox,
     published: watch::Receiver<Published>,
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
@@ -163,6 +170,7 @@ struct Shared {
     epoch: LeaderEpoch,
     ended: watch::Receiver<()>,
     leave: CancellationToken,
+    pulse: Arc<pulse::Pulse>,
 }
 
 /// A view by name, and what was drawn and noted when it was made.
@@ -277,7 +285,26 @@ impl ViewHandle {
         let passed = now.since(at);
         status.watermark = StorageTime::plus(status.watermark, passed);
         status.revision = journal::revision(&self.shared.durable);
+        let turning_for = self.turning_for();
+        if turning_for >= STUCK {
+            let stuck = turning_for.as_secs();
+            status.reasons.push(format!("the task of the view has been at one turn for {stuck} s"));
+            status.horizon = None;
+            if status.state == ViewState::Ready {
+                status.state = ViewState::Degraded;
+            }
+        }
         status
+    }
+
+    /// How long the thread's turn takes by now; nothing while it waits for work.
+    pub(crate) fn turning_for(&self) -> Duration {
+        self.shared.pulse.turning_for()
+    }
+
+    /// How much it remembers beside the entries, as of the end of the thread's last turn.
+    pub(crate) fn figures(&self) -> ViewFigures {
+        self.shared.published.borrow().figures
     }
 
     /// Its newest changes, for those who watch.
@@ -334,7 +361,7 @@ impl ViewHandle {
         let (answer, answered) = oneshot::channel();
         let request = Request::Open { lane, first_held, next, answer };
         // Also for a scan: an opening carries no evidence, and its answer must not wait behind some.
-        self.shared.realtime.send(request).await.map_err(|_| ViewGone)?;
+        self.shared.realtime.send(request).await?;
         answered.await.map_err(|_| ViewGone)
     }
 
@@ -352,7 +379,7 @@ impl ViewHandle {
             LaneKey::Scan(_) => &self.shared.scan,
         };
         let request = Request::Push(Box::new(push), answer);
-        mailbox.send(request).await.map_err(|_| ViewGone)?;
+        mailbox.send(request).await?;
         Ok(answered)
     }
 
@@ -364,14 +391,13 @@ impl ViewHandle {
     pub(crate) async fn in_doubt(&self, path: &TreePath) -> Result<bool, ViewGone> {
         let (answer, answered) = oneshot::channel();
         let request = Request::InDoubt(path.clone(), answer);
-        self.shared.realtime.send(request).await.map_err(|_| ViewGone)?;
+        self.shared.realtime.send(request).await?;
         answered.await.map_err(|_| ViewGone)
     }
 
-    /// Batches that wait: realtime, scan.
-    pub(crate) fn queued(&self) -> (usize, usize) {
-        let waiting = |lane: &mpsc::Sender<Request>| lane.max_capacity() - lane.capacity();
-        (waiting(&self.shared.realtime), waiting(&self.shared.scan))
+    /// What waits: realtime, scan.
+    pub(crate) fn queued(&self) -> [Waiting; 2] {
+        [self.shared.realtime.waiting(), self.shared.scan.waiting()]
     }
 
     /// Tells its task to end. The supervisor begins the view anew, as it is configured by then, if it still is.

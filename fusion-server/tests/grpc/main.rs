@@ -42,6 +42,7 @@ mod restart;
 mod revoking;
 mod running;
 mod sessions;
+mod stuck;
 mod telling;
 mod tenants;
 mod tls;

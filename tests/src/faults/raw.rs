@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use bytes::{BufMut as _, Bytes};
 use fusion_core::evidence::{Evidence, RootIdentity};
-use fusion_core::id::{AgentId, InstanceId, SessionId, SpoolId};
+use fusion_core::id::{AgentId, InstanceId, SessionId, SpoolId, ViewName};
 use fusion_core::path::PathRef;
 use fusion_core::time::ServerTime;
 use fusion_proto::codec::{ContiguousCodec, ContiguousDecoder};
@@ -39,6 +39,14 @@ impl RawAgent {
     /// # Panics
     /// It is refused.
     pub async fn begin(world: &World, name: &str) -> Self {
+        Self::begin_in(world, world.view(), name).await
+    }
+
+    /// The same in another view.
+    ///
+    /// # Panics
+    /// It is refused.
+    pub async fn begin_in(world: &World, view: &ViewName, name: &str) -> Self {
         let spool = SpoolId::new(Uuid::new_v4());
         let meta = fs::metadata(world.root()).expect("the root");
         let top = fs::read_dir(world.root()).expect("the root").flatten().take(64);
@@ -50,7 +58,7 @@ impl RawAgent {
             .collect();
         let identity = RootIdentity { inode: meta.ino(), top, ..RootIdentity::default() };
         let ask = CreateSession {
-            view: world.view().clone(),
+            view: view.clone(),
             agent: AgentId::new(name).expect("a name"),
             instance: InstanceId::new(Uuid::new_v4()),
             spool,

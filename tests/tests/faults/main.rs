@@ -1,8 +1,8 @@
 //! The table of faults (docs/faults.md) in short. Seeds are printed; `soak` runs the long forms.
 
 use fusion_tests::faults::{
-    away, batches, broken, clock, errors, full, kill, memory, partition, pause, promote, torn,
-    twins,
+    away, batches, broken, clock, errors, full, kill, memory, partition, pause, promote, rolling,
+    torn, twins,
 };
 
 #[tokio::test]
@@ -13,6 +13,11 @@ async fn kill_9_at_random_moments() {
 #[tokio::test]
 async fn kill_9_of_two_agents_and_the_server() {
     kill::rounds_of_two(1, 5).await;
+}
+
+#[tokio::test]
+async fn the_server_is_restarted_under_load() {
+    rolling::restarts(1, 4, rolling::Load { sessions: 30, readers: 2 }).await;
 }
 
 #[tokio::test]

@@ -25,12 +25,13 @@ use super::feed::Feed;
 use super::flush::Flusher;
 use super::journal::Journal;
 use super::lanes::Lanes;
+use super::pulse::Pulse;
 use super::restore::{Restored, restore};
 use super::thread::ViewTask;
 use super::whole::WholeScans;
 use super::{
     ASKED_QUEUE, BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps,
-    ViewFailed, ViewHandle,
+    ViewFailed, ViewHandle, mailbox,
 };
 use crate::config::ViewConfig;
 
@@ -58,11 +59,12 @@ pub(super) fn begin(
     let published = Published::of(&view, deps.clock.now());
     let (state_out, state) = watch::channel(published.status.state);
     let (published_out, published) = watch::channel(published);
-    let (realtime, realtime_in) = mpsc::channel(REALTIME_QUEUE);
-    let (scan, scan_in) = mpsc::channel(SCAN_QUEUE);
-    let (asked, asked_in) = mpsc::channel(ASKED_QUEUE);
+    let (realtime, realtime_in) = mailbox::with_room(REALTIME_QUEUE, &deps.clock);
+    let (scan, scan_in) = mailbox::with_room(SCAN_QUEUE, &deps.clock);
+    let (asked, asked_in) = mailbox::with_room(ASKED_QUEUE, &deps.clock);
     let (ended_out, ended) = watch::channel(());
     let (control, reader) = (Arc::<Control>::default(), view.reader());
+    let pulse = Arc::new(Pulse::new(Arc::clone(&deps.clock)));
     let counts = CommandCounts::new(&deps.metrics, &name);
     let commands = Arc::new(CommandDesk::new(reader.clone(), end.revision, counts));
     let whole = WholeScans::new((name.clone(), id), &view, deps.scans);
@@ -105,6 +107,7 @@ pub(super) fn begin(
             heard_through: None,
             published: published_out,
             state: state_out,
+            pulse: Arc::clone(&pulse),
             clock: deps.clock,
             ids: deps.ids,
             applier: Applier::new(metrics),
@@ -130,6 +133,7 @@ pub(super) fn begin(
         epoch: epoch.max(deps.epoch),
         ended,
         leave,
+        pulse,
     };
     Ok(ViewHandle { shared: Arc::new(shared) })
 }
@@ -175,6 +179,7 @@ impl ViewThread {
 
     /// Leaves the view to its next life, and waits until that is there, or its sessions have ended.
     fn settle(&mut self, runtime: &tokio::runtime::Handle, is_told: bool) {
+        self.task.pulse.end();
         self.task.give_up(if is_told { LEAVES } else { FAILED });
         // The next life reads what is durable: all that this one appended.
         self.task.journal.settle();

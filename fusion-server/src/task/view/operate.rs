@@ -137,7 +137,7 @@ impl ViewHandle {
     ) -> Result<T, ViewGone> {
         let (answer, answered) = oneshot::channel();
         let question = Question(Box::new(move |view| drop(answer.send(question(view)))));
-        self.shared.asked.send(Request::Ask(question)).await.map_err(|_| ViewGone)?;
+        self.shared.asked.send(Request::Ask(question)).await?;
         answered.await.map_err(|_| ViewGone)
     }
 
@@ -152,7 +152,7 @@ impl ViewHandle {
     ) -> Result<Result<Operated, NotOperated>, ViewGone> {
         let (answer, answered) = oneshot::channel();
         let request = Request::Operate(Box::new(Operating { operation, by, answer }));
-        self.shared.asked.send(request).await.map_err(|_| ViewGone)?;
+        self.shared.asked.send(request).await?;
         answered.await.map_err(|_| ViewGone)
     }
 }

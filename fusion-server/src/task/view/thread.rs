@@ -11,7 +11,7 @@ use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
 use fusion_core::view::{Coverage, LossCause, Order, View, ViewState};
 use fusion_store::{Origin, RecordHead, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -22,7 +22,9 @@ use super::desk::CommandDesk;
 use super::flush::{Flusher, Moment};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
+use super::mailbox::Inbox;
 use super::operate::{NotOperated, Operated};
+use super::pulse::Pulse;
 use super::unseen::Hold;
 use super::whole::WholeScans;
 use super::{Published, Push, PushOutcome, Request};
@@ -70,15 +72,16 @@ pub(super) struct ViewTask {
     pub(super) whole: WholeScans,
     /// Orders are due that the leader has no room for.
     pub(super) hands_full: bool,
-    pub(super) realtime: mpsc::Receiver<Request>,
-    pub(super) scan: mpsc::Receiver<Request>,
-    pub(super) asked: mpsc::Receiver<Request>,
+    pub(super) realtime: Inbox,
+    pub(super) scan: Inbox,
+    pub(super) asked: Inbox,
     /// The last request was a question or an operation: evidence goes first now.
     pub(super) asked_last: bool,
     /// Up to when every witness has been heard, were it not for what some cannot have seen.
     pub(super) heard_through: Option<ServerTime>,
     pub(super) published: watch::Sender<Published>,
     pub(super) state: watch::Sender<ViewState>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) ids: Arc<dyn Ids>,
     pub(super) applier: Applier,
@@ -94,6 +97,7 @@ impl ViewTask {
     pub(super) async fn run(&mut self, before: &Lanes) -> Result<(), StoreError> {
         self.take_over(before)?;
         while let Some(request) = self.next().await {
+            self.pulse.begin();
             self.hear()?;
             let answer = request.map(|request| self.serve(request)).transpose()?.flatten();
             self.tick()?;
@@ -145,7 +149,7 @@ impl ViewTask {
     async fn next(&mut self) -> Option<Option<Request>> {
         self.look_at_store();
         if !std::mem::take(&mut self.asked_last)
-            && let Ok(asked) = self.asked.try_recv()
+            && let Some(asked) = self.asked.take()
         {
             self.asked_last = true;
             return Some(Some(asked));
@@ -154,12 +158,13 @@ impl ViewTask {
         let end = self.end.clone();
         let control = Arc::clone(&self.control);
         let sleep = self.sleep();
+        self.pulse.end();
         tokio::select! {
             biased;
             () = end.cancelled() => None,
-            request = self.realtime.recv(), if well => request.map(Some),
-            request = self.scan.recv(), if well => request.map(Some),
-            request = self.asked.recv() => request.map(Some),
+            request = self.realtime.next(), if well => request.map(Some),
+            request = self.scan.next(), if well => request.map(Some),
+            request = self.asked.next() => request.map(Some),
             // Notes are taken at the beginning of every turn; this is for when nothing else comes.
             () = control.news.notified() => Some(None),
             () = sleep => Some(None),
