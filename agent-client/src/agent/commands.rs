@@ -1,7 +1,7 @@
 //! What the server asks for: scans of a path, probes of names, to begin a part anew, and to stop.
 //!
 //! Each command is done once and reported until the server has the report; a repetition is reported
-//! again, not done again. Probes, single directories and subtrees each go one after the other, beside
+//! again, not done again; one that the server has given up is not begun. Probes, single directories and subtrees each go one after the other, beside
 //! each other: a thousand relists do not become a thousand threads, and a scan of hours, or a probe
 //! that hangs with the storage, holds up nothing else, a command to stop least of all. A whole audit
 //! is handed to `duties`. Must never: do for one session what was asked for in another.
@@ -142,8 +142,14 @@ impl CommandsTask {
         }
     }
 
-    fn begin_what_waits(&mut self) {
+    pub(super) fn begin_what_waits(&mut self) {
         while let Some((command, session)) = self.slots.next() {
+            // A server that is restarted gives the same again, under other ids: done as well, the old ones would
+            // hold up the new ones ever longer.
+            if !self.desk.reports.is_wanted(command.id) {
+                self.shared.metrics.commands.with_label_values(&["lapsed"]).inc();
+                continue;
+            }
             let doing = self.standing().and_then(|standing| match &command.action {
                 _ if standing.session != session => {
                     Err("its session ended before it was begun".to_owned())

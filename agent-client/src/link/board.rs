@@ -159,6 +159,22 @@ impl Reports {
         }
     }
 
+    /// The server knows nothing of these any more, as after its restart, and asks anew for what it still wants:
+    /// those that are not done are no longer told of, and not begun.
+    pub(crate) fn give_up(&self, refused: &[Uuid]) {
+        let mut reports = self.lock();
+        for id in refused {
+            if reports.get(id).is_some_and(|(report, _)| report.state == CommandState::Running) {
+                reports.remove(id);
+            }
+        }
+    }
+
+    /// Whether the server still waits for this command.
+    pub(crate) fn is_wanted(&self, command: Uuid) -> bool {
+        self.lock().contains_key(&command)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Uuid, (CommandReport, bool)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -97,8 +97,10 @@ impl HeartbeatTask {
         self.exchange.add(sent, self.deps.clock.monotonic(), heard.server_time);
         self.board.next_audit(NextAudit { number: heard.audit_number, asked_at: sent });
         self.board.hear(self.session, heard.role, heard.leader_epoch);
-        for refused in &heard.reports_refused {
-            tracing::warn!(command = %refused, "the lease of a command lapsed before its report");
+        if !heard.reports_refused.is_empty() {
+            let commands = heard.reports_refused.len();
+            tracing::warn!(commands, "the leases of commands lapsed before their reports");
+            self.reports.give_up(&heard.reports_refused);
         }
         self.board.commands(heard.commands, &self.reports);
     }

@@ -123,34 +123,42 @@ async fn a_part_that_breaks_off_is_begun_anew_and_the_heartbeat_says_so() {
     rig.end().await;
 }
 
-/// What it was doing has failed; an audit that it handed on is still being done.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_that_nobody_goes_on_with_has_failed() {
-    let rig = Rig::start(small_tree, |_| {}).await;
-    let reports = Arc::<Reports>::default();
-    let desk = ReportDesk { shared: Arc::clone(&rig.shared), reports: Arc::clone(&reports) };
-    let command = || Command {
+fn command() -> Command {
+    Command {
         id: Uuid::new_v4(),
         lease: "l".into(),
         correlation: None,
         traceparent: String::new(),
         action: Action::Stop { why: "test".into() },
-    };
-    let (doing, handed_on) = (command(), command());
-    for running in [&doing, &handed_on] {
-        desk.accept(running);
     }
-    let mut slots = Slots::default();
-    slots.of(&doing.action).queue(doing.clone(), SessionId::new(Uuid::nil()));
-    let mut part = CommandsTask {
-        shared: Arc::clone(&rig.shared),
+}
+
+/// What does commands, where no more come and there is no session.
+fn without_link(desk: ReportDesk, slots: Slots) -> CommandsTask {
+    CommandsTask {
+        shared: Arc::clone(&desk.shared),
         exchange: Arc::default(),
         view: watch::channel(LinkView::default()).1,
         arriving: mpsc::channel(1).1,
         audits: mpsc::channel(1).0,
         desk,
         slots,
-    };
+    }
+}
+
+/// What it was doing has failed; an audit that it handed on is still being done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_nobody_goes_on_with_has_failed() {
+    let rig = Rig::start(small_tree, |_| {}).await;
+    let reports = Arc::<Reports>::default();
+    let desk = ReportDesk { shared: Arc::clone(&rig.shared), reports: Arc::clone(&reports) };
+    let (doing, handed_on) = (command(), command());
+    for running in [&doing, &handed_on] {
+        desk.accept(running);
+    }
+    let mut slots = Slots::default();
+    slots.of(&doing.action).queue(doing.clone(), SessionId::new(Uuid::nil()));
+    let mut part = without_link(desk, slots);
     part.broke_off();
     let state = |of: &Command| {
         let pending = reports.pending().into_iter().find(|one| one.id == of.id);
@@ -160,6 +168,34 @@ async fn a_command_that_nobody_goes_on_with_has_failed() {
     assert_eq!(state(&handed_on), Some(CommandState::Running));
     reports.told(&reports.pending());
     assert_eq!(state(&doing), None, "told once, and not as running for ever");
+    rig.end().await;
+}
+
+/// A server that was restarted knows nothing of what it asked for before, and asks anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_the_server_gave_up_is_not_begun() {
+    let rig = Rig::start(small_tree, |_| {}).await;
+    let reports = Arc::<Reports>::default();
+    let desk = ReportDesk { shared: Arc::clone(&rig.shared), reports: Arc::clone(&reports) };
+    let (given_up, wanted, done) = (command(), command(), command());
+    let mut slots = Slots::default();
+    for waiting in [&given_up, &wanted] {
+        desk.accept(waiting);
+        slots.of(&waiting.action).queue(waiting.clone(), SessionId::new(Uuid::nil()));
+    }
+    desk.accept(&done);
+    desk.finish(&done, Ok(Default::default()));
+    reports.give_up(&[given_up.id, done.id]);
+    without_link(desk, slots).begin_what_waits();
+    let state = |of: &Command| {
+        let pending = reports.pending().into_iter().find(|one| one.id == of.id);
+        pending.map(|report| report.state)
+    };
+    assert_eq!(state(&given_up), None, "neither begun nor told of");
+    assert_eq!(rig.shared.metrics.commands.with_label_values(&["lapsed"]).get(), 1);
+    // Begun, for which there is no session here.
+    assert_eq!(state(&wanted), Some(CommandState::Failed));
+    assert!(reports.is_known(done.id), "what is done is not done again");
     rig.end().await;
 }
 
