@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
 use crate::process::now;
-use crate::{blind, bursts, faults, unpacked, witnesses};
+use crate::witnesses::{self, Caches};
+use crate::{blind, bursts, faults, unpacked};
 
 /// Which soak, and how long.
 #[derive(Debug, clap::Args)]
@@ -58,11 +59,12 @@ enum Name {
     Broken,
     /// A directory that answers with EIO, ESTALE or another error.
     Errors,
-    /// Two agents on two mounts of one tree and a blind third, with 20,000 random operations.
+    /// Two agents on two mounts of one tree and a blind third, with 20,000 random operations; without caches and with.
     Witnesses,
     /// Agents on one, both or none of two mounts of one tree, without caches and with caches of 30 s.
     Blind,
-    /// Debian's linux-source-6.1 unpacked, moved, removed and unpacked again, and 1,000,000 files.
+    /// Debian's linux-source-6.1 unpacked, moved, removed and unpacked again, 1,000,000 files, and 20,000 random
+    /// operations on mounts with caches.
     Trees,
     /// 100,000 files, a tree of 100,000, two versions of a repository, 50,000 temporary files.
     Bursts,
@@ -182,9 +184,15 @@ async fn fault(name: Name, seed: u64) {
                 faults::errors::of_an_unknown_directory(error).await;
             }
         }
-        Name::Witnesses => witnesses::of_one_tree(seed, 20_000).await,
+        Name::Witnesses => {
+            witnesses::of_one_tree(seed, 100_000, Caches::None).await;
+            witnesses::of_one_tree(seed, 100_000, Caches::Some).await;
+        }
         Name::Blind => blind::long().await,
-        Name::Trees => unpacked::long().await,
+        Name::Trees => {
+            unpacked::long().await;
+            witnesses::of_one_tree(seed, 100_000, Caches::Some).await;
+        }
         Name::Bursts => {
             bursts::one_directory(100_000).await;
             bursts::moved_tree(100_000).await;

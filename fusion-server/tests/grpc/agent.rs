@@ -97,8 +97,7 @@ impl Agent {
 
     async fn push_batch(&mut self, batch: pb::EvidenceBatch) {
         self.sequence += 1;
-        self.scan.send(pb::EvidenceBatch { leader_epoch: self.epoch, ..batch }).await;
-        assert_eq!(self.scan.acknowledged(self.sequence).await.unwrap(), []);
+        self.scan.deliver(pb::EvidenceBatch { leader_epoch: self.epoch, ..batch }).await;
     }
 
     pub(crate) async fn report(

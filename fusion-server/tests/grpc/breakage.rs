@@ -97,8 +97,7 @@ async fn a_view_that_panics_is_begun_anew_and_takes_nothing_with_it() {
     let again = pb::PushOpening { session_id: second.session_id, first_held: 2, next: 3, ..ask };
     let (mut lane, resume_after) = Lane::open(&mut server, again).await.unwrap();
     assert_eq!(resume_after, 2);
-    lane.send(batch(3, vec![root(), file("/g", 3)])).await;
-    assert_eq!(lane.acknowledged(3).await.unwrap(), []);
+    lane.deliver(batch(3, vec![root(), file("/g", 3)])).await;
     let ask = |path: &str| pb::GetEntryRequest {
         view: VIEW.to_owned(),
         path: path.to_owned(),
@@ -128,8 +127,7 @@ async fn scan(server: &mut TestServer, leader: &pb::CreateSessionResponse, befor
     let mut listed = batch(before + 2, Vec::new());
     listed.listings = vec![listing("/", &["f".to_owned()], 0, true)];
     lane.send(led(listed)).await;
-    lane.send(led(batch(before + 3, vec![scan_finished()]))).await;
-    assert_eq!(lane.acknowledged(before + 3).await.unwrap(), []);
+    lane.deliver(led(batch(before + 3, vec![scan_finished()]))).await;
 }
 
 #[tokio::test]

@@ -103,8 +103,7 @@ async fn views_stand_side_by_side_and_none_is_left_out() {
             rows.push(upsert("/d", stat(DIR, 0, 2), 1, true));
             rows.extend(files);
         }
-        lane.send(batch(1, rows)).await;
-        assert_eq!(lane.acknowledged(1).await.unwrap(), []);
+        lane.deliver(batch(1, rows)).await;
     }
     let ask = |rank: pb::ViewRank, views: &[&str]| pb::CompareViewsRequest {
         views: views.iter().map(|view| (*view).to_owned()).collect(),

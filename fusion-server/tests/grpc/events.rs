@@ -27,11 +27,9 @@ async fn acknowledged_is_visible_and_a_repeat_changes_nothing() {
     let mut server = start().await;
     let (_, mut lane) = realtime(&mut server).await;
     lane.send(batch(1, vec![root(), file("/f", 1)])).await;
-    lane.send(batch(2, vec![file("/f", 2)])).await;
-    assert_eq!(lane.acknowledged(2).await.unwrap(), []);
+    lane.deliver(batch(2, vec![file("/f", 2)])).await;
     assert_eq!(size(&mut server, "/f").await, 2);
-    lane.send(batch(1, vec![file("/f", 1)])).await;
-    assert_eq!(lane.acknowledged(1).await.unwrap(), []);
+    lane.deliver(batch(1, vec![file("/f", 1)])).await;
     assert_eq!(size(&mut server, "/f").await, 2);
     lane.close();
     assert_eq!(lane.end().await.code(), Code::Ok);
@@ -170,8 +168,7 @@ async fn a_listing_in_parts_makes_the_view_ready() {
         lane.send(led(next)).await;
     }
     sequence += 1;
-    lane.send(led(batch(sequence, vec![scan_finished()]))).await;
-    assert_eq!(lane.acknowledged(sequence).await.unwrap(), []);
+    lane.deliver(led(batch(sequence, vec![scan_finished()]))).await;
 
     let ask = pb::GetStatsRequest {
         view: "v".into(),

@@ -231,6 +231,20 @@ async fn what_is_restored_is_restored_once_whenever_the_server_dies() {
 }
 
 impl Kept {
+    /// A life with a session, that ends after so many calls of its stores; what came of this if it was told.
+    async fn dies_after<T>(
+        &self,
+        calls: u64,
+        does: impl AsyncFnOnce(&mut TestServer) -> T,
+    ) -> Option<T> {
+        let (mut server, moods) = self.live().await;
+        server.join("a").await;
+        moods.die_after(calls);
+        let told = while_alive(&moods, does(&mut server)).await;
+        server.ended().await;
+        told
+    }
+
     /// How many of the changes of the view are like this.
     fn count(&self, is_one: impl Fn(&ChangeKind) -> bool) -> usize {
         let view = self.log.views().unwrap().remove(0).id;
@@ -244,14 +258,11 @@ async fn a_view_is_reset_once_whenever_the_server_dies() {
     let mut done_before = [0, 0];
     for calls in 0.. {
         let kept = Kept::default();
-        let (mut server, moods) = kept.live().await;
-        server.join("a").await;
-        moods.die_after(calls);
         let reset = pb::ResetViewRequest { view: VIEW.to_owned() };
-        let call = async { server.admin.reset_view(keyed("r", reset.clone())).await.unwrap() };
-        let told = while_alive(&moods, call).await;
-        server.ended().await;
-
+        let does = async |server: &mut TestServer| {
+            server.admin.reset_view(keyed("r", reset.clone())).await.unwrap()
+        };
+        let told = kept.dies_after(calls, does).await;
         let (mut server, _moods) = kept.live().await;
         let is_reset = |kind: &ChangeKind| *kind == ChangeKind::Reset;
         let was_done = kept.count(is_reset);
@@ -276,14 +287,11 @@ async fn a_root_is_accepted_once_whenever_the_server_dies() {
     let mut done_before = [0, 0];
     for calls in 0.. {
         let kept = Kept::default();
-        let (mut server, moods) = kept.live().await;
-        server.join("a").await;
-        moods.die_after(calls);
         let accept = pb::AcceptRootRequest { view: VIEW.to_owned() };
-        let call = async { server.admin.accept_root(keyed("r", accept.clone())).await.unwrap() };
-        let told = while_alive(&moods, call).await;
-        server.ended().await;
-
+        let does = async |server: &mut TestServer| {
+            server.admin.accept_root(keyed("r", accept.clone())).await.unwrap()
+        };
+        let told = kept.dies_after(calls, does).await;
         let (mut server, _moods) = kept.live().await;
         let accepts = |kind: &ChangeKind| *kind == ChangeKind::Noted(Note::RootAccepted(true));
         done_before[kept.count(accepts)] += 1;

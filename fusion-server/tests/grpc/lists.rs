@@ -49,8 +49,7 @@ async fn filled(server: &mut TestServer, files: usize) -> Lane {
     let mut lane = Lane::realtime(server, &session, "a").await;
     let mut rows = vec![root(), directory("/d")];
     rows.extend((0..files).map(|number| file(&format!("/d/f{number}"), 1)));
-    lane.send(batch(1, rows)).await;
-    assert_eq!(lane.acknowledged(1).await.unwrap(), []);
+    lane.deliver(batch(1, rows)).await;
     lane
 }
 
@@ -75,8 +74,7 @@ fn paths(records: &[pb::TrashRecord]) -> Vec<&str> {
 async fn suspects_are_told_with_cause_and_witness_until_they_are_quiet() {
     let mut server = start().await;
     let mut lane = filled(&mut server, 3).await;
-    lane.send(batch(2, vec![not_closed("/d/b"), not_closed("/d/a"), not_closed("/z")])).await;
-    assert_eq!(lane.acknowledged(2).await.unwrap(), []);
+    lane.deliver(batch(2, vec![not_closed("/d/b"), not_closed("/d/a"), not_closed("/z")])).await;
     let ask = |path: &str, size: i32, token: &str| {
         let pb::ListTrashRequest { view, path, page_size, page_token } = within(path, size, token);
         pb::ListSuspectsRequest { view, path, page_size, page_token }
@@ -208,14 +206,12 @@ async fn blind_spots_are_entries_first_and_then_deletions() {
     };
     lane.send(framed(1, scan_started())).await;
     lane.send(listed(2, &["a", "b"], pb::ScanSource::Snapshot)).await;
-    lane.send(framed(3, scan_finished())).await;
-    assert_eq!(lane.acknowledged(3).await.unwrap(), []);
+    lane.deliver(framed(3, scan_finished())).await;
     for _ in 0..20 {
         advance(Duration::from_secs(10)).await;
         server.beat(&session.session_id).await.unwrap();
     }
-    lane.send(listed(4, &["aa", "b", "c"], pb::ScanSource::Audit)).await;
-    assert_eq!(lane.acknowledged(4).await.unwrap(), []);
+    lane.deliver(listed(4, &["aa", "b", "c"], pb::ScanSource::Audit)).await;
 
     let (mut seen, mut token) = (Vec::new(), String::new());
     loop {

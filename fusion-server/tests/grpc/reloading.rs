@@ -195,8 +195,7 @@ async fn a_view_with_other_settings_is_begun_anew_and_its_agents_learn_them() {
     let ask = pb::PushOpening { first_held: 2, next: 2, ..ask };
     let (mut lane, resume_after) = Lane::open(&mut server, ask).await.unwrap();
     assert_eq!(resume_after, 1);
-    lane.send(batch(2, vec![file("/f", 6)])).await;
-    assert_eq!(lane.acknowledged(2).await.unwrap(), []);
+    lane.deliver(batch(2, vec![file("/f", 6)])).await;
 }
 
 #[tokio::test]

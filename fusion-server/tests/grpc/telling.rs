@@ -77,6 +77,13 @@ impl Lane {
         }
     }
 
+    /// Sends a batch and waits until all of it is taken.
+    pub(crate) async fn deliver(&mut self, batch: pb::EvidenceBatch) {
+        let sequence = batch.sequence;
+        self.send(batch).await;
+        assert_eq!(self.acknowledged(sequence).await.unwrap(), []);
+    }
+
     /// Waits for an acknowledgement of `sequence`; gives all rejected rows on the way.
     pub(crate) async fn acknowledged(
         &mut self,

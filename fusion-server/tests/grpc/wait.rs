@@ -42,8 +42,7 @@ impl Rig {
         scan.send(led(1, vec![scan_started()])).await;
         let listings = vec![listing("/", &["f".to_owned()], 0, true)];
         scan.send(pb::EvidenceBatch { listings, ..led(2, vec![]) }).await;
-        scan.send(led(3, vec![scan_finished()])).await;
-        assert_eq!(scan.acknowledged(3).await.unwrap(), []);
+        scan.deliver(led(3, vec![scan_finished()])).await;
         let lane = Lane::realtime(&mut server, &session, "a").await;
         let mut rig = Self { server, session, lane, sequence: 0 };
         rig.tell(vec![root()]).await;
@@ -52,8 +51,7 @@ impl Rig {
 
     async fn tell(&mut self, rows: Vec<pb::Evidence>) {
         self.sequence += 1;
-        self.lane.send(batch(self.sequence, rows)).await;
-        assert_eq!(self.lane.acknowledged(self.sequence).await.unwrap(), []);
+        self.lane.deliver(batch(self.sequence, rows)).await;
     }
 
     /// The agent is heard, and has delivered all that it saw up to then; what time it is.

@@ -122,7 +122,7 @@ pub(crate) fn one(work: &Path, dice: &mut Dice, linked: &mut BTreeSet<u64>) -> s
         0..8 => File::create(&path)?.write_all(&vec![b'x'; dice.below(3_000) as usize]),
         8..10 => File::options().append(true).open(&path)?.write_all(b"more"),
         10..13 => fs::remove_file(&path),
-        13..16 => fs::rename(&path, place(work, dice)),
+        13..16 => rename(&path, &place(work, dice)),
         16..18 => fs::create_dir(&path),
         18 => {
             let link = place(work, dice);
@@ -132,6 +132,15 @@ pub(crate) fn one(work: &Path, dice: &mut Dice, linked: &mut BTreeSet<u64>) -> s
         }
         _ => fs::remove_dir_all(&path),
     }
+}
+
+/// One into itself, or over what it is in, is refused here, as by any storage: where a mount still shows what
+/// is gone there, its kernel lets it pass, and libfuse waits for ever for what it has locked itself.
+fn rename(from: &Path, to: &Path) -> std::io::Result<()> {
+    if from.starts_with(to) || to.starts_with(from) {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    fs::rename(from, to)
 }
 
 /// A path one to three levels below `work`.
