@@ -220,7 +220,7 @@ impl Sessions {
                 unseen::hear(&view, id, live.status.as_ref());
                 (commands, reports_refused) =
                     self.command(&view, session, &request.reports, now.monotonic);
-                let reported = unseen::reported(&view, id, now.server);
+                let reported = unseen::reported(&view, id);
                 let report = report(live.status.as_ref(), request.delivered_through);
                 self.save_report(session, live, &report, reported);
                 view.tell(Note::Heard(session.agent.clone(), report));

@@ -278,13 +278,18 @@ impl ViewHandle {
         self.shared.epoch
     }
 
+    /// The last revision that is durable.
+    pub(crate) fn durable(&self) -> Revision {
+        journal::revision(&self.shared.durable)
+    }
+
     /// How far the view can be believed at `now`, as of the end of the thread's last turn. The
     /// revision is the last durable one when this is called: ask before reading.
     pub(crate) fn status(&self, now: ServerTime) -> ViewStatus {
         let Published { mut status, at, .. } = self.shared.published.borrow().clone();
         let passed = now.since(at);
         status.watermark = StorageTime::plus(status.watermark, passed);
-        status.revision = journal::revision(&self.shared.durable);
+        status.revision = self.durable();
         let turning_for = self.turning_for();
         if turning_for >= STUCK {
             let stuck = turning_for.as_secs();

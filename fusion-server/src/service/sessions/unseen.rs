@@ -31,7 +31,7 @@ pub(super) struct Saved<'a> {
 pub(super) fn begin(view: &ViewHandle, session: &Session, now: ServerTime) -> Option<Revision> {
     let since = finds_itself(view, now, now);
     view.commands().joined(session.id, (&session.agent, session.instance), since, None);
-    reported(view, session.id, now)
+    reported(view, session.id)
 }
 
 /// An agent says how it watches: whether directory by directory. It is not known while it places its
@@ -45,8 +45,8 @@ pub(super) fn hear(view: &ViewHandle, session: SessionId, status: Option<&AgentS
 }
 
 /// Up to where a session's agent has reported all, as far as that is durable.
-pub(super) fn reported(view: &ViewHandle, session: SessionId, now: ServerTime) -> Option<Revision> {
-    let durable = view.status(now).revision;
+pub(super) fn reported(view: &ViewHandle, session: SessionId) -> Option<Revision> {
+    let durable = view.durable();
     view.commands().reported(session).map(|reported| reported.min(durable))
 }
 
@@ -64,7 +64,7 @@ pub(super) fn restore(
     saved: &[Saved<'_>],
     now: ServerTime,
 ) {
-    let (desk, end) = (view.commands(), view.status(now).revision);
+    let (desk, end) = (view.commands(), view.durable());
     let from = saved.iter().filter_map(|saved| saved.reported).min().unwrap_or(end).min(end);
     let is_read = end.0 - from.0 <= READ_AGAIN;
     if is_read {
