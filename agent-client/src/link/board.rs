@@ -142,11 +142,14 @@ impl Reports {
         })
     }
 
-    /// What a heartbeat has to say.
+    /// What a heartbeat has to say, as much as it may: what has ended before what goes on.
     pub(crate) fn pending(&self) -> Vec<CommandReport> {
         let reports = self.lock();
-        let untold = reports.values().filter(|(_, told)| !told);
-        untold.map(|(report, _)| report.clone()).take(fusion_proto::limits::COMMANDS_MAX).collect()
+        let untold = || reports.values().filter(|(_, told)| !told).map(|(report, _)| report);
+        let goes_on = |report: &&CommandReport| report.state == CommandState::Running;
+        let ended = untold().filter(|report| !goes_on(report));
+        let all = ended.chain(untold().filter(goes_on));
+        all.take(fusion_proto::limits::COMMANDS_MAX).cloned().collect()
     }
 
     /// The server has these. A running command is told again with every heartbeat.
@@ -177,5 +180,34 @@ impl Reports {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Uuid, (CommandReport, bool)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(number: usize, state: CommandState) -> CommandReport {
+        CommandReport {
+            id: Uuid::from_u128(number as u128),
+            lease: String::new(),
+            state,
+            progress: 0,
+            result: BTreeMap::new(),
+        }
+    }
+
+    /// However many there are, one that has ended is not kept back by those that go on.
+    #[test]
+    fn what_has_ended_is_told_first() {
+        const MAX: usize = fusion_proto::limits::COMMANDS_MAX;
+        let reports = Reports::default();
+        (0..MAX).for_each(|number| reports.put(report(number, CommandState::Running)));
+        let last = [report(MAX, CommandState::Done), report(MAX + 1, CommandState::Failed)];
+        last.iter().for_each(|report| reports.put(report.clone()));
+        let pending = reports.pending();
+        assert_eq!((&pending[..2], pending.len()), (&last[..], MAX));
+        reports.told(&pending);
+        assert!(reports.pending().iter().all(|report| report.state == CommandState::Running));
     }
 }
