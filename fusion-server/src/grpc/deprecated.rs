@@ -11,14 +11,14 @@ mod wire;
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fusion_proto::limits::DEPRECATED_KEY;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
 use prometheus::IntCounterVec;
-use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -81,19 +81,24 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let DeprecatedLayer { contract, calls } = self.layer.clone();
         let method = request.uri().path().trim_start_matches('/');
-        let Some(deprecated) = contract.method(method).cloned() else {
+        let Some(deprecated) = self.layer.contract.method(method).cloned() else {
             return Box::pin(self.inner.call(request));
         };
+        let DeprecatedLayer { contract, calls } = self.layer.clone();
         let used = Used { contract: Arc::clone(&contract), calls, items: Arc::default() };
         used.add(deprecated.itself);
         let request = match deprecated.request {
             None => request,
             Some(message) => {
-                let reader = Reader::new(contract, message);
-                let used = used.clone();
-                request.map(|inner| Body::new(ReadBody { inner, reader, used }))
+                let (mut reader, used) = (Reader::new(contract, message), used.clone());
+                request.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let read = frame.data_ref().map(|bytes| reader.read(bytes));
+                        used.add(read.into_iter().flatten());
+                        frame
+                    }))
+                })
             }
         };
         let answer = self.inner.call(request);
@@ -104,7 +109,11 @@ where
                 used.tell(response.headers_mut());
                 return Ok(response);
             }
-            Ok(response.map(|inner| Body::new(ToldBody { inner, used })))
+            let told = move |mut frame: Frame<Bytes>| {
+                frame.trailers_mut().into_iter().for_each(|trailers| used.tell(trailers));
+                frame
+            };
+            Ok(response.map(|body| Body::new(body.map_frame(told))))
         })
     }
 }
@@ -135,72 +144,6 @@ impl Used {
         for item in self.items().iter() {
             trailers.append(DEPRECATED_KEY, self.contract.item(*item).told.clone());
         }
-    }
-}
-
-/// A request that is read beside its handler.
-struct ReadBody {
-    inner: Body,
-    reader: Reader,
-    used: Used,
-}
-
-impl http_body::Body for ReadBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &polled
-            && let Some(bytes) = frame.data_ref()
-        {
-            let found = self.reader.read(bytes);
-            self.used.add(found);
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-/// An answer whose trailers tell.
-struct ToldBody {
-    inner: Body,
-    used: Used,
-}
-
-impl http_body::Body for ToldBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut polled = ready!(Pin::new(&mut self.inner).poll_frame(context));
-        if let Some(Ok(frame)) = &mut polled
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            self.used.tell(trailers);
-        }
-        Poll::Ready(polled)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 

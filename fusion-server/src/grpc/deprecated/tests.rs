@@ -1,6 +1,5 @@
 use std::convert::Infallible;
 
-use http_body_util::BodyExt as _;
 use jiff::civil::Date;
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -8,6 +7,7 @@ use prost_types::{
     DescriptorProto, FieldDescriptorProto, FieldOptions, FileDescriptorProto, FileDescriptorSet,
     MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
 };
+use tonic::Status;
 use tower::ServiceExt as _;
 
 use super::*;
