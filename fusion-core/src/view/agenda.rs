@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
+use super::path_map::Key;
 use super::schedule::{Schedule, Waits};
 use super::shared::Shared;
 
@@ -122,9 +123,9 @@ impl Agenda {
     }
 
     /// Takes at most `limit` orders that are due, and plans their repetition.
-    pub(super) fn ask(&mut self, now: ServerTime, limit: usize) -> Vec<Box<[u8]>> {
-        let due: Vec<Box<[u8]>> =
-            self.items.due(now).take(limit).map(|(_, path)| path.into()).collect();
+    pub(super) fn ask(&mut self, now: ServerTime, limit: usize) -> Vec<Key> {
+        let due = self.items.due_after(None, now).take(limit);
+        let due: Vec<Key> = due.map(|(_, path)| Key::clone(path)).collect();
         for key in &due {
             let Ok(path) = PathRef::new(key) else { continue };
             let Some(waiting) = self.get(path) else { continue };
@@ -139,7 +140,7 @@ impl Agenda {
     /// Another leader is asked: it knows nothing of what the one before was asked for. That an order
     /// stands unanswered is not forgotten.
     pub(super) fn ask_anew(&mut self) {
-        let asked: Vec<(Box<[u8]>, ServerTime)> =
+        let asked: Vec<(Key, ServerTime)> =
             self.asked.iter().map(|(path, first, _)| (path.into(), first)).collect();
         for (key, first) in asked {
             let Ok(path) = PathRef::new(&key) else { continue };

@@ -5,15 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use crate::path::PathRef;
 
 use super::shared::Shared;
 
+/// The bytes of a path, which a map and an index over it have together.
+pub(super) type Key = Arc<[u8]>;
+
 /// Values by path, sorted by path bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct PathMap<V> {
-    values: Shared<BTreeMap<Box<[u8]>, V>>,
+    values: Shared<BTreeMap<Key, V>>,
 }
 
 impl<V> Default for PathMap<V> {
@@ -29,21 +33,31 @@ impl<V: Clone> PathMap<V> {
     }
 
     pub(super) fn insert(&mut self, path: PathRef<'_>, value: V) -> Option<V> {
-        self.values.edit().insert(path.as_bytes().into(), value)
+        self.insert_key(path.as_bytes().into(), value)
+    }
+
+    /// The same with a key that somebody else has too.
+    pub(super) fn insert_key(&mut self, key: Key, value: V) -> Option<V> {
+        self.values.edit().insert(key, value)
     }
 
     pub(super) fn remove(&mut self, path: PathRef<'_>) -> Option<V> {
+        self.take(path).map(|(_, value)| value)
+    }
+
+    /// The same, with its key.
+    pub(super) fn take(&mut self, path: PathRef<'_>) -> Option<(Key, V)> {
         self.get(path)?;
-        self.values.edit().remove(path.as_bytes())
+        self.values.edit().remove_entry(path.as_bytes())
     }
 
     /// Takes out what is at a path and below it.
-    pub(super) fn take_within(&mut self, path: PathRef<'_>) -> Vec<(Box<[u8]>, V)> {
+    pub(super) fn take_within(&mut self, path: PathRef<'_>) -> Vec<(Key, V)> {
         if self.values.is_empty() {
             return Vec::new();
         }
-        let mut keys: Vec<Box<[u8]>> = self.below(path).map(|(key, _)| key.into()).collect();
-        keys.extend(self.get(path).map(|_| Box::<[u8]>::from(path.as_bytes())));
+        let mut keys: Vec<Key> = self.below(path).map(|(key, _)| key.into()).collect();
+        keys.extend(self.get(path).map(|_| Key::from(path.as_bytes())));
         if keys.is_empty() {
             return Vec::new();
         }
@@ -61,7 +75,7 @@ impl<V: Clone> PathMap<V> {
 
 impl<V> PathMap<V> {
     /// All values, to be held while they change.
-    pub(super) fn shared(&self) -> &Shared<BTreeMap<Box<[u8]>, V>> {
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<Key, V>> {
         &self.values
     }
 
@@ -118,7 +132,7 @@ impl<V> PathMap<V> {
 }
 
 /// The path that a path within `from` has after `from` moved to `to`.
-pub(super) fn moved(path: &[u8], from: PathRef<'_>, to: PathRef<'_>) -> Box<[u8]> {
+pub(super) fn moved(path: &[u8], from: PathRef<'_>, to: PathRef<'_>) -> Key {
     let rest = path.get(from.as_bytes().len()..).unwrap_or_default();
     [to.as_bytes(), rest].concat().into()
 }

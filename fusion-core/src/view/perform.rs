@@ -98,7 +98,7 @@ impl State {
 
     pub(super) fn set_suspect(&mut self, path: PathRef<'_>, until: Option<ServerTime>) {
         match until {
-            Some(end) => self.ledger.suspects.set(path, end, self.settings.hot_threshold),
+            Some(end) => self.ledger.suspects.set(path, end),
             None => self.ledger.suspects.remove(path),
         }
     }

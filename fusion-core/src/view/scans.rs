@@ -12,7 +12,7 @@ use crate::id::{AgentId, SessionId};
 use crate::path::{PathRef, TreePath};
 use crate::time::ServerTime;
 
-use super::path_map::PathMap;
+use super::path_map::{Key, PathMap};
 use super::shared::Shared;
 
 /// Scans at a time; the one that began first gives way.
@@ -166,7 +166,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// All by directory, to be held while they change.
-    pub(super) fn shared(&self) -> &Shared<BTreeMap<Box<[u8]>, PartsSoFar>> {
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<Key, PartsSoFar>> {
         self.by_dir.shared()
     }
 

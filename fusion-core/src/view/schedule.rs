@@ -4,21 +4,22 @@
 //! without its value. Tested through its users.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
-use super::path_map::{PathMap, moved};
+use super::path_map::{Key, PathMap, moved};
 use super::shared::Shared;
 
 /// Values by path, with their times.
-pub(super) type Waits<V> = BTreeMap<Box<[u8]>, (ServerTime, V)>;
+pub(super) type Waits<V> = BTreeMap<Key, (ServerTime, V)>;
 
 /// Values by path, each with a time at which something is to be done about it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Schedule<V> {
     values: PathMap<(ServerTime, V)>,
-    by_time: BTreeSet<(ServerTime, Box<[u8]>)>,
+    by_time: BTreeSet<(ServerTime, Key)>,
 }
 
 impl<V> Default for Schedule<V> {
@@ -42,16 +43,17 @@ impl<V: Clone> Schedule<V> {
     }
 
     pub(super) fn set(&mut self, path: PathRef<'_>, time: ServerTime, value: V) {
-        if let Some((old, _)) = self.values.insert(path, (time, value)) {
-            self.by_time.remove(&(old, path.as_bytes().into()));
+        let key = Key::from(path.as_bytes());
+        if let Some((old, _)) = self.values.insert_key(Key::clone(&key), (time, value)) {
+            self.by_time.remove(&(old, Key::clone(&key)));
         }
-        self.by_time.insert((time, path.as_bytes().into()));
+        self.by_time.insert((time, key));
     }
 
-    pub(super) fn remove(&mut self, path: PathRef<'_>) -> Option<V> {
-        let (time, value) = self.values.remove(path)?;
-        self.by_time.remove(&(time, path.as_bytes().into()));
-        Some(value)
+    pub(super) fn remove(&mut self, path: PathRef<'_>) -> Option<(ServerTime, V)> {
+        let (key, (time, value)) = self.values.take(path)?;
+        self.by_time.remove(&(time, key));
+        Some((time, value))
     }
 
     /// When the first is due.
@@ -59,12 +61,14 @@ impl<V: Clone> Schedule<V> {
         self.by_time.first().map(|(time, _)| *time)
     }
 
-    /// Those due by `now`, the longest due first.
-    pub(super) fn due(&self, now: ServerTime) -> impl Iterator<Item = (ServerTime, &[u8])> {
-        self.by_time
-            .iter()
-            .take_while(move |(time, _)| *time <= now)
-            .map(|(time, path)| (*time, &**path))
+    /// Those due by `now`, the longest due first: of them those after a place in that order.
+    pub(super) fn due_after<'a>(
+        &'a self,
+        after: Option<&(ServerTime, Key)>,
+        now: ServerTime,
+    ) -> impl Iterator<Item = &'a (ServerTime, Key)> + use<'a, V> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_time.range((from, Bound::Unbounded)).take_while(move |(time, _)| *time <= now)
     }
 
     /// All, by path bytes.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::path::PathRef;
 use crate::time::ServerTime;
 
-use super::path_map::PathMap;
+use super::path_map::{Key, PathMap};
 use super::shared::Shared;
 use super::tree::Version;
 use super::version::{DirOrder, dir_order};
@@ -30,7 +30,7 @@ pub struct Tombstone {
 /// Tombstones by name.
 type ByName = BTreeMap<Box<[u8]>, Tombstone>;
 /// Tombstones by directory and name.
-pub(super) type TombstonesByDir = BTreeMap<Box<[u8]>, ByName>;
+pub(super) type TombstonesByDir = BTreeMap<Key, ByName>;
 
 /// All tombstones, by directory and name.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -143,12 +143,13 @@ impl Trash {
         self.expires
     }
 
-    /// Records that have expired.
-    pub(super) fn expired(&self, now: ServerTime, ttl: Duration) -> Vec<TrashId> {
+    /// At most `limit` records that have expired.
+    pub(super) fn expired(&self, now: ServerTime, ttl: Duration, limit: usize) -> Vec<TrashId> {
         self.records
             .values()
             .map(|(record, _)| record)
             .take_while(|record| record.at.plus(ttl) <= now)
+            .take(limit)
             .map(|record| record.id)
             .collect()
     }

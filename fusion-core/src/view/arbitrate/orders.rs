@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::path::TreePath;
 use crate::time::ServerTime;
 use crate::view::View;
+use crate::view::path_map::Key;
 
 /// Something that the view wants done by an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,12 +42,13 @@ impl View {
         if self.leadership.is_none() {
             return Vec::new();
         }
+        let quiet = self.state.settings.hot_threshold;
         let ledger = &mut self.state.ledger;
         let relists = paths(ledger.relists.ask(now, limit));
         let left = limit.saturating_sub(relists.len());
         let mut probes = paths(ledger.probes.ask(now, left));
         let left = left.saturating_sub(probes.len());
-        probes.extend(paths(ledger.suspects.ask(now, left)));
+        probes.extend(paths(ledger.suspects.ask(now, left, quiet)));
         let mut orders: Vec<Order> = self.ask_for_audit(now).into_iter().collect();
         if !relists.is_empty() {
             orders.push(Order::Relist(relists));
@@ -79,13 +81,11 @@ impl View {
         self.leadership?;
         let ledger = &self.state.ledger;
         let (relists, probes) = (ledger.relists.first(), ledger.probes.first());
-        [self.audit_due(), relists, probes, ledger.suspects.first_check()]
-            .into_iter()
-            .flatten()
-            .min()
+        let checks = ledger.suspects.first_check(self.state.settings.hot_threshold);
+        [self.audit_due(), relists, probes, checks].into_iter().flatten().min()
     }
 }
 
-fn paths(keys: Vec<Box<[u8]>>) -> Vec<TreePath> {
-    keys.into_iter().filter_map(|key| TreePath::new(key).ok()).collect()
+fn paths(keys: Vec<Key>) -> Vec<TreePath> {
+    keys.iter().filter_map(|key| TreePath::new(&**key).ok()).collect()
 }

@@ -64,7 +64,7 @@ impl View {
 
     /// R7: "It stops being suspect … when its stat has not changed for a whole quiet period".
     fn end_suspects(&mut self, act: &mut Act<'_>) {
-        for key in self.state.ledger.suspects.over(act.now).into_iter().take(SLICE) {
+        for key in self.state.ledger.suspects.over(act.now, SLICE) {
             let Ok(path) = PathRef::new(&key) else { continue };
             let Some(found) = self.state.find(path) else { continue };
             let facts = found.facts(None);
@@ -79,7 +79,7 @@ impl View {
             return;
         }
         let ttl = self.state.settings.trash_ttl;
-        for id in self.state.ledger.trash.expired(act.now, ttl).into_iter().take(SLICE) {
+        for id in self.state.ledger.trash.expired(act.now, ttl, SLICE) {
             self.purge_record(act, Cause::Expiry, id);
         }
     }

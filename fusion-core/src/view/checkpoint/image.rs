@@ -14,6 +14,7 @@ use crate::view::agenda::Waiting;
 use crate::view::confirm::Generation;
 use crate::view::held::HeldUpsert;
 use crate::view::losses::Loss;
+use crate::view::path_map::Key;
 use crate::view::root::{RootAway, RootDoubt};
 use crate::view::scans::{PartsSoFar, RunningScan};
 use crate::view::schedule::Waits;
@@ -153,8 +154,8 @@ pub struct LedgerImage {
     relists: Shared<Waits<Waiting>>,
     probes: Shared<Waits<Waiting>>,
     suspects: Shared<Waits<()>>,
-    unreadable: Shared<BTreeMap<Box<[u8]>, i32>>,
-    parts: Shared<BTreeMap<Box<[u8]>, PartsSoFar>>,
+    unreadable: Shared<BTreeMap<Key, i32>>,
+    parts: Shared<BTreeMap<Key, PartsSoFar>>,
     held: Shared<BTreeMap<u64, HeldUpsert>>,
     clock: Shared<VecDeque<i64>>,
     confirmed: [Shared<Generation>; 2],

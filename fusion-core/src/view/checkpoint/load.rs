@@ -123,7 +123,7 @@ impl Loading {
 
     /// A suspect and the end of its quiet period.
     pub fn suspect(&mut self, path: PathRef<'_>, end: ServerTime) {
-        self.ledger.suspects.set(path, end, self.settings.hot_threshold);
+        self.ledger.suspects.set(path, end);
     }
 
     /// A directory that could not be read.
