@@ -8,7 +8,7 @@ use crate::config::{Raw, RawTree, Value};
 
 /// Watches and scans trees, and tells a Fusion server.
 #[derive(Debug, Parser)]
-#[command(name = "agent-client", version, about)]
+#[command(name = "agent-client", version = fusion_proto::version::version(), about)]
 pub struct Cli {
     /// Reads settings from a TOML file; the environment (FUSION_AGENT__…) and flags go over it.
     #[arg(long, value_name = "FILE")]

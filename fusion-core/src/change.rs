@@ -193,6 +193,10 @@ pub enum AgendaKind {
     Probe,
 }
 
+/// Stands for an error number where names of a directory were left out because the view was full. No
+/// system has such an error, and no agent may tell of it.
+pub const NO_ROOM: i32 = i32::MIN;
+
 /// What the view notes for itself.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Note {
@@ -262,11 +266,11 @@ pub enum Note {
     },
     /// An operator accepts the root that comes next (R11), or it came.
     RootAccepted(bool),
-    /// A directory cannot be read (R11), or can again.
+    /// A directory cannot be read (R11), or can again; or the view had no room for what is in it.
     Unreadable {
         /// The directory.
         dir: TreePath,
-        /// The error number.
+        /// The error number, or [`NO_ROOM`].
         errno: Option<i32>,
     },
     /// A call of an operator was done: the same call is not done again.

@@ -40,6 +40,7 @@ mod tombstones;
 mod trash;
 #[doc(hidden)]
 pub mod tree;
+mod unreadable;
 mod verdict;
 mod version;
 mod watermark;
@@ -101,6 +102,8 @@ pub struct ViewFigures {
     pub suspects: usize,
     /// Losses of events that no audit has ended.
     pub losses: usize,
+    /// Directories of which names were left out because the view was full, until they are listed whole.
+    pub short: usize,
     /// Scans that run.
     pub scans: usize,
     /// By how many nanoseconds the storage's clock is behind; 0 while uncalibrated.
@@ -298,6 +301,7 @@ impl View {
             held: ledger.held.len(),
             suspects: ledger.suspects.len(),
             losses: ledger.losses.iter().count(),
+            short: ledger.unreadable.num_short(),
             scans: ledger.scans.iter().count(),
             skew_nanos: ledger.clock.skew_nanos(),
         }
@@ -344,9 +348,10 @@ impl View {
         self.state.ledger.probes.iter()
     }
 
-    /// Directories that could not be read when last tried, with the error number (R11).
+    /// Directories that could not be read when last tried, with the error number (R11), or
+    /// [`crate::change::NO_ROOM`] where names were left out because the view was full.
     pub fn unreadable_directories(&self) -> impl Iterator<Item = (&[u8], i32)> {
-        self.state.ledger.unreadable.iter().map(|(path, errno)| (path, *errno))
+        self.state.ledger.unreadable.iter()
     }
 
     /// Losses of events that no audit has ended (R10).
@@ -369,6 +374,7 @@ impl View {
         if self.leadership.is_none() {
             reasons.push("no agent leads this view".to_owned());
         }
+        reasons.extend(self.shortage());
         reasons.extend(self.standing.troubles(ledger, &self.state.settings, now));
         let known = ledger.last_snapshot.or(ledger.last_audit);
         let state = match (known, ledger.scans.read_whole()) {
@@ -391,7 +397,7 @@ impl View {
             last_snapshot: ledger.last_snapshot,
             last_audit: ledger.last_audit,
             coverage: self.standing.coverage(),
-            horizon: self.standing.horizon(ledger),
+            horizon: self.standing.horizon(ledger).filter(|_| !self.is_short()),
         }
     }
 }

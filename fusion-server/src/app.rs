@@ -7,6 +7,7 @@
 mod address_file;
 mod drain;
 mod guards;
+mod in_process;
 mod sweep;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::drain::{begin_drain, end, quiet};
 pub(crate) use self::guards::Guards;
+pub use self::in_process::Edge;
 use crate::access::quotas::Quotas;
 use crate::clock::RuntimeClock;
 use crate::config::{Config, InForce, Reread};

@@ -13,6 +13,7 @@ use fusion_server::app::{self, Deps};
 use fusion_server::config::{Config, ConfigFaults, ENV_PREFIX, Sources};
 use fusion_server::ops::log_filter::LogFilter;
 use fusion_server::ops::telemetry::Telemetry;
+use tokio_util::sync::CancellationToken;
 
 use crate::signals;
 
@@ -28,7 +29,7 @@ const USAGE: u8 = 2;
 /// Settings come from the configuration file, overridden by environment variables
 /// (FUSION_SERVER__LISTEN__GRPC=...), overridden by these flags.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version = fusion_proto::version::version(), args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -145,10 +146,21 @@ async fn serve_until_told(config: Config, sources: Sources, log: LogFilter) -> a
     let server = app::build(config, deps)?;
     print(&server.addresses());
     let reloader = server.reloader();
-    let reload = async {
-        while reloads.recv().await.is_some() {
-            reloader.reload_by_signal().await;
-        }
+    let going = CancellationToken::new();
+    let goes = going.clone();
+    let told = async move {
+        told.await;
+        goes.cancel();
+    };
+    // It holds what writes to the data directory: a server that waits for that waits for this.
+    let reload = async move {
+        let reloads_come = async {
+            while reloads.recv().await.is_some() {
+                reloader.reload_by_signal().await;
+            }
+        };
+        going.run_until_cancelled(reloads_come).await;
+        drop(reloader);
         std::future::pending::<()>().await;
     };
     tokio::select! {

@@ -9,6 +9,7 @@ mod audit;
 mod authenticate;
 mod body;
 mod deprecated;
+mod edge;
 mod events;
 pub(crate) mod health;
 mod idempotency;
@@ -37,6 +38,7 @@ use fusion_proto::{FILE_DESCRIPTOR_SET, limits};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -58,6 +60,9 @@ use crate::service::sessions::{DRAINING_RETRY, Sessions};
 use crate::service::views::Views;
 use crate::spawn::Tasks;
 use crate::task::view::Operator;
+use crate::tokens::Keyring;
+
+pub use edge::Edge;
 
 /// How often an idle connection is asked whether it lives; a dead one is cut after twice that.
 const KEEPALIVE: std::time::Duration = std::time::Duration::from_secs(20);
@@ -135,15 +140,31 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 /// Why the edge broke.
 pub(crate) type EdgeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    max_connections: usize,
-    guards: Guards,
-    services: Services,
-    health: health::Health,
-    stop: CancellationToken,
-) -> Result<(), EdgeError> {
+/// What every call goes through before its handler, the first outermost.
+type Layers = (
+    layer::RpcLayer,
+    deprecated::DeprecatedLayer,
+    authenticate::AuthenticateLayer,
+    quotas::QuotaLayer,
+    paths::PathLayer,
+    idempotency::IdempotencyLayer,
+    audit::AuditLayer,
+);
+
+fn layers(services: &Services, keyring: Option<Keyring>) -> Result<Layers, EdgeError> {
+    Ok((
+        layer::RpcLayer::new(services),
+        deprecated::DeprecatedLayer::new(services.metrics.deprecated_calls.clone())?,
+        authenticate::AuthenticateLayer::new(services, keyring),
+        quotas::QuotaLayer::new(services),
+        paths::PathLayer::new(services),
+        idempotency::IdempotencyLayer::new(services),
+        audit::AuditLayer::new(services),
+    ))
+}
+
+/// The handlers of every service that is served.
+fn routes(services: &Services, health: &health::Health) -> Result<Routes, EdgeError> {
     let sessions = SessionServiceServer::new(sessions::Handler(services.clone()))
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES);
@@ -164,6 +185,20 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let routes = Routes::new(sessions).add_service(events).add_service(views).add_service(admin);
+    let routes = routes.add_service(jobs).add_service(health.service());
+    Ok(routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+}
+
+/// Serves, over TLS if there is one, until `stop` is cancelled and every connection has ended. The caller bounds the wait.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    max_connections: usize,
+    guards: Guards,
+    services: Services,
+    health: health::Health,
+    stop: CancellationToken,
+) -> Result<(), EdgeError> {
     let Guards { tls, keyring, files: _ } = guards;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
@@ -172,21 +207,8 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(STREAMS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .layer(layer::RpcLayer::new(&services))
-        .layer(deprecated::DeprecatedLayer::new(services.metrics.deprecated_calls.clone())?)
-        .layer(authenticate::AuthenticateLayer::new(&services, keyring))
-        .layer(quotas::QuotaLayer::new(&services))
-        .layer(paths::PathLayer::new(&services))
-        .layer(idempotency::IdempotencyLayer::new(&services))
-        .layer(audit::AuditLayer::new(&services))
-        .add_service(sessions)
-        .add_service(events)
-        .add_service(views)
-        .add_service(admin)
-        .add_service(jobs)
-        .add_service(health.service())
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .layer(layers(&services, keyring)?)
+        .add_routes(routes(&services, &health)?)
         .serve_with_incoming_shutdown(
             accept::connections(incoming, tls, max_connections, services.metrics.clone()),
             stop.cancelled_owned(),

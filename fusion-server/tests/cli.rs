@@ -148,6 +148,8 @@ fn addresses_are_written_and_a_signal_ends_it() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), written);
     let log = err(&output);
     assert!(log.contains("serving") && log.lines().all(|line| line.starts_with('{')), "{log}");
+    // Nothing had to be waited for: whoever holds the store lets go by itself.
+    assert!(log.contains("draining") && !log.contains("still being written to"), "{log}");
 }
 
 /// A running server, killed when it is dropped.

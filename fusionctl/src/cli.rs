@@ -23,7 +23,7 @@ pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 
 /// Ask a Fusion server about a file tree, or try Fusion on a directory of your own.
 #[derive(Debug, Parser)]
-#[command(name = "fusionctl", version, after_help = EXAMPLES)]
+#[command(name = "fusionctl", version = fusion_proto::version::version(), after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The server; without one that of the profile, else `http://127.0.0.1:7700`.
     #[arg(long, global = true, value_name = "URL", env = "FUSION_SERVER", hide_env_values = true)]

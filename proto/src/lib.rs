@@ -24,6 +24,7 @@ pub mod live;
 pub mod status;
 mod text;
 pub mod tls;
+pub mod version;
 pub mod views;
 
 /// Messages, clients and servers as generated from the `.proto` files, which document them.

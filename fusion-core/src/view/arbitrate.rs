@@ -20,6 +20,7 @@ mod realtime;
 mod release;
 mod remove;
 mod rename;
+mod room;
 mod root;
 mod scan;
 mod sound;

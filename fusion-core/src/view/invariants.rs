@@ -4,6 +4,7 @@
 //! batches, and by `debug_assert!` where it is cheap. Must never: change anything. A broken invariant is a bug of the
 //! rules, whatever the evidence was.
 
+use crate::change::NO_ROOM;
 use crate::path::PathRef;
 use crate::path::notation::to_text;
 
@@ -27,6 +28,7 @@ impl View {
         self.check_tombstones()?;
         self.check_held()?;
         self.check_trash()?;
+        self.check_short()?;
         self.check_cheap()
     }
 
@@ -128,6 +130,22 @@ impl View {
             holds(gone, || format!("{} is there and a blind deletion", to_text(path)))?;
         }
         Ok(())
+    }
+
+    /// V7: what is short is a known directory (or the root), and counted.
+    fn check_short(&self) -> Result<(), Broken> {
+        let unreadable = &self.state.ledger.unreadable;
+        let short = || unreadable.iter().filter(|(_, errno)| *errno == NO_ROOM);
+        let (counted, told) = (short().count(), unreadable.num_short());
+        holds(counted == told, || format!("{told} directories are short, {counted} listed"))?;
+        for (path, _) in short() {
+            let directory = path == b"/" || self.is_directory(path);
+            holds(directory, || format!("{} is short", to_text(path)))?;
+        }
+        let below = self.state.tree.root().and_then(|root| self.state.tree.recount(root.block?));
+        let below = below.map_or(0, |all| all.files + all.directories + all.others + 1);
+        let told = self.state.tree.entries();
+        holds(told == below, || format!("{told} entries are counted {below}"))
     }
 
     fn flags(&self, path: &[u8]) -> Option<Flags> {

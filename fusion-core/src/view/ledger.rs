@@ -13,12 +13,12 @@ use super::agenda::Agenda;
 use super::confirm::{AgentNumbers, Confirmations};
 use super::held::Held;
 use super::losses::Losses;
-use super::path_map::PathMap;
 use super::root::RootStanding;
 use super::scans::{Parts, Scans};
 use super::suspects::Suspects;
 use super::tombstones::Tombstones;
 use super::trash::Trash;
+use super::unreadable::Unreadable;
 use super::watermark::Watermark;
 
 /// Calls of operators that are remembered.
@@ -40,8 +40,8 @@ pub(super) struct Ledger {
     pub(super) parts: Parts,
     pub(super) losses: Losses,
     pub(super) root: RootStanding,
-    /// Directories that could not be read when last tried, and why (R11).
-    pub(super) unreadable: PathMap<i32>,
+    /// Directories that could not be read when last tried, and why (R11); and those that are short.
+    pub(super) unreadable: Unreadable,
     /// When the last whole snapshot ended.
     pub(super) last_snapshot: Option<ServerTime>,
     /// When the last whole scan that was completed began (R10).
@@ -72,7 +72,7 @@ impl Ledger {
         self.probes.drop_within(path);
         self.suspects.drop_within(path);
         self.parts.drop_within(path);
-        self.unreadable.take_within(path);
+        self.unreadable.drop_within(path);
     }
 
     /// Moves what is to be done, and tombstones, with a subtree (R3).

@@ -5,8 +5,8 @@
 //! change. Tested by comparing dumps of a view and of its replay.
 
 use crate::change::{
-    AgendaKind, Change, ChangeKind, Facts, Listed, Note, ROW_BLIND, ROW_SUSPECT, Tombstone,
-    TrashId, WholeScan,
+    AgendaKind, Change, ChangeKind, Facts, Listed, NO_ROOM, Note, ROW_BLIND, ROW_SUSPECT,
+    Tombstone, TrashId, WholeScan,
 };
 use crate::evidence::Source;
 use crate::path::PathRef;
@@ -231,7 +231,10 @@ impl State {
             let horizon = self.settings.cache_horizon;
             self.ledger.tombstones.listed(dir, listed.started_at, horizon);
         }
-        self.ledger.unreadable.remove(dir);
+        // What was left out of it is in it now; of one that is behind, that is not known.
+        if !self.ledger.unreadable.is_short(dir) || (outcome.complete && !outcome.behind) {
+            self.ledger.unreadable.remove(dir);
+        }
     }
 
     /// Directories among the rows whose inode changed are other directories.
@@ -282,16 +285,18 @@ impl State {
             }
             Note::Unreadable { dir, errno: Some(errno) } => {
                 self.ledger.unreadable.insert(dir.as_ref(), *errno);
-                self.unsettle(dir.as_ref());
+                self.unsettle(dir.as_ref(), *errno != NO_ROOM);
             }
             note => self.ledger.noted(note),
         }
     }
 
-    fn unsettle(&mut self, dir: PathRef<'_>) {
+    /// What is known of a directory is in doubt; `complete`: not that all its names are known.
+    fn unsettle(&mut self, dir: PathRef<'_>, complete: bool) {
         let Some(block) = self.tree.dir(dir) else { return };
         let meta = self.tree.meta(block).unwrap_or_default();
-        self.tree.set_meta(block, &DirMeta { settled: false, ..meta });
+        let complete = meta.complete && complete;
+        self.tree.set_meta(block, &DirMeta { settled: false, complete, ..meta });
     }
 
     /// §5, R9, R10: the whole tree was read to its end.
@@ -370,7 +375,7 @@ impl Ledger {
             Note::RootAgreed { agent } => drop(self.root.doubts.remove(agent)),
             Note::Operated { call } => self.operated(*call),
             Note::RootAccepted(accepted) => self.root.accepted = *accepted,
-            Note::Unreadable { dir, errno: None } => drop(self.unreadable.remove(dir.as_ref())),
+            Note::Unreadable { dir, errno: None } => self.unreadable.remove(dir.as_ref()),
             Note::Unreadable { .. }
             | Note::ScanEnded { .. }
             | Note::TombstonesExpired

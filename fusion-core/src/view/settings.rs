@@ -21,6 +21,8 @@ pub struct ViewSettings {
     pub relist_overdue: Duration,
     /// How many pieces of evidence are held back at most while a scan runs (R1).
     pub held_max: usize,
+    /// How many entries the view has at most, its root among them; what would be one more is left out.
+    pub max_entries: u64,
     /// Another root is taken without asking an operator (R11).
     pub accept_root: bool,
 }
@@ -37,6 +39,7 @@ impl Default for ViewSettings {
             confirm_keep: Duration::from_secs(600),
             relist_overdue: Duration::from_secs(600),
             held_max: 100_000,
+            max_entries: 100_000_000,
             accept_root: false,
         }
     }

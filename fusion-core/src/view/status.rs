@@ -10,6 +10,7 @@ use crate::evidence::RootState;
 use crate::id::{AgentId, Revision};
 use crate::time::{ServerTime, StorageTime};
 
+use super::View;
 use super::ledger::Ledger;
 use super::losses::{Loss, LossCause, Losses};
 use super::settings::ViewSettings;
@@ -250,6 +251,27 @@ impl Standing {
         few(reasons, away(RootState::Doubtful), "agents that find another root", |(agent, _)| {
             format!("agent {agent} finds another root")
         });
+    }
+}
+
+impl View {
+    /// Whether names were left out because the view was full: what happened to them since is not known.
+    pub(super) fn is_short(&self) -> bool {
+        self.state.ledger.unreadable.num_short() > 0
+    }
+
+    /// What is left out because the view is full, or was and it is not yet made good, in words.
+    pub(super) fn shortage(&self) -> Option<String> {
+        let short = self.state.ledger.unreadable.num_short();
+        let (has, max) = (self.state.tree.entries(), self.state.settings.max_entries);
+        let left_out = format!("names of {short} directories are left out");
+        match (short, has < max) {
+            (0, _) => None,
+            (_, false) => {
+                Some(format!("it is full, with {has} entries of at most {max}: {left_out}"))
+            }
+            (_, true) => Some(format!("it was full: {left_out} until they are listed again")),
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Verdict {
     Kept,
     /// It could not be used as it was; a directory is listed again because of it.
     Relist,
+    /// The view has no room for it: it is left out, and where is remembered.
+    Full,
     /// It was refused.
     Rejected(Reject),
 }
@@ -73,6 +75,7 @@ impl Verdict {
             Self::Held => "held",
             Self::Kept => "kept",
             Self::Relist => "relist",
+            Self::Full => "full",
             Self::Rejected(_) => "rejected",
         }
     }
@@ -130,6 +133,8 @@ pub struct VerdictCounts {
     pub ghost_rows: u64,
     /// Rows of listings that were dropped because their paths would be longer than a path can be.
     pub too_long_rows: u64,
+    /// Rows of listings that were left out because the view was full.
+    pub full_rows: u64,
     /// Evidence that was clamped because it claimed to be from the future.
     pub clamped: u64,
 }

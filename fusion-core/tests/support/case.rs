@@ -164,6 +164,11 @@ impl World {
                 let settings = self.view.settings().clone();
                 self.view.set_settings(ViewSettings { accept_root: true, ..settings });
             }
+            "max" => {
+                let settings = self.view.settings().clone();
+                let max_entries = words.plain[0].parse().map_err(|_| "max of how many?")?;
+                self.view.set_settings(ViewSettings { max_entries, ..settings });
+            }
             "accept" => self.view.accept_root(server(now), &mut self.changes),
             "reset" => self.view.reset(server(now), &mut self.changes),
             "orders" => return Ok(self.orders(now)),

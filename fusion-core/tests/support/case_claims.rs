@@ -29,6 +29,7 @@ impl World {
             "certain" => !self.claim_doubt(&words)?,
             "held" => words.has(&self.view.figures().held.to_string()),
             "suspects" => words.has(&self.view.figures().suspects.to_string()),
+            "short" => words.has(&self.view.figures().short.to_string()),
             "losses" => words.has(&self.view.figures().losses.to_string()),
             "blindspots" => words.has(&self.view.figures().blind_deletions.to_string()),
             "audit" => words.has(&self.view.audit_number().to_string()),

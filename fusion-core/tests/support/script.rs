@@ -160,6 +160,7 @@ pub(crate) fn play_beside(
     let settings = ViewSettings {
         held_max: 4,
         accept_root: bytes.len().is_multiple_of(2),
+        max_entries: if bytes.len().is_multiple_of(3) { 7 } else { u64::MAX },
         ..ViewSettings::default()
     };
     let view = View::new(settings);

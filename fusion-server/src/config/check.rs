@@ -37,6 +37,8 @@ const QUERIES: std::ops::RangeInclusive<usize> = 1..=100_000;
 const MILLI: Duration = Duration::from_millis(1);
 /// Changes of a log that are kept whatever their age, at most.
 const CHANGES_MAX: usize = 1_000_000_000;
+/// Entries of a view; at 100 bytes each the most would be 100 TB of memory.
+const ENTRIES: usize = 1_000_000_000_000;
 /// What the size of a log can be bounded to.
 const LOG_BYTES: std::ops::RangeInclusive<usize> = 64 << 20..=1 << 40;
 
@@ -282,6 +284,7 @@ fn view(
     let raw: RawView = section(check, key, value);
     check.unknown(key, &raw.unknown);
     let own = &default.settings;
+    let max_entries = entries(check, key, raw.max_entries, own.max_entries);
     let mut span = |field: &str, value, default, range| {
         check.duration(&format!("{key}.{field}"), value, default, range)
     };
@@ -301,6 +304,7 @@ fn view(
         relist_overdue: span("relist_overdue", raw.relist_overdue, own.relist_overdue, MILLI..=DAY),
         deep_audit_one_in: own.deep_audit_one_in,
         held_max: own.held_max,
+        max_entries,
         accept_root: own.accept_root,
     };
     let session_timeout = span(
@@ -335,6 +339,11 @@ fn view(
             ..settings
         },
     }
+}
+
+fn entries(check: &mut Checker, key: &str, value: Option<Value>, default: u64) -> u64 {
+    let default = usize::try_from(default).unwrap_or(usize::MAX);
+    check.count(&format!("{key}.max_entries"), value, default, 1..=ENTRIES) as u64
 }
 
 fn retention(

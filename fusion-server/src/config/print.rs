@@ -93,6 +93,7 @@ fn view(config: &ViewConfig) -> Value {
         ("session_timeout", span(config.session_timeout)),
         ("exclusive", config.exclusive.into()),
         ("max_sessions", count(config.max_sessions)),
+        ("max_entries", number(settings.max_entries)),
         ("audit_interval", span(config.audit_interval)),
         ("exclude", texts(config.exclude.iter().cloned())),
         ("withhold", texts(withheld(config.withheld))),

@@ -62,7 +62,7 @@ raw! {
 raw! {
     /// `[view_defaults]` and each `[views.NAME]`.
     RawView {
-        session_timeout, exclusive, max_sessions, audit_interval, cache_horizon, hot_threshold,
+        session_timeout, exclusive, max_sessions, max_entries, audit_interval, cache_horizon, hot_threshold,
         deep_audit_one_in, trash_ttl, tombstone_ttl, confirm_keep, relist_overdue,
         change_retention, change_retention_changes, change_retention_bytes,
         exclude, withhold,

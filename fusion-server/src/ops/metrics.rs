@@ -80,6 +80,8 @@ metrics! {
         "Open streams of evidence.";
     view_entries: IntGaugeVec = "fusion_view_entries" ["view", "kind"] NONE,
         "Entries below the root of a view.";
+    view_entries_limit: IntGaugeVec = "fusion_view_entries_limit" ["view"] NONE,
+        "How many entries a view has at most, its root among them (`max_entries`).";
     view_bytes: IntGaugeVec = "fusion_view_bytes" ["view"] NONE,
         "Sum of the sizes of the files of a view.";
     view_state: IntGaugeVec = "fusion_view_state" ["view", "state"] NONE,
@@ -87,7 +89,7 @@ metrics! {
     view_turn: GaugeVec = "fusion_view_turn_seconds" ["view"] NONE,
         "Time that the turn of a view's thread has taken by now; 0 while it waits for work.";
     view_remembered: IntGaugeVec = "fusion_view_remembered" ["view", "what"] NONE,
-        "What a view keeps beside its entries: suspects, tombstones, trash, blind_deletions, losses; and what waits: relists, probes, held evidence.";
+        "What a view keeps beside its entries: suspects, tombstones, trash, blind_deletions, losses, directories that are short because the view was full; and what waits: relists, probes, held evidence.";
     view_skew: GaugeVec = "fusion_view_clock_skew_seconds" ["view"] NONE,
         "By how much the clock of a view's storage is behind the server's; 0 while that is not known.";
     event_loop_lag: HistogramVec = "fusion_event_loop_lag_seconds" [] CALL,

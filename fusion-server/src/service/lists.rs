@@ -19,12 +19,15 @@ use fusion_proto::views::Entry;
 use super::internal;
 use super::paging::PageOf;
 use super::views::{PageOfRows, Views, Worth, worth};
+use crate::access::quotas::used_up;
 use crate::ids::Ids;
 use crate::stores::unwritten_yet;
 use crate::task::view::{
     NotOperated, Operated, Operation, Operator, Outcome, ViewGone, ViewHandle,
 };
 
+/// When to try again to restore what a full view has no room for.
+const ROOM_RETRY: Duration = Duration::from_secs(60);
 /// Rows that the view's thread is asked for at once.
 const SLICE: usize = 512;
 /// Records of the trash, or entries, that are looked at for one slice.
@@ -236,7 +239,37 @@ impl Views {
             operating.await
         };
         let operated = operated.map_err(|gone| self.gone(&gone))?;
-        operated.map_err(|refused| refusal(view, refused))
+        operated.map_err(|refused| self.refusal(view, refused))
+    }
+
+    fn refusal(&self, view: &ViewHandle, refused: NotOperated) -> Refusal {
+        let max_entries = view.config().settings.max_entries;
+        let view = view.name().clone();
+        match refused {
+            NotOperated::Full => {
+                let limit = usize::try_from(max_entries).unwrap_or(usize::MAX);
+                used_up(self.metrics(), "view.max_entries", limit, ROOM_RETRY)
+            }
+            NotOperated::Trouble => unwritten_yet(),
+            NotOperated::NoRecord(id) => Refusal::TrashNotFound { trash: id.0.to_string() },
+            NotOperated::Taken(path, stat) => Refusal::PathTaken {
+                view,
+                path: notation::to_text(path.as_bytes()),
+                kind: stat.kind.as_str().to_owned(),
+                inode: stat.inode,
+            },
+            NotOperated::NoDirectory { dir, known } => {
+                let path = notation::to_text(dir.as_bytes());
+                match known {
+                    Some(_) => Refusal::NotADirectory { view, path },
+                    None => Refusal::PathNotFound { view, path },
+                }
+            }
+            NotOperated::NoRoom => Refusal::QueueFull {
+                queue: "scans on demand".to_owned(),
+                retry_after: Duration::from_secs(10),
+            },
+        }
     }
 
     fn worth_below(
@@ -247,31 +280,6 @@ impl Views {
     ) -> Worth {
         let totals = view.reader().totals(asked.path.as_ref()).ok();
         worth(status, totals.and_then(|totals| totals.last_change))
-    }
-}
-
-fn refusal(view: &ViewHandle, refused: NotOperated) -> Refusal {
-    let view = view.name().clone();
-    match refused {
-        NotOperated::Trouble => unwritten_yet(),
-        NotOperated::NoRecord(id) => Refusal::TrashNotFound { trash: id.0.to_string() },
-        NotOperated::Taken(path, stat) => Refusal::PathTaken {
-            view,
-            path: notation::to_text(path.as_bytes()),
-            kind: stat.kind.as_str().to_owned(),
-            inode: stat.inode,
-        },
-        NotOperated::NoDirectory { dir, known } => {
-            let path = notation::to_text(dir.as_bytes());
-            match known {
-                Some(_) => Refusal::NotADirectory { view, path },
-                None => Refusal::PathNotFound { view, path },
-            }
-        }
-        NotOperated::NoRoom => Refusal::QueueFull {
-            queue: "scans on demand".to_owned(),
-            retry_after: Duration::from_secs(10),
-        },
     }
 }
 

@@ -321,6 +321,10 @@ impl Views {
         view.status(self.shared.deps.clock.now())
     }
 
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.deps.metrics
+    }
+
     /// The view has no task any more, and is about to be begun anew; or the server goes down.
     pub(super) fn gone(&self, gone: &ViewGone) -> Refusal {
         if self.shared.deps.end.is_cancelled() {

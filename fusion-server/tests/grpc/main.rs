@@ -22,6 +22,7 @@ mod evidence;
 mod exporting;
 mod failing;
 mod find;
+mod full;
 mod harness;
 mod hostile;
 mod idempotency;

@@ -48,6 +48,8 @@ pub(super) struct Judge<'a> {
     pub(super) stale: bool,
     /// The longest name of which the path would still be one.
     pub(super) room: usize,
+    /// How many entries more the view has room for.
+    pub(super) places: u64,
     /// Names that are listed as they are known were seen in the listed version.
     pub(super) sees: bool,
     pub(super) listed: Listed,
@@ -63,6 +65,8 @@ pub(super) struct Doubts {
     pub(super) ghosts: u64,
     /// Rows dropped because nothing could be asked of their paths.
     pub(super) too_long: u64,
+    /// Rows left out because the view is full.
+    pub(super) left_out: u64,
     /// Known names that are gone, with their stats.
     pub(super) gone: Vec<(Box<[u8]>, Child)>,
     /// Known names that another kind took: before and after.
@@ -78,7 +82,7 @@ pub(super) struct Doubts {
 }
 
 impl<'a> Judge<'a> {
-    /// A judge of a listing. The caller sets `dir` and `listed_at`.
+    /// A judge of a listing. The caller sets `dir`, `listed_at` and `places`.
     pub(super) fn new(
         ledger: &'a Ledger,
         settings: &ViewSettings,
@@ -107,6 +111,7 @@ impl<'a> Judge<'a> {
             complete: lay.complete,
             stale: lay.stale,
             room: room_in(frame.dir),
+            places: 0,
             sees: lay.sees,
             listed: Listed::of(frame.dir, version, at, end, &lay.range, lay.sees),
             doubts: Doubts::default(),
@@ -156,6 +161,11 @@ impl Judge<'_> {
         if self.stale || self.is_ghost(name) {
             return MergeAction::Skip;
         }
+        if self.places == 0 {
+            self.doubts.left_out += 1;
+            return MergeAction::Skip;
+        }
+        self.places -= 1;
         if listed.kind == Kind::Directory {
             self.doubts.directories.push((name.into(), *listed));
         }

@@ -93,6 +93,9 @@ impl View {
             return DirRuling::Ignored(Verdict::Relist);
         }
         match self.state.way(frame.dir, None) {
+            Way::Unknown(_) if self.room() == 0 => {
+                DirRuling::Ignored(self.leave_out(act, frame.dir))
+            }
             Way::Unknown(no_way) => DirRuling::Ignored(self.ask_the_way(act, &no_way)),
             Way::Known(above)
                 if above.meta.complete && above.meta.listed_at > Some(at.plus(horizon)) =>
@@ -118,6 +121,9 @@ impl View {
     }
 
     fn create_directory(&mut self, act: &mut Act<'_>, frame: &Frame<'_>) -> DirRuling {
+        if self.room() == 0 {
+            return DirRuling::Ignored(self.leave_out(act, frame.dir));
+        }
         let (path, stat) = (frame.dir.to_owned(), frame.dir_stat);
         let facts = Facts { blind: frame.scanned, ..Facts::default() };
         self.commit(act, frame.cause, ChangeKind::Created { path, stat, facts });

@@ -67,9 +67,10 @@ impl View {
         let version = Version::of(&frame.dir_stat);
         let listed_at = self.state.tree.meta(block).and_then(|meta| meta.listed_at);
         let own_listings = self.own_listings(block, children, frame.started_at, act.now);
+        let places = self.room();
         let State { tree, ledger, settings, .. } = &mut self.state;
         let mut judge = Judge::new(ledger, settings, frame, lay, act.now);
-        (judge.dir, judge.listed_at) = (block.as_u64(), listed_at);
+        (judge.dir, judge.listed_at, judge.places) = (block.as_u64(), listed_at, places);
         judge.own_listings = own_listings;
         let merged =
             tree.merge(block, children, lay.range, version, act.now, |case| judge.decide(&case));
@@ -81,6 +82,7 @@ impl View {
         }
         self.counts.ghost_rows += doubts.ghosts;
         self.counts.too_long_rows += doubts.too_long;
+        self.counts.full_rows += doubts.left_out;
         self.keep_listed_since(frame.started_at, &mut doubts);
         (listed, doubts)
     }

@@ -125,7 +125,10 @@ impl View {
         let covered = NameRange { after: part.after(), through: part.through() };
         let range = span.as_ref().map_or(covered, Span::range);
         let lay = Lay { range, complete: complete && part.can_miss(), stale: false, sees: whole };
+        let was_short = self.state.ledger.unreadable.is_short(frame.dir);
         let (mut listed, doubts) = self.lay(act, frame, block, &listing.children, &lay);
+        // Of what was left out the view is as if it had not been read.
+        let complete = complete && doubts.left_out == 0;
         let settled = doubts.again_at.is_none() && !behind && !self.is_young(frame);
         let outcome = part.outcome(listing, settled, complete, behind);
         listed.outcome = outcome;
@@ -137,12 +140,19 @@ impl View {
         self.remember_part(act, by, listing, part, settled, complete);
         self.finish_children(act, frame, &doubts);
         self.settle_directory(act, frame, outcome, behind, doubts.again_at);
-        let ghosts = doubts.ghosts;
+        if was_short {
+            self.pass_on(act, frame, &doubts);
+        }
+        let (ghosts, left_out) = (doubts.ghosts, doubts.left_out);
+        if left_out > 0 {
+            self.leave_out_of(act, frame.dir);
+        }
         self.relist_shown(act, frame, block, &listing.children, doubts);
-        match (applied, ghosts) {
-            (true, _) => Verdict::Applied,
-            (false, 0) => Verdict::Unchanged,
-            (false, _) => Verdict::Ghost,
+        match (applied, left_out, ghosts) {
+            (true, ..) => Verdict::Applied,
+            (false, 1.., _) => Verdict::Full,
+            (false, 0, 0) => Verdict::Unchanged,
+            (false, 0, _) => Verdict::Ghost,
         }
     }
 

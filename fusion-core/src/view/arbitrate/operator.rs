@@ -20,6 +20,9 @@ pub enum TrashError {
     /// Something stands at its path.
     #[error("something stands at the path of the record")]
     Occupied,
+    /// The view has no room for what is in the record.
+    #[error("the view has no room for it")]
+    Full,
     /// The directory that it was in is not known.
     #[error("the directory of the record is not known")]
     NoDirectory,
@@ -38,13 +41,16 @@ impl View {
         changes: &mut Vec<Change>,
     ) -> Result<(), TrashError> {
         let record = self.state.ledger.trash.get(id).ok_or(TrashError::NotFound)?;
-        let (path, stat) = (record.path.clone(), record.stat);
+        let (path, stat, weight) = (record.path.clone(), record.stat, record.weight);
         if self.state.find(path.as_ref()).is_some() {
             return Err(TrashError::Occupied);
         }
         let parent = path.as_ref().split_last().map(|(parent, _)| parent);
         if parent.is_some_and(|parent| !self.state.is_dir(parent)) {
             return Err(TrashError::NoDirectory);
+        }
+        if weight.files + weight.directories + weight.others > self.room() {
+            return Err(TrashError::Full);
         }
         let mut act = self.act(None, now, changes);
         let suspect_until = act.now.plus(self.state.settings.hot_threshold);

@@ -109,9 +109,11 @@ impl View {
             (None, None) => return Verdict::Unchanged,
         };
         let lay = Lay { range: NameRange::ALL, complete: true, stale, sees: !stale };
+        let places = self.room();
         let (ledger, settings) = (&self.state.ledger, &self.state.settings);
         let mut judge = Judge::new(ledger, settings, frame, &lay, act.now);
         (judge.dir, judge.listed_at) = (dir.block.as_u64(), dir.meta.listed_at);
+        judge.places = places;
         let own = known.as_ref().and_then(|known| known.block);
         let meta = own.and_then(|own| self.state.tree.meta(own));
         let listed_at = meta.and_then(|meta| meta.listed_at).filter(|at| *at > frame.started_at);
@@ -123,6 +125,9 @@ impl View {
         if doubts.ghosts > 0 {
             self.relist_again(act, frame, &doubts);
             return Verdict::Ghost;
+        }
+        if doubts.left_out > 0 {
+            return self.leave_out_of(act, frame.dir);
         }
         match probe.found {
             Some(stat) => {

@@ -146,6 +146,9 @@ impl View {
             }
             Ruling::Insert => {
                 self.refresh_parent(act, up.path, up.parent);
+                if self.room() == 0 {
+                    return self.leave_out(act, up.path);
+                }
                 self.insert(act, up);
                 Verdict::Applied
             }
@@ -271,6 +274,9 @@ impl View {
         up: &Upsert<'_>,
         no_way: &NoWay<'_>,
     ) -> Verdict {
+        if self.room() == 0 {
+            return self.leave_out_of(act, no_way.nearest);
+        }
         let Some(parent) = up.parent.filter(|_| self.state.ledger.may_come(up.path)) else {
             return self.ask_the_way(act, no_way);
         };

@@ -1,7 +1,7 @@
 //! Frames of scans: what READY, R9, R10 and held evidence rest on; and R10, R11 for what is not a
 //! listing.
 
-use crate::change::{AgendaKind, Cause, Loss, LossCause, Note, RunningScan, WholeScan};
+use crate::change::{AgendaKind, Cause, Loss, LossCause, NO_ROOM, Note, RunningScan, WholeScan};
 use crate::evidence::{RootIdentity, ScanId, Source, Witness};
 use crate::id::{AgentId, SessionId};
 use crate::path::PathRef;
@@ -181,6 +181,9 @@ impl View {
         dir: PathRef<'_>,
         errno: i32,
     ) -> Verdict {
+        if errno == NO_ROOM {
+            return Verdict::Rejected(Reject::Malformed);
+        }
         if !self.state.is_dir(dir) {
             return Verdict::Stale;
         }
@@ -191,7 +194,7 @@ impl View {
                 self.note(act, Cause::Audit, note);
             }
         }
-        if self.state.ledger.unreadable.get(dir) == Some(&errno) {
+        if self.state.ledger.unreadable.get(dir) == Some(errno) {
             return Verdict::Unchanged;
         }
         let note = Note::Unreadable { dir: dir.to_owned(), errno: Some(errno) };

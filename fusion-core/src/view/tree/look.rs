@@ -34,6 +34,13 @@ impl Tree {
         self.child(BlockId::ANCHOR, b"")
     }
 
+    /// How many entries there are, the root among them. O(1).
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        let all = self.blocks.read(BlockId::ANCHOR).map(|anchor| anchor.totals());
+        all.map_or(0, |all| all.files + all.directories + all.others)
+    }
+
     /// The last known directory on the way to a path; `None` if the root is not known (or is none).
     #[must_use]
     pub fn nearest<'a>(&self, path: PathRef<'a>) -> Option<Nearest<'a>> {

@@ -17,6 +17,7 @@ pub(super) fn measure(metrics: &Metrics, view: &ViewHandle) {
         ("trash", figures.trash),
         ("blind_deletions", figures.blind_deletions),
         ("losses", figures.losses),
+        ("short", figures.short),
         ("relists", figures.relists),
         ("probes", figures.probes),
         ("held", figures.held),
@@ -24,6 +25,8 @@ pub(super) fn measure(metrics: &Metrics, view: &ViewHandle) {
     for (what, count) in remembered {
         metrics.view_remembered.with_label_values(&[name, what]).set(gauged(count as u64));
     }
+    let max_entries = view.config().settings.max_entries;
+    metrics.view_entries_limit.with_label_values(&[name]).set(gauged(max_entries));
     let skew = figures.skew_nanos as f64 / 1e9;
     metrics.view_skew.with_label_values(&[name]).set(skew);
 }

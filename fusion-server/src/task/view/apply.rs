@@ -19,9 +19,9 @@ use super::{Push, PushOutcome};
 use crate::ops::metrics::{Metrics, seconds};
 
 const TIERS: [&str; 5] = ["realtime", "snapshot", "audit", "probe", "report"];
-const OUTCOMES: [&str; 8] =
-    ["applied", "unchanged", "stale", "ghost", "held", "kept", "relist", "rejected"];
-const REJECTED: usize = 7;
+const OUTCOMES: [&str; 9] =
+    ["applied", "unchanged", "stale", "ghost", "held", "kept", "relist", "full", "rejected"];
+const REJECTED: usize = 8;
 /// Rows whose tier cannot be told because they cannot be read count as reports.
 const UNREAD: usize = 4;
 const LANES: [&str; 2] = ["realtime", "scan"];
@@ -233,6 +233,7 @@ fn outcome(verdict: Verdict) -> usize {
         Verdict::Held => 4,
         Verdict::Kept => 5,
         Verdict::Relist => 6,
+        Verdict::Full => 7,
         Verdict::Rejected(_) => REJECTED,
     }
 }

@@ -114,6 +114,8 @@ pub(crate) enum NotOperated {
     Taken(TreePath, Stat),
     /// The directory that it was in is not known, or is none any more.
     NoDirectory { dir: TreePath, known: Option<Kind> },
+    /// The view is full.
+    Full,
     /// Scans enough are given already.
     NoRoom,
 }
@@ -247,6 +249,7 @@ fn not_restored(view: &View, record: &TrashRecord, error: TrashError) -> NotOper
     let path = record.path.as_ref();
     match error {
         TrashError::NotFound => NotOperated::NoRecord(record.id),
+        TrashError::Full => NotOperated::Full,
         TrashError::Occupied => match view.reader().entry(path) {
             Some(entry) => NotOperated::Taken(record.path.clone(), entry.stat),
             None => NotOperated::NoRecord(record.id),

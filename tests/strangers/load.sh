@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# h2load and k6 load the server's edge, and it is begun anew three times under k6's load: every call is answered OK
+# in the end, no session is lost, and the view is what is on the disk. The figures are told, and judged nowhere.
+. "$(dirname "$0")/lib.sh"
+need h2load k6 curl grpcurl
+
+start_pair
+# A message of gRPC is framed: no compression, its length, its bytes.
+printf '\0\0\0\0\0' >"$work/health.bin"
+printf '\0\0\0\0\011\012\004demo\022\001/' >"$work/entry.bin" # view "demo", path "/"
+
+# h2load_of MESSAGE METHOD COUNT
+h2load_of() {
+    h2load -n "$3" -c 20 -m 10 -H 'content-type: application/grpc' -H 'te: trailers' -d "$work/$1" \
+        "http://$grpc/$2" >"$work/h2load.said" 2>&1 || fail "$(cat "$work/h2load.said")"
+    contains "h2load: $3 calls of $2 at $(sed -nE 's/^finished in [^,]*, ([0-9.]+) req.*/\1/p' "$work/h2load.said") a second" \
+        "$(cat "$work/h2load.said")" "$3 succeeded, 0 failed, 0 errored, 0 timeout"
+    # HTTP says 200 also of what is refused: the server's own count tells.
+    same "the server ended as many calls of $2, all OK" "$3" \
+        "$(curl -s "http://$http/metrics" | sed -nE "s|^fusion_rpc_requests_total\{code=\"OK\",method=\"$2\"\} ([0-9]+)$|\1|p")"
+}
+h2load_of health.bin grpc.health.v1.Health/Check 5000
+# The view was asked for before, as it became whole, by other methods.
+h2load_of entry.bin fusion.v1.ViewService/GetEntry 5000
+
+session() {
+    "$bin_dir/fusionctl" --server "http://$grpc" --output json sessions | grep -oE '"session_id": *"[^"]+"'
+}
+before=$(session)
+k6 run -q -e PROTO="$repo/proto" -e SERVER="$grpc" -e VIEW=demo -e SECONDS=15 "$repo/tests/load/edge.js" >"$work/k6.said" 2>&1 &
+k6=$! pids=("$k6" "${pids[@]}")
+for round in 1 2 3; do
+    sleep 2
+    mkdir -p "$work/tree/round$round" && seq "$round" >"$work/tree/round$round/file"
+    status=0
+    stop "${pids[-1]}" || status=$?
+    same "round $round: the server ends gracefully under load" 0 "$status"
+    "$bin_dir/fusion-server" --listen "$grpc" --http-listen "$http" --data-dir "$work/data" \
+        >>"$work/server.log" 2>&1 </dev/null &
+    pids[-1]=$!
+    within 20 "the server's next life" curl -sf "http://$http/readyz"
+done
+status=0
+wait "$k6" || status=$?
+pids=("${pids[@]:1}")
+same "k6: every call was answered OK in the end" 0 "$status"
+sed -nE 's/^ *(checks_succeeded|fusion_tried_again|grpc_req_duration)\.*: /k6: \1 /p' "$work/k6.said"
+contains "k6 saw that the server was away" "$(cat "$work/k6.said")" fusion_tried_again
+same "the agent's session is that of before" "$before" "$(session)"
+
+on_disk() {
+    (cd "$work/tree" && find . -mindepth 1 | sed 's|^\.||' | sort)
+}
+is_on_disk() {
+    diff <(on_disk) <("$bin_dir/fusionctl" --server "http://$grpc" find --view demo / | sed 's|/$||' | grep -v '^/$' | sort)
+}
+within 30 "the view to be what is on the disk" is_on_disk
+ok "view = disk after three restarts under load: $(on_disk | wc -l) entries"
+stop_all
