@@ -169,6 +169,19 @@ pub enum StoreError {
         /// What was seen.
         why: String,
     },
+    /// The engine has another state than the one that this server goes by: it was emptied, or put
+    /// back to one from before, or it is another engine.
+    #[error(
+        "{engine} has {found}, this server goes by state {wanted}: it was emptied, or is another one; put back the right one; to begin with what is there, restart the server on an empty data directory"
+    )]
+    OtherState {
+        /// Which engine, and where.
+        engine: String,
+        /// What it has.
+        found: String,
+        /// The id of the state that it should have.
+        wanted: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -208,7 +221,7 @@ impl StoreError {
     /// Whether it goes away by itself once an engine outside answers again.
     #[must_use]
     pub fn is_of_the_engine(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::Away { .. } | Self::OtherState { .. })
     }
 }
 
