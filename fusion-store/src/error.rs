@@ -156,6 +156,32 @@ pub enum StoreError {
         /// How much waits.
         bytes: usize,
     },
+    /// An engine outside of the server did not answer, not in time, or refused. Whether a write
+    /// happened is not known then, only that nobody was told that it did.
+    #[error(
+        "cannot {what} {engine}: {why}; see that it runs and can be reached from here; a server that runs goes on by itself"
+    )]
+    Away {
+        /// What was tried, so that the engine can follow: `read from`, `write to`.
+        what: &'static str,
+        /// Which engine, and where; without a secret.
+        engine: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The engine has another state than the one that this server goes by: it was emptied, or put
+    /// back to one from before, or it is another engine.
+    #[error(
+        "{engine} has {found}, this server goes by state {wanted}: it was emptied, or is another one; put back the right one; to begin with what is there, restart the server on an empty data directory"
+    )]
+    OtherState {
+        /// Which engine, and where.
+        engine: String,
+        /// What it has.
+        found: String,
+        /// The id of the state that it should have.
+        wanted: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -190,6 +216,12 @@ impl StoreError {
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Full { .. } | Self::ReadOnly { .. })
+    }
+
+    /// Whether it goes away by itself once an engine outside answers again.
+    #[must_use]
+    pub fn is_of_the_engine(&self) -> bool {
+        matches!(self, Self::Away { .. } | Self::OtherState { .. })
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod change_log;
+mod guarantee;
 mod record;
 mod state;
 mod ticket;
@@ -19,6 +20,7 @@ pub(crate) use blocks::check_name;
 pub use blocks::{BlockId, Blocks, BlocksFigures, CheckpointWriter, Loaded};
 pub(crate) use change_log::Skip;
 pub use change_log::{ChangeLog, Health, LogStatus, OpenedLog, ReadFrom, Records, Retention};
+pub use guarantee::{Guarantee, Survives};
 pub use record::{Actor, Applied, Lane, Origin, RecordHead, StoredRecord};
 pub(crate) use state::check;
 

@@ -83,8 +83,10 @@ fn arrows_between_crates() {
             .get(package.name.as_str())
             .unwrap_or_else(|| panic!("crate {} is not in the table of arrows", package.name));
         for dependency in &package.dependencies {
-            let forbidden =
-                ours.contains(&dependency.name) && !allowed.contains(&dependency.name.as_str());
+            // A crate that names itself asks for its own features, in its own tests.
+            let forbidden = ours.contains(&dependency.name)
+                && dependency.name != package.name.as_str()
+                && !allowed.contains(&dependency.name.as_str());
             assert!(!forbidden, "{} must not use {}", package.name, dependency.name);
         }
     }

@@ -19,12 +19,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
+use uuid::Uuid;
 
 use super::backup::quiet_of;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Malformed, StoreError};
-use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version, check};
+use crate::ports::{Expect, Guarantee, Item, Page, Put, Space, State, Swap, Version, check};
 use backend::Backend;
 use transaction::{Done, Write, run};
 
@@ -41,6 +45,8 @@ const EXPIRY: TableDefinition<'_, (i64, &[u8]), ()> = TableDefinition::new("expi
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT: &str = "format";
 const LAST_VERSION: &str = "last-version";
+/// The id of the state outside that the directory goes by: its upper and its lower half.
+const OUTSIDE: [&str; 2] = ["outside-upper", "outside-lower"];
 
 /// State in a file.
 #[derive(Debug)]
@@ -285,6 +291,52 @@ impl EmbeddedState {
         *quiet = Quiet::Kept;
     }
 
+    /// The id of the state outside that this directory goes by, if it has its state outside.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn outside(&self) -> Result<Option<Uuid>, StoreError> {
+        self.with(|database| {
+            let meta = database.begin_read()?.open_table(META)?;
+            let half = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|half| half.value()));
+            let halves = half(OUTSIDE[0])?.zip(half(OUTSIDE[1])?);
+            Ok(halves.map(|(upper, lower)| Uuid::from_u64_pair(upper, lower)))
+        })
+    }
+
+    /// Notes that this directory has its state outside from now on, and which; durable when it returns.
+    ///
+    /// # Errors
+    /// It cannot be written; `Refused` if there are values in the directory: they would be forgotten.
+    pub fn set_outside(&self, id: Uuid) -> Result<(), StoreError> {
+        let (upper, lower) = id.as_u64_pair();
+        let is_empty = self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_two_phase_commit(true);
+            let is_empty = transaction.open_table(VALUES)?.is_empty()?;
+            if is_empty {
+                let mut meta = transaction.open_table(META)?;
+                meta.insert(OUTSIDE[0], upper)?;
+                meta.insert(OUTSIDE[1], lower)?;
+            }
+            transaction.commit()?;
+            Ok(is_empty)
+        })?;
+        if is_empty {
+            return Ok(());
+        }
+        let why = format!("`{}` has values in it, which would be forgotten", self.path.display());
+        Err(StoreError::Refused { what: "that the state is outside", why })
+    }
+
+    /// Whether there is no value in the file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_empty(&self) -> Result<bool, StoreError> {
+        self.with(|database| Ok(database.begin_read()?.open_table(VALUES)?.is_empty()?))
+    }
+
     /// Gives back what the file does not need.
     ///
     /// # Errors
@@ -404,5 +456,9 @@ impl State for EmbeddedState {
             Done::Count(count) => Ok(count),
             Done::Swapped(_) => Err(StoreError::Closed),
         }
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::embedded()
     }
 }

@@ -6,7 +6,7 @@ use fusion_core::time::ServerTime;
 
 use super::Moods;
 use crate::error::StoreError;
-use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version};
+use crate::ports::{Expect, Guarantee, Item, Page, Put, Space, State, Swap, Version};
 
 /// State that fails as its moods say.
 #[derive(Debug)]
@@ -77,6 +77,10 @@ impl<S: State> State for FlakyState<S> {
     fn expire(&self, now: ServerTime, limit: usize) -> Result<usize, StoreError> {
         self.moods.call("write")?;
         self.inner.expire(now, limit)
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.inner.guarantee()
     }
 }
 

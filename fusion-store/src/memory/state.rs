@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fusion_core::time::ServerTime;
 
 use crate::error::StoreError;
-use crate::ports::{Expect, Item, Page, Put, Space, State, Swap, Version, check};
+use crate::ports::{Expect, Guarantee, Item, Page, Put, Space, State, Swap, Version, check};
 
 /// Values in memory.
 #[derive(Debug, Default)]
@@ -123,5 +123,9 @@ impl State for MemoryState {
         let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
         gone.iter().for_each(|key| drop(kept.items.remove(key)));
         Ok(gone.len())
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::memory()
     }
 }

@@ -6,6 +6,7 @@
 
 use fusion_core::time::ServerTime;
 
+use super::Guarantee;
 use crate::error::StoreError;
 
 /// Longest key in bytes.
@@ -153,7 +154,10 @@ pub trait State: Send + Sync {
     /// Writes a value if what is there is as expected; what expired is not there.
     ///
     /// # Errors
-    /// As for [`State::put`].
+    /// As for [`State::put`]. After any error but `Refused` it may have happened, and no write that
+    /// ended so happens once a later call has been answered: who repeats the call and finds a
+    /// conflict with the very value that it wanted to write has swapped. So a value that is swapped
+    /// must tell its writer (an owner, an id that was drawn).
     fn compare_and_swap(
         &self,
         space: Space,
@@ -189,6 +193,10 @@ pub trait State: Send + Sync {
     /// # Errors
     /// They cannot be removed.
     fn expire(&self, now: ServerTime, limit: usize) -> Result<usize, StoreError>;
+
+    /// What an acknowledged write outlives, as the engine was set up when it was last asked. Waits
+    /// for nothing.
+    fn guarantee(&self) -> Guarantee;
 }
 
 /// Whether key and value are within their bounds.
