@@ -156,6 +156,19 @@ pub enum StoreError {
         /// How much waits.
         bytes: usize,
     },
+    /// An engine outside of the server did not answer, not in time, or refused. Whether a write
+    /// happened is not known then, only that nobody was told that it did.
+    #[error(
+        "cannot {what} {engine}: {why}; see that it runs and can be reached from here; a server that runs goes on by itself"
+    )]
+    Away {
+        /// What was tried, so that the engine can follow: `read from`, `write to`.
+        what: &'static str,
+        /// Which engine, and where; without a secret.
+        engine: String,
+        /// What was seen.
+        why: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -190,6 +203,12 @@ impl StoreError {
     #[must_use]
     pub fn is_of_the_disk(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Full { .. } | Self::ReadOnly { .. })
+    }
+
+    /// Whether it goes away by itself once an engine outside answers again.
+    #[must_use]
+    pub fn is_of_the_engine(&self) -> bool {
+        matches!(self, Self::Away { .. })
     }
 }
 

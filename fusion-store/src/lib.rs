@@ -10,6 +10,8 @@ pub mod codec;
 pub mod conformance;
 pub mod disk;
 pub mod embedded;
+#[cfg(feature = "engines")]
+pub mod engines;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod flaky;
