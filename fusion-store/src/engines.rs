@@ -5,3 +5,5 @@
 //! knows ports), put a secret into an error or a log line, or take silence for an answer.
 
 pub(crate) mod bridge;
+#[cfg(feature = "nats")]
+pub mod nats;
