@@ -6,6 +6,8 @@
 //! that was given up happen after one that was acknowledged.
 
 pub(crate) mod bridge;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "redis")]

@@ -15,6 +15,7 @@ pub mod engines;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod flaky;
+mod follow;
 pub mod memory;
 pub mod ports;
 

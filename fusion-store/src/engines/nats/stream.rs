@@ -1,0 +1,320 @@
+//! A stream of JetStream, as far as logs and blocks need it. All here runs on the bridge's thread.
+//!
+//! What must not be stale is asked of the stream's leader; what cannot change any more, a message by
+//! its number, of whoever is near. While a leader is elected nobody answers and what was asked is lost,
+//! so everything is asked again until its limit; all of it may be done twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context, DeleteStreamErrorKind, PublishAckFuture};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{
+    Config, DirectGetErrorKind, DiscardPolicy, Info, RawMessageErrorKind, StorageType,
+};
+use async_nats::{Request, StatusCode};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde_json::{Value, json};
+
+use crate::engines::bridge::causes;
+use crate::error::StoreError;
+
+/// The code of JetStream for a stream that is not there.
+const NO_STREAM: u64 = 10_059;
+
+/// How long one question waits before it is asked again.
+pub(super) const ASK: Duration = Duration::from_secs(1);
+/// How long an acknowledgement is waited for before it is looked whether the message is there.
+pub(super) const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// The pause before something is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A stream.
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    /// Asks; waits [`ASK`] for one answer.
+    context: Context,
+    /// Publishes; waits [`ACKNOWLEDGE`] for one acknowledgement.
+    publisher: Context,
+    name: String,
+    engine: Arc<str>,
+    limit: Duration,
+}
+
+/// A message that is stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) payload: Bytes,
+}
+
+/// From where to where a stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extent {
+    /// The number of the first message; after `last` if there is none.
+    pub(super) first: u64,
+    /// The number of the last message that was ever stored; 0 if none was.
+    pub(super) last: u64,
+}
+
+impl Extent {
+    fn of(info: &Info) -> Self {
+        Self { first: info.state.first_sequence.max(1), last: info.state.last_sequence }
+    }
+}
+
+impl Stream {
+    pub(super) fn new(
+        contexts: (Context, Context),
+        name: String,
+        engine: &str,
+        limit: Duration,
+    ) -> Self {
+        let (context, publisher) = contexts;
+        Self { context, publisher, name, engine: engine.into(), limit }
+    }
+
+    /// The same, but asked for no longer than this.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self { limit, ..self.clone() }
+    }
+
+    /// Does something until the engine answers, within the limit.
+    async fn again<'a, T>(
+        &self,
+        act: impl Fn() -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let mut last = None;
+        let tries = async {
+            loop {
+                match act().await {
+                    Err(error) if error.is_of_the_engine() => last = Some(error),
+                    outcome => return outcome,
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let outcome = tokio::time::timeout(self.limit, tries).await;
+        outcome.unwrap_or_else(|_| Err(last.unwrap_or_else(|| self.odd("reach", "no answer"))))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For `map_err`.
+    fn away<E: std::error::Error>(&self, what: &'static str) -> impl Fn(E) -> StoreError {
+        let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
+        move |error| {
+            let why = format!("stream {name}: {}", causes(&error));
+            StoreError::Away { what, engine: engine.to_string(), why }
+        }
+    }
+
+    /// Something that the engine said and should not have.
+    pub(super) fn odd(&self, what: &'static str, why: &str) -> StoreError {
+        let why = format!("stream {}: {why}", self.name);
+        StoreError::Away { what, engine: self.engine.to_string(), why }
+    }
+
+    /// Makes the stream if it is not there, and gives it the settings that it should have.
+    pub(super) async fn ensure(&self, wanted: Config) -> Result<Extent, StoreError> {
+        let wanted = Config {
+            name: self.name.clone(),
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            allow_direct: true,
+            ..wanted
+        };
+        self.again(|| self.ensure_once(&wanted).boxed()).await
+    }
+
+    async fn ensure_once(&self, wanted: &Config) -> Result<Extent, StoreError> {
+        let there = self.context.get_or_create_stream(wanted.clone()).await;
+        let there = there.map_err(self.away("make a stream at"))?;
+        let info = there.cached_info();
+        let is = &info.config;
+        let bytes = |config: &Config| config.max_bytes.max(0);
+        let renamed =
+            wanted.metadata.iter().any(|(key, value)| is.metadata.get(key) != Some(value));
+        if is.num_replicas == wanted.num_replicas && bytes(is) == bytes(wanted) && !renamed {
+            return Ok(Extent::of(info));
+        }
+        let info = self.context.update_stream(wanted).await;
+        info.map(|info| Extent::of(&info)).map_err(self.away("change a stream at"))
+    }
+
+    /// From where to where it goes now; `None` if there is no such stream.
+    pub(super) async fn extent(&self) -> Result<Option<Extent>, StoreError> {
+        self.again(|| self.extent_once().boxed()).await
+    }
+
+    async fn extent_once(&self) -> Result<Option<Extent>, StoreError> {
+        let asked: Result<Response<Info>, _> =
+            self.context.request(format!("STREAM.INFO.{}", self.name), &()).await;
+        match asked.map_err(self.away("read from"))? {
+            Response::Ok(info) => Ok(Some(Extent::of(&info))),
+            Response::Err { error } if error.error_code().0 == NO_STREAM => Ok(None),
+            Response::Err { error } => Err(self.away("read from")(error)),
+        }
+    }
+
+    /// A message as the leader has it; `None` if it is not there.
+    pub(super) async fn get(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
+        self.again(|| self.get_once(sequence).boxed()).await
+    }
+
+    async fn get_once(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
+        let stream = self.context.get_stream_no_info(&self.name).await;
+        let stream = stream.map_err(self.away("read from"))?;
+        match stream.get_raw_message(sequence).await {
+            Ok(found) => Ok(Some(Stored { sequence: found.sequence, payload: found.payload })),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.away("read from")(error)),
+        }
+    }
+
+    /// A message as whoever is near has it, or else the leader.
+    pub(super) async fn near(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
+        self.again(|| self.near_once(sequence).boxed()).await
+    }
+
+    async fn near_once(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
+        let stream = self.context.get_stream_no_info(&self.name).await;
+        let stream = stream.map_err(self.away("read from"))?;
+        match stream.direct_get(sequence).await {
+            Ok(found) => Ok(Some(Stored { sequence: found.sequence, payload: found.payload })),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                self.get_once(sequence).await
+            }
+            Err(error) => Err(self.away("read from")(error)),
+        }
+    }
+
+    /// Messages from a number on, in order, at most so many and about so many bytes, of one subject
+    /// if one is named; those that whoever is near has, which may be none.
+    pub(super) async fn batch(
+        &self,
+        from: u64,
+        count: usize,
+        bytes: usize,
+        subject: Option<&str>,
+    ) -> Result<Vec<Stored>, StoreError> {
+        self.again(|| self.batch_once(from, count, bytes, subject).boxed()).await
+    }
+
+    async fn batch_once(
+        &self,
+        from: u64,
+        count: usize,
+        bytes: usize,
+        subject: Option<&str>,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let client = self.context.client();
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(inbox.clone()).await;
+        let mut answers = answers.map_err(self.away("read from"))?;
+        let mut asked = json!({ "seq": from, "batch": count, "max_bytes": bytes });
+        if let Some(subject) = subject {
+            asked["next_by_subj"] = subject.into();
+        }
+        let request = Request::new().payload(asked.to_string().into()).inbox(inbox);
+        let sent = self.context.send_request(format!("DIRECT.GET.{}", self.name), request).await;
+        sent.map_err(self.away("read from"))?;
+        let mut found = Vec::new();
+        loop {
+            let next = tokio::time::timeout(ASK, answers.next()).await;
+            let next = next.ok().flatten();
+            let next = next.ok_or_else(|| self.odd("read from", "it stopped in the middle"))?;
+            match next.status {
+                None => {}
+                Some(StatusCode::NO_RESPONDERS) => {
+                    return Err(self.odd("read from", "nobody answers for it"));
+                }
+                Some(_) => return Ok(found),
+            }
+            let sequence = next.headers.as_ref().and_then(|headers| headers.get("Nats-Sequence"));
+            let sequence = sequence.and_then(|sequence| sequence.as_str().parse().ok());
+            let sequence =
+                sequence.ok_or_else(|| self.odd("read from", "a message has no number"))?;
+            found.push(Stored { sequence, payload: next.payload });
+        }
+    }
+
+    /// Sends a message that is stored only if it becomes number `sequence`. The acknowledgement is
+    /// waited for apart from this.
+    pub(super) async fn publish(
+        &self,
+        subject: &str,
+        sequence: u64,
+        payload: Bytes,
+    ) -> Result<PublishAckFuture, StoreError> {
+        let message = PublishMessage::build().payload(payload).expected_last_sequence(sequence - 1);
+        let message = message.expected_stream(&self.name);
+        let sent = self.publisher.send_publish(subject.to_owned(), message).await;
+        sent.map_err(self.away("write to"))
+    }
+
+    /// Waits for the acknowledgement of a message that was to become number `sequence`.
+    pub(super) async fn acknowledged(
+        &self,
+        sequence: u64,
+        acknowledgement: PublishAckFuture,
+    ) -> Result<(), StoreError> {
+        let told = acknowledgement.await.map_err(self.away("write to"))?;
+        if told.sequence != sequence {
+            let why = format!("a message became number {}, not {sequence}", told.sequence);
+            return Err(self.odd("write to", &why));
+        }
+        Ok(())
+    }
+
+    /// Removes all messages before a number.
+    pub(super) async fn purge_before(&self, sequence: u64) -> Result<(), StoreError> {
+        let stream = self.context.get_stream_no_info(&self.name).await;
+        let stream = stream.map_err(self.away("write to"))?;
+        let purge = || stream.purge().sequence(sequence).into_future();
+        let purged = || purge().map(|purged| purged.map(drop).map_err(self.away("write to")));
+        self.again(|| purged().boxed()).await
+    }
+
+    /// Removes the stream, if it is there.
+    pub(super) async fn delete(&self) -> Result<(), StoreError> {
+        self.again(|| self.delete_once().boxed()).await
+    }
+
+    async fn delete_once(&self) -> Result<(), StoreError> {
+        match self.context.delete_stream(&self.name).await {
+            Err(error) if !matches!(error.kind(), DeleteStreamErrorKind::JetStream(told) if told.error_code().0 == NO_STREAM) => {
+                Err(self.away("write to")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The metadata of all streams with subjects of this pattern.
+    pub(super) async fn list(&self, subjects: &str) -> Result<Vec<Value>, StoreError> {
+        self.again(|| self.list_once(subjects).boxed()).await
+    }
+
+    async fn list_once(&self, subjects: &str) -> Result<Vec<Value>, StoreError> {
+        let mut found: Vec<Value> = Vec::new();
+        loop {
+            let asked = json!({ "subject": subjects, "offset": found.len() });
+            let page: Result<Response<Value>, _> =
+                self.context.request("STREAM.LIST", &asked).await;
+            let page = match page.map_err(self.away("read from"))? {
+                Response::Ok(page) => page,
+                Response::Err { error } => return Err(self.away("read from")(error)),
+            };
+            let streams = page["streams"].as_array().map_or(&[][..], Vec::as_slice);
+            found.extend(streams.iter().map(|stream| stream["config"]["metadata"].clone()));
+            if streams.is_empty() || found.len() as u64 >= page["total"].as_u64().unwrap_or(0) {
+                return Ok(found);
+            }
+        }
+    }
+}
