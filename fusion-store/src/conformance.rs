@@ -7,10 +7,12 @@
 
 mod blocks;
 mod log;
+mod ownership;
 mod state;
 
 pub use blocks::blocks;
 pub use log::change_log;
+pub use ownership::ownership;
 pub use state::state;
 
 /// A store under test that can be opened again.
@@ -40,4 +42,5 @@ macro_rules! kept {
 
 kept!(crate::ports::ChangeLog, crate::memory::MemoryLog);
 kept!(crate::ports::Blocks, crate::memory::MemoryBlocks);
+kept!(crate::ports::Ownership, crate::memory::MemoryOwnership);
 kept!(crate::ports::State, crate::memory::MemoryState);

@@ -4,10 +4,12 @@
 
 mod blocks;
 mod log;
+mod ownership;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use blocks::MemoryBlocks;
 pub use log::MemoryLog;
+pub use ownership::MemoryOwnership;
 pub use state::MemoryState;

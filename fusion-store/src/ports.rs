@@ -1,11 +1,13 @@
 //! The ports: what the server needs of a store, in plain core types.
 //!
-//! [`ChangeLog`] keeps what happened, [`Blocks`] what a view is, [`State`] all else. Called by the
+//! [`ChangeLog`] keeps what happened, [`Blocks`] what a view is, [`State`] all else; where several servers share
+//! them, [`Ownership`] says which has which view. Called by the
 //! server from its own threads; every call but [`ChangeLog::append`] may wait for the disk. An adapter
 //! passes the one conformance suite. Must never: name an engine, a wire type or a runtime.
 
 mod blocks;
 mod change_log;
+mod ownership;
 mod record;
 mod state;
 mod ticket;
@@ -19,6 +21,11 @@ pub(crate) use blocks::check_name;
 pub use blocks::{BlockId, Blocks, BlocksFigures, CheckpointWriter, Loaded};
 pub(crate) use change_log::Skip;
 pub use change_log::{ChangeLog, Health, LogStatus, OpenedLog, ReadFrom, Records, Retention};
+pub(crate) use ownership::check_member;
+pub use ownership::{
+    Claim, Claimed, Member, OwnerEpoch, Ownership, Roll, SAID_MAX, ServerId, Stamp, Stamped,
+    WORD_MAX,
+};
 pub use record::{Actor, Applied, Lane, Origin, RecordHead, StoredRecord};
 pub(crate) use state::check;
 

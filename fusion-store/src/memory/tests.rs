@@ -1,5 +1,5 @@
 use crate::conformance::{self, Kept};
-use crate::memory::{MemoryBlocks, MemoryLog, MemoryState};
+use crate::memory::{MemoryBlocks, MemoryLog, MemoryOwnership, MemoryState};
 
 #[test]
 fn the_log_conforms() {
@@ -14,4 +14,9 @@ fn the_blocks_conform() {
 #[test]
 fn the_state_conforms() {
     conformance::state(&mut || Box::new(Kept::<MemoryState>::default()));
+}
+
+#[test]
+fn the_ownership_conforms() {
+    conformance::ownership(&mut || Box::new(Kept::<MemoryOwnership>::default()));
 }
