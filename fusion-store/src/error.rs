@@ -112,6 +112,19 @@ pub enum StoreError {
         /// Where the log ends.
         end: LogPoint,
     },
+    /// A checkpoint was to follow one that is not the last.
+    #[error(
+        "the last checkpoint of view {view} contains {}, not {}: another server has written one; load the view anew",
+        place(*.found), place(*.expected)
+    )]
+    Overtaken {
+        /// The view.
+        view: ViewId,
+        /// What the one that it was to follow contains; none if it was to be the first.
+        expected: Option<LogPoint>,
+        /// What the last one contains.
+        found: Option<LogPoint>,
+    },
     /// What was asked for is trimmed.
     #[error("the log of view {view} is kept from revision {} on, {} is gone; begin from the view itself", first.0, asked.0)]
     Trimmed {
@@ -159,6 +172,10 @@ pub enum StoreError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+}
+
+fn place(point: Option<LogPoint>) -> String {
+    point.map_or_else(|| "nothing".to_owned(), |point| point.to_string())
 }
 
 impl StoreError {

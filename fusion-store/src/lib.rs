@@ -13,6 +13,7 @@ pub mod embedded;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod flaky;
+mod follow;
 pub mod memory;
 pub mod ports;
 

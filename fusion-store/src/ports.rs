@@ -20,7 +20,9 @@ use uuid::Uuid;
 pub(crate) use blocks::check_name;
 pub use blocks::{BlockId, Blocks, BlocksFigures, CheckpointWriter, Loaded};
 pub(crate) use change_log::Skip;
-pub use change_log::{ChangeLog, Health, LogStatus, OpenedLog, ReadFrom, Records, Retention};
+pub use change_log::{
+    ChangeLog, Follow, Health, LogStatus, OpenedLog, ReadFrom, Records, Retention,
+};
 pub(crate) use ownership::check_member;
 pub use ownership::{
     Claim, Claimed, Member, OwnerEpoch, Ownership, Roll, SAID_MAX, ServerId, Stamp, Stamped,

@@ -110,9 +110,23 @@ impl View {
     /// runs: it has to be stored or dropped first.
     pub fn begin_checkpoint(&mut self, backlog_max: usize) -> Option<Checkpoint> {
         let tree = self.state.tree.begin_checkpoint(backlog_max)?;
-        let ledger = LedgerImage::take(&self.state, tree.number(), &self.tables.stored);
+        Some(self.with_ledger(tree, false))
+    }
+
+    /// The same of all that there is, whatever was stored: for the first checkpoint of a view that was
+    /// kept up by replay while another wrote its checkpoints. That one numbered its blocks otherwise, so
+    /// what it stored has to be removed first.
+    pub fn begin_whole_checkpoint(&mut self, backlog_max: usize) -> Option<Checkpoint> {
+        let tree = self.state.tree.begin_whole_checkpoint(backlog_max)?;
+        Some(self.with_ledger(tree, true))
+    }
+
+    fn with_ledger(&mut self, tree: TreeCheckpoint, whole: bool) -> Checkpoint {
+        let nothing = Tables::default().stored;
+        let stored = if whole { &nothing } else { &self.tables.stored };
+        let ledger = LedgerImage::take(&self.state, tree.number(), stored);
         self.tables.running = Some(ledger.marks());
-        Some(Checkpoint { tree, revision: self.state.revision, ledger: Some(ledger) })
+        Checkpoint { tree, revision: self.state.revision, ledger: Some(ledger) }
     }
 
     /// The checkpoint is stored: the next one need not have what it has. Whether it was this view's

@@ -21,6 +21,7 @@ type Contents = (BTreeMap<BlockId, Vec<u8>>, BTreeMap<String, Vec<u8>>);
 pub fn blocks(make: &mut dyn FnMut() -> Box<dyn Reopen<Port>>) {
     checkpoints_add_up(&mut *make());
     a_checkpoint_counts_whole_or_not_at_all(&mut *make());
+    a_checkpoint_follows_the_last_one(&mut *make());
     compacting_changes_nothing(&mut *make());
     views_are_apart(&mut *make());
 }
@@ -104,6 +105,38 @@ fn a_checkpoint_counts_whole_or_not_at_all(store: &mut dyn Reopen<Port>) {
     }
     let failed = store.port().load(view.id, &mut |_| Err(StoreError::Closed));
     assert!(matches!(failed, Err(StoreError::Closed)), "who loads can stop it");
+}
+
+fn a_checkpoint_follows_the_last_one(store: &mut dyn Reopen<Port>) {
+    let view = sample::view(1);
+    let write = |blocks: &Port, number: u64, last: Option<u64>| {
+        let mut writer = blocks.begin(&view, point(number))?;
+        writer.follows(last.map(point))?;
+        writer.put(BlockId(number), b"put")?;
+        writer.commit()
+    };
+    let refused = |written: Result<(), StoreError>, found: Option<u64>| match written {
+        Err(StoreError::Overtaken { found: last, .. }) => assert_eq!(last, found.map(point)),
+        other => unreachable!("{other:?}"),
+    };
+    refused(write(store.port(), 2, Some(1)), None);
+    write(store.port(), 2, None).unwrap();
+    store.reopen();
+    refused(write(store.port(), 3, None), Some(2));
+    refused(write(store.port(), 3, Some(1)), Some(2));
+    write(store.port(), 3, Some(2)).unwrap();
+    // Two at once: the second one is not begun, or the first one to be committed counts.
+    let mut slow = store.port().begin(&view, point(4)).unwrap();
+    slow.follows(Some(point(3))).unwrap();
+    slow.put(BlockId(4), b"put").unwrap();
+    match write(store.port(), 5, Some(3)) {
+        Ok(()) => refused(slow.commit(), Some(5)),
+        Err(_) => slow.commit().unwrap(),
+    }
+    let (contains, contents) = load(store.port(), &view);
+    let last = contains.unwrap().record;
+    let expected: Vec<_> = [2, 3, last].map(BlockId).into();
+    assert_eq!(contents.0.into_keys().collect::<Vec<_>>(), expected);
 }
 
 fn compacting_changes_nothing(store: &mut dyn Reopen<Port>) {

@@ -7,7 +7,7 @@ use fusion_core::time::ServerTime;
 
 use super::Reopen;
 use crate::error::StoreError;
-use crate::ports::{ChangeLog, LogPoint, ReadFrom, Retention, StoredRecord, ViewRef};
+use crate::ports::{ChangeLog, Follow, LogPoint, ReadFrom, Retention, StoredRecord, ViewRef};
 use crate::sample;
 
 type Log = dyn ChangeLog;
@@ -22,6 +22,7 @@ pub fn change_log(make: &mut dyn FnMut() -> Box<dyn Reopen<Log>>) {
     a_second_writer_is_found_out(&mut *make());
     reading_begins_anywhere(&mut *make());
     views_do_not_touch_each_other(&mut *make());
+    who_follows_gets_every_record_once(&mut *make());
     trimming_keeps_what_is_to_be_kept(&mut *make());
     every_kept_revision_is_read_after_trims_and_restarts(&mut *make());
 }
@@ -145,6 +146,38 @@ fn views_do_not_touch_each_other(store: &mut dyn Reopen<Log>) {
     }
     assert_eq!(known, [views[0].clone(), views[2].clone()]);
     assert_eq!(store.port().open(&views[1]).unwrap().end, LogPoint::default());
+}
+
+fn who_follows_gets_every_record_once(store: &mut dyn Reopen<Log>) {
+    let (view, log) = (sample::view(1), store.port());
+    let short = Duration::from_millis(10);
+    let long = Duration::from_secs(600);
+    log.open(&view).unwrap();
+    let mut idle = log.follow(view.id, LogPoint::default()).unwrap();
+    assert_eq!(idle.next(short).unwrap(), None, "nothing has come yet");
+    let before = fill(log, &view, &[3, 0, 2]);
+    let mut from_start = log.follow(view.id, LogPoint::default()).unwrap();
+    let mut from_second = log.follow(view.id, before[1].point).unwrap();
+    let after = std::thread::scope(|scope| {
+        let filling = scope.spawn(|| fill(log, &view, &[1, 0, 30, 5]));
+        let next = |follow: &mut dyn Follow| follow.next(long).unwrap().unwrap();
+        let last: Vec<_> = (0..5).map(|_| next(&mut *from_second)).collect();
+        let after = filling.join().unwrap();
+        assert_eq!(last, [&before[2..], &after[..]].concat());
+        after
+    });
+    for follow in [&mut idle, &mut from_start] {
+        let mut read = Vec::new();
+        while let Some(record) = follow.next(short).unwrap() {
+            read.push(record);
+        }
+        assert_eq!(read, [&before[..], &after[..]].concat());
+    }
+    let beyond = LogPoint { record: 99, revision: Revision(99) };
+    let beyond = log.follow(view.id, beyond).err();
+    assert!(matches!(beyond, Some(StoreError::Unknown { .. })), "{beyond:?}");
+    log.remove(view.id).unwrap();
+    assert!(idle.next(long).is_err(), "there is no such log any more");
 }
 
 fn trimming_keeps_what_is_to_be_kept(store: &mut dyn Reopen<Log>) {

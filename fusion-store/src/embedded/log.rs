@@ -27,9 +27,10 @@ use fusion_core::time::ServerTime;
 
 use crate::disk::{Disk, remove_newest_first};
 use crate::error::StoreError;
+use crate::follow::Following;
 use crate::ports::{
-    ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
-    ViewId, ViewRef,
+    ChangeLog, Follow, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention,
+    Ticket, ViewId, ViewRef,
 };
 pub(super) use copy::copy;
 use segment::Segment;
@@ -147,6 +148,15 @@ impl ChangeLog for EmbeddedLog {
 
     fn read(&self, view: ViewId, from: ReadFrom) -> Result<Records, StoreError> {
         self.with(view, |log| Ok(Box::new(log.read(from)?) as Records))
+    }
+
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError> {
+        let log = self.get(view).ok_or(StoreError::NoView { view })?;
+        let progress = Arc::clone(log.progress());
+        let following = Following::begin(progress, after, move |after| {
+            Ok(Box::new(log.read(ReadFrom::After(after))?))
+        });
+        Ok(Box::new(following?))
     }
 
     fn trim(

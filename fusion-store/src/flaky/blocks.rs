@@ -76,6 +76,11 @@ struct FlakyWriter {
 }
 
 impl CheckpointWriter for FlakyWriter {
+    fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError> {
+        self.moods.call("read")?;
+        self.inner.follows(last)
+    }
+
     fn put(&mut self, id: BlockId, bytes: &[u8]) -> Result<(), StoreError> {
         self.moods.call("write")?;
         self.inner.put(id, bytes)

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fusion_core::change::Change;
 use fusion_core::time::ServerTime;
@@ -9,8 +10,8 @@ use fusion_core::time::ServerTime;
 use super::{Moods, failure};
 use crate::error::StoreError;
 use crate::ports::{
-    ChangeLog, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead, Records,
-    Retention, Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead,
+    Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
 };
 
 /// A log that fails as its moods say.
@@ -122,6 +123,12 @@ impl<L: ChangeLog> ChangeLog for FlakyLog<L> {
         })))
     }
 
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError> {
+        self.moods.call("follow")?;
+        let inner = self.inner.follow(view, after)?;
+        Ok(Box::new(FlakyFollow { inner, moods: self.moods.clone() }))
+    }
+
     fn trim(
         &self,
         view: ViewId,
@@ -152,6 +159,20 @@ impl<L: ChangeLog> ChangeLog for FlakyLog<L> {
             held.progress.close(StoreError::NoView { view });
         }
         self.inner.remove(view)
+    }
+}
+
+struct FlakyFollow {
+    inner: Box<dyn Follow>,
+    moods: Moods,
+}
+
+impl Follow for FlakyFollow {
+    fn next(&mut self, limit: Duration) -> Result<Option<StoredRecord>, StoreError> {
+        let next = self.inner.next(limit);
+        // After the wait: what came while the store failed was not told.
+        self.moods.call("follow")?;
+        next
     }
 }
 

@@ -45,7 +45,7 @@ impl Blocks for MemoryBlocks {
     ) -> Result<Box<dyn CheckpointWriter>, StoreError> {
         let parts = self.lock().get(&view.id).map(|kept| kept.parts.clone()).unwrap_or_default();
         let kept = Kept { view: view.clone(), contains, parts };
-        Ok(Box::new(Writer { views: Arc::clone(&self.views), kept }))
+        Ok(Box::new(Writer { views: Arc::clone(&self.views), kept, follows: None }))
     }
 
     fn contains(&self, view: ViewId) -> Result<Option<LogPoint>, StoreError> {
@@ -85,9 +85,29 @@ impl Blocks for MemoryBlocks {
 struct Writer {
     views: Arc<Mutex<BTreeMap<ViewId, Kept>>>,
     kept: Kept,
+    /// What the last checkpoint has to contain, if that was said.
+    follows: Option<Option<LogPoint>>,
+}
+
+impl Writer {
+    fn check(&self, views: &BTreeMap<ViewId, Kept>) -> Result<(), StoreError> {
+        let view = self.kept.view.id;
+        let found = views.get(&view).map(|kept| kept.contains);
+        match self.follows {
+            Some(expected) if expected != found => {
+                Err(StoreError::Overtaken { view, expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl CheckpointWriter for Writer {
+    fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError> {
+        self.follows = Some(last);
+        self.check(&self.views.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn put(&mut self, id: BlockId, bytes: &[u8]) -> Result<(), StoreError> {
         self.kept.parts.blocks.insert(id, bytes.into());
         Ok(())
@@ -111,6 +131,7 @@ impl CheckpointWriter for Writer {
 
     fn commit(self: Box<Self>) -> Result<(), StoreError> {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(&views)?;
         views.insert(self.kept.view.id, self.kept);
         Ok(())
     }

@@ -7,16 +7,19 @@ use fusion_core::change::Change;
 use fusion_core::time::ServerTime;
 
 use crate::error::StoreError;
+use crate::follow::Following;
 use crate::ports::{
-    ChangeLog, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead, Records,
-    Retention, StoredRecord, Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead,
+    Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
 };
 
 /// The log of all views, in memory.
 #[derive(Debug, Default)]
 pub struct MemoryLog {
-    views: Mutex<BTreeMap<ViewId, Log>>,
+    views: Arc<Mutex<Logs>>,
 }
+
+type Logs = BTreeMap<ViewId, Log>;
 
 #[derive(Debug)]
 struct Log {
@@ -28,8 +31,8 @@ struct Log {
 }
 
 impl MemoryLog {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ViewId, Log>> {
-        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Logs> {
+        lock(&self.views)
     }
 
     fn with<T>(
@@ -41,7 +44,18 @@ impl MemoryLog {
     }
 }
 
+fn lock(views: &Mutex<Logs>) -> MutexGuard<'_, Logs> {
+    views.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Log {
+    fn read(&self, from: ReadFrom) -> Result<Records, StoreError> {
+        let skip = from.check(self.view.id, self.start, self.end)?;
+        let wanted = self.records.iter().filter(|record| skip.takes(record.point));
+        let records: Vec<_> = wanted.cloned().collect();
+        Ok(Box::new(records.into_iter().map(|record| Ok((*record).clone()))))
+    }
+
     /// How many records are dropped: those that the blocks contain and nobody wants kept.
     fn droppable(&self, through: LogPoint, keep: &Retention, now: ServerTime) -> usize {
         let old = |record: &StoredRecord| {
@@ -100,12 +114,18 @@ impl ChangeLog for MemoryLog {
     }
 
     fn read(&self, view: ViewId, from: ReadFrom) -> Result<Records, StoreError> {
-        self.with(view, |log| {
-            let skip = from.check(view, log.start, log.end)?;
-            let wanted = log.records.iter().filter(|record| skip.takes(record.point));
-            let records: Vec<_> = wanted.cloned().collect();
-            Ok(Box::new(records.into_iter().map(|record| Ok((*record).clone()))) as Records)
-        })
+        self.with(view, |log| log.read(from))
+    }
+
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError> {
+        let progress = self.with(view, |log| Ok(Arc::clone(&log.progress)))?;
+        let views = Arc::clone(&self.views);
+        let following = Following::begin(progress, after, move |after| {
+            let views = lock(&views);
+            let log = views.get(&view).ok_or(StoreError::NoView { view })?;
+            log.read(ReadFrom::After(after))
+        });
+        Ok(Box::new(following?))
     }
 
     fn trim(

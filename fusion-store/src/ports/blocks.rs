@@ -70,6 +70,14 @@ pub trait Blocks: Send + Sync {
 
 /// A checkpoint that is being written.
 pub trait CheckpointWriter: Send {
+    /// Says which checkpoint this one follows, by what that contains; `None` if there is to be none. If another
+    /// one is the last, now or when this is committed, it is refused: where several servers write, one that has
+    /// lost the view must not put its blocks among those of the next.
+    ///
+    /// # Errors
+    /// `Overtaken`; it cannot be read.
+    fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError>;
+
     /// Puts a block in the place of the one with the same number.
     ///
     /// # Errors
@@ -97,7 +105,8 @@ pub trait CheckpointWriter: Send {
     /// Makes all of it count at once. Durable when it returns.
     ///
     /// # Errors
-    /// It cannot be written: the checkpoint before counts, and what was put must be put again.
+    /// It cannot be written: the checkpoint before counts, and what was put must be put again. `Overtaken`, see
+    /// [`CheckpointWriter::follows`].
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 

@@ -55,6 +55,13 @@ pub trait ChangeLog: Send + Sync {
     /// the reading.
     fn read(&self, view: ViewId, from: ReadFrom) -> Result<Records, StoreError>;
 
+    /// Reads what is after a place, and then each record as it becomes durable: how a server follows a view that
+    /// another owns.
+    ///
+    /// # Errors
+    /// As for [`ChangeLog::read`].
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError>;
+
     /// Drops records from the front: those up to `through` (what the blocks contain) that are not
     /// to be kept. May keep more. Tells the place after which the log now begins.
     ///
@@ -79,6 +86,16 @@ pub trait ChangeLog: Send + Sync {
     /// # Errors
     /// It cannot be removed.
     fn remove(&self, view: ViewId) -> Result<(), StoreError>;
+}
+
+/// Records as they become durable, one after the other.
+pub trait Follow: Send {
+    /// The next record; `None` if none came within `limit`, which is no end: ask again.
+    ///
+    /// # Errors
+    /// It cannot be read, or is trimmed by now (`Trimmed`): who follows was too slow, and loads the view anew.
+    /// After an error this is of no more use.
+    fn next(&mut self, limit: Duration) -> Result<Option<StoredRecord>, StoreError>;
 }
 
 /// From where to read.

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::LogPoint;
 use crate::error::StoreError;
@@ -61,6 +62,22 @@ impl Progress {
         drop(state);
         self.moved.notify_all();
         wake(due);
+    }
+
+    /// Waits until something after a place is durable, at most for `limit`; whether it is.
+    ///
+    /// # Errors
+    /// Nothing more will be durable.
+    pub fn wait_past(&self, point: LogPoint, limit: Duration) -> Result<bool, StoreError> {
+        let is_quiet =
+            |state: &mut State| state.durable.record <= point.record && state.closed.is_none();
+        let waited = self.moved.wait_timeout_while(self.lock(), limit, is_quiet);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &state.closed {
+            _ if state.durable.record > point.record => Ok(true),
+            Some(why) => Err(why.clone()),
+            None => Ok(false),
+        }
     }
 
     /// A ticket for what ends at a place.

@@ -36,9 +36,17 @@ pub struct Taking {
 impl Taking {
     /// Begins one; `None` while another runs.
     pub fn begin(view: &mut View, backlog_max: usize) -> Option<Self> {
-        let mut checkpoint = view.begin_checkpoint(backlog_max)?;
+        view.begin_checkpoint(backlog_max).map(Self::of)
+    }
+
+    /// Begins one of all that there is; `None` while another runs.
+    pub fn begin_whole(view: &mut View, backlog_max: usize) -> Option<Self> {
+        view.begin_whole_checkpoint(backlog_max).map(Self::of)
+    }
+
+    fn of(mut checkpoint: Checkpoint) -> Self {
         let ledger = checkpoint.take_ledger();
-        Some(Self { checkpoint, ledger, images: Vec::new() })
+        Self { checkpoint, ledger, images: Vec::new() }
     }
 
     /// Takes one block more; whether there may be others.

@@ -54,6 +54,32 @@ fn what_was_given_up_is_in_the_next() {
     rig.check(&kept);
 }
 
+/// What a server writes that takes a view over: it was loaded, and kept up by replay.
+#[test]
+fn a_whole_one_has_all_whatever_was_stored() {
+    let mut rig = Rig::with(20, 10);
+    let mut kept = Kept::default();
+    rig.keep(&mut kept);
+    let mut other = kept.load(ViewSettings::default()).unwrap();
+    rig.upsert("/d3/f5", 9);
+    rig.remove("/d7");
+    rig.changes_after(kept.revision()).for_each(|change| other.replay(change));
+    let mut anew = Kept::default();
+    let mut taking = Taking::begin_whole(&mut other, usize::MAX).unwrap();
+    assert!(taking.step().unwrap());
+    // What changes meanwhile belongs in the next.
+    let (before, through) = (rig.view.dump(), rig.view.revision());
+    rig.upsert("/d19/f5", 11);
+    rig.changes_after(through).for_each(|change| other.replay(change));
+    taking.keep(&mut anew, &mut other).unwrap();
+    assert_eq!(anew.load(ViewSettings::default()).unwrap().dump(), before);
+    let mut next = Taking::begin(&mut other, usize::MAX).unwrap();
+    while next.step().unwrap() {}
+    assert_eq!(counts(&next), (1, 2), "it is one like any other to those after it");
+    next.keep(&mut anew, &mut other).unwrap();
+    assert_eq!(anew.load(ViewSettings::default()).unwrap().dump(), rig.view.dump());
+}
+
 #[test]
 fn a_receipt_of_another_view_is_refused() {
     let (mut rig, mut other) = (Rig::with(2, 2), Rig::with(2, 2));

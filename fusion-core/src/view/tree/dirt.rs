@@ -75,6 +75,8 @@ struct Run {
     number: u32,
     /// The last one that was stored.
     after: u32,
+    /// It has all blocks, whatever was stored.
+    whole: bool,
     /// Owners that were known when it began.
     owners: u32,
     lists: Vec<Arc<Vec<u32>>>,
@@ -145,14 +147,14 @@ impl Run {
     /// Whether a block belongs to the checkpoint and nobody took it yet.
     fn wants(&self, marks: &Marks) -> bool {
         let latest = marks.latest();
-        latest > self.after
+        (self.whole || latest > self.after)
             && latest <= self.number
             && marks.taken.load(Ordering::Acquire) != self.number
     }
 
     fn take(&self, slot: u32, block: &Block) -> BlockImage {
         block.marks.taken.store(self.number, Ordering::Release);
-        BlockImage::take(slot, block, self.number, block.marks.body > self.after)
+        BlockImage::take(slot, block, self.number, self.whole || block.marks.body > self.after)
     }
 
     /// The writer takes a block that it is about to change, if nobody has.
@@ -287,6 +289,16 @@ impl TreeWriter {
     /// block. Of what the writer has to copy because it changes it before it was taken, at most
     /// `backlog_max` bytes are kept; beyond that the checkpoint is given up. `None` while one runs.
     pub fn begin_checkpoint(&mut self, backlog_max: usize) -> Option<TreeCheckpoint> {
+        self.begin_one(backlog_max, false)
+    }
+
+    /// The same of all blocks, whatever was stored: for a store that has nothing of this tree, or what
+    /// another writer put there, whose numbers of blocks are others.
+    pub fn begin_whole_checkpoint(&mut self, backlog_max: usize) -> Option<TreeCheckpoint> {
+        self.begin_one(backlog_max, true)
+    }
+
+    fn begin_one(&mut self, backlog_max: usize, whole: bool) -> Option<TreeCheckpoint> {
         let mut book = lock(&self.tree.blocks.dirt.book);
         if book.run.as_ref().is_some_and(|run| !run.over.load(Ordering::Acquire)) {
             return None;
@@ -296,9 +308,13 @@ impl TreeWriter {
         let slots = std::mem::take(&mut book.slots);
         let mut lists = std::mem::take(&mut book.owed);
         lists.push(Arc::new(slots));
+        if whole {
+            lists.push(Arc::new((0..self.used).collect()));
+        }
         let run = Arc::new(Run {
             number,
             after: book.stored,
+            whole,
             owners: self.book.count(),
             lists,
             copied: Mutex::default(),
@@ -308,7 +324,7 @@ impl TreeWriter {
         });
         book.run = Some(Arc::clone(&run));
         self.tree.blocks.dirt.next.store(number.saturating_add(1), Ordering::Relaxed);
-        let owners_after = book.owners;
+        let owners_after = if whole { 0 } else { book.owners };
         Some(TreeCheckpoint {
             tree: self.share(),
             hold: Hold(run),

@@ -251,6 +251,11 @@ impl Stoppable {
 }
 
 impl CheckpointWriter for Stoppable {
+    fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError> {
+        self.check()?;
+        self.writer.follows(last)
+    }
+
     fn put(&mut self, id: BlockId, bytes: &[u8]) -> Result<(), StoreError> {
         self.check()?;
         self.writer.put(id, bytes)

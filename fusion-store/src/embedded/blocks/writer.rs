@@ -171,6 +171,15 @@ impl Current {
 }
 
 impl CheckpointWriter for Writer {
+    fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError> {
+        // Nobody else can commit one before this: it has the turn, and the server the directory.
+        let found = self.blocks.contains().map(|(_, contains)| contains);
+        if found == last {
+            return Ok(());
+        }
+        Err(StoreError::Overtaken { view: self.view.id, expected: last, found })
+    }
+
     fn put(&mut self, id: BlockId, bytes: &[u8]) -> Result<(), StoreError> {
         let (span, current) = self.value(bytes)?;
         current.index.add(Entry::Put(id, span));

@@ -2,7 +2,7 @@
 
 use crate::change::Change;
 use crate::evidence::{ChildColumns, Evidence, Listing, ScanId, Source, Witness};
-use crate::id::{AgentId, LeaderEpoch, SessionId};
+use crate::id::{AgentId, LeaderEpoch, Revision, SessionId};
 use crate::path::TreePath;
 use crate::stat::{Kind, Stat};
 use crate::time::{ServerTime, StorageTime};
@@ -46,6 +46,11 @@ impl Rig {
         rig.listing("/", &rows, 1);
         names.iter().for_each(|name| rig.list(&format!("/{name}"), files, 2));
         rig
+    }
+
+    /// What changed after a revision.
+    pub(super) fn changes_after(&self, revision: Revision) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(move |change| change.revision > revision)
     }
 
     fn lead(&mut self) {
