@@ -16,7 +16,9 @@ use fusion_core::view::Version;
 use uuid::Uuid;
 
 use crate::codec::RECORD_VERSION;
-use crate::ports::{Actor, Applied, Lane, LogPoint, Origin, RecordHead, ViewId, ViewRef};
+use crate::ports::{
+    Actor, Applied, Lane, LogPoint, Origin, OwnerEpoch, RecordHead, ViewId, ViewRef,
+};
 
 const NOW: i64 = 1_700_000_000_000_000_000;
 
@@ -306,6 +308,7 @@ pub fn heads() -> Vec<RecordHead> {
     heads[1].applied = Some(Applied { lane: Lane::Scan(session()), sequence: 3 });
     heads[8].actor = Some(Actor::Principal("operator@example".into()));
     heads.push(full_head());
+    heads.push(RecordHead::new(time(1), Origin::Owner(OwnerEpoch(3))));
     heads
 }
 

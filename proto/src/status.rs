@@ -232,6 +232,16 @@ pub enum Refusal {
         /// When to connect again.
         retry_after: Duration,
     },
+    /// Another server owns the view, or nobody does for a moment: ask that one, or try again. Sessions live on.
+    #[error("view `{view}` is {}", owned_by(.owner.as_deref()))]
+    NotOwner {
+        /// The view.
+        view: ViewName,
+        /// Where its owner is reached; `None` while there is none.
+        owner: Option<String>,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The server's disk cannot be written: nothing that must be kept is taken until it can.
     #[error("the server's store cannot be written; what it keeps can be read")]
     StoreUnavailable {
@@ -352,6 +362,7 @@ impl Refusal {
             Self::ViewNotReady { .. } => Reason::ViewNotReady,
             Self::ScanFailed { .. } => Reason::ScanFailed,
             Self::ServerDraining { .. } => Reason::ServerDraining,
+            Self::NotOwner { .. } => Reason::NotOwner,
             Self::StoreUnavailable { .. } => Reason::StoreUnavailable,
             Self::StreamReplaced { .. } => Reason::StreamReplaced,
             Self::QuotaExceeded { .. } => Reason::QuotaExceeded,
@@ -385,6 +396,13 @@ const fn obsolete_advice(cause: ObsoleteCause) -> &'static str {
         | ObsoleteCause::Evicted
         | ObsoleteCause::ViewReset
         | ObsoleteCause::Unknown => "begin a new one",
+    }
+}
+
+fn owned_by(owner: Option<&str>) -> String {
+    match owner {
+        Some(owner) => format!("another server's, {owner}"),
+        None => "no server's for the moment; one takes it over".to_owned(),
     }
 }
 

@@ -115,7 +115,9 @@ fn react(refusal: &Refusal) -> Reaction {
         Refusal::SpoolRolledBack { .. } => Reaction::RenewSpool,
         Refusal::NotLeader { .. } | Refusal::LeaderEpochStale { .. } => Reaction::StopScanning,
         Refusal::SequenceGap { expected } => Reaction::ResumeFrom { expected: *expected },
-        Refusal::ServerDraining { retry_after } | Refusal::StreamReplaced { retry_after } => {
+        Refusal::ServerDraining { retry_after }
+        | Refusal::NotOwner { retry_after, .. }
+        | Refusal::StreamReplaced { retry_after } => {
             Reaction::Reconnect { after: *retry_after }
         }
         Refusal::QuotaExceeded { retry_after, .. }

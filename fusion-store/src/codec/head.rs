@@ -6,13 +6,19 @@ use fusion_core::time::ServerTime;
 use super::decode::agent;
 use super::row::{RowReader, put_bytes, put_option, put_varint};
 use crate::error::Malformed;
-use crate::ports::{Actor, Applied, Lane, LogPoint, Origin, RecordHead};
+use crate::ports::{Actor, Applied, Lane, LogPoint, Origin, OwnerEpoch, RecordHead};
+
+/// The number of an origin that is followed by an epoch.
+const OWNER: u8 = 11;
 
 pub(super) fn put(out: &mut Vec<u8>, after: LogPoint, head: &RecordHead) {
     put_varint(out, after.record);
     put_varint(out, after.revision.0);
     out.extend_from_slice(&head.at.as_nanos().to_le_bytes());
     out.push(origin_number(head.origin));
+    if let Origin::Owner(epoch) = head.origin {
+        put_varint(out, epoch.0);
+    }
     put_applied(out, head.applied.as_ref());
     put_option(out, head.leader_epoch.map(|epoch| epoch.0));
     match &head.actor {
@@ -53,7 +59,10 @@ pub(super) fn take(reader: &mut RowReader<'_>) -> Result<(LogPoint, RecordHead),
     let record = reader.varint()?;
     let after = LogPoint { record, revision: Revision(reader.varint()?) };
     let at = ServerTime::from_nanos(i64::from_le_bytes(reader.array()?));
-    let origin = origin_from(reader.u8()?).ok_or(Malformed::Broken("no such origin"))?;
+    let origin = match reader.u8()? {
+        OWNER => Origin::Owner(OwnerEpoch(reader.varint()?)),
+        number => origin_from(number).ok_or(Malformed::Broken("no such origin"))?,
+    };
     let applied = take_applied(reader)?;
     let leader_epoch = reader.option()?.map(LeaderEpoch);
     let actor = match reader.u8()? {
@@ -98,6 +107,7 @@ fn origin_number(origin: Origin) -> u8 {
         Origin::Time => 8,
         Origin::Operator => 9,
         Origin::Election => 10,
+        Origin::Owner(_) => OWNER,
     }
 }
 

@@ -8,7 +8,7 @@ use fusion_core::change::Change;
 use fusion_core::id::{AgentId, CorrelationId, LeaderEpoch, Revision, SessionId, SpoolId};
 use fusion_core::time::ServerTime;
 
-use super::LogPoint;
+use super::{LogPoint, OwnerEpoch};
 
 /// What gave rise to a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub enum Origin {
     Operator,
     /// A leader was elected.
     Election,
+    /// A server took the view over, under this number; nothing of an earlier owner comes after it.
+    Owner(OwnerEpoch),
 }
 
 /// In which lane a batch came; sequences count in each on their own.

@@ -144,6 +144,9 @@ fn refusal(reason: Reason, told: &Told<'_>) -> Option<Refusal> {
             retry_after,
         },
         Reason::ServerDraining => Refusal::ServerDraining { retry_after },
+        Reason::NotOwner => {
+            Refusal::NotOwner { view: told.view()?, owner: told.text("owner"), retry_after }
+        }
         Reason::StoreUnavailable => Refusal::StoreUnavailable { retry_after },
         Reason::StreamReplaced => Refusal::StreamReplaced { retry_after },
         Reason::QuotaExceeded => Refusal::QuotaExceeded {

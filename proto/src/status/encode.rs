@@ -54,6 +54,7 @@ pub(super) fn retry_after(refusal: &Refusal) -> Option<Duration> {
         | Refusal::AgentIdConflict { retry_after, .. }
         | Refusal::ScanFailed { retry_after, .. }
         | Refusal::ServerDraining { retry_after }
+        | Refusal::NotOwner { retry_after, .. }
         | Refusal::StoreUnavailable { retry_after }
         | Refusal::StreamReplaced { retry_after }
         | Refusal::QuotaExceeded { retry_after, .. }
@@ -135,6 +136,11 @@ fn facts(refusal: &Refusal) -> Facts {
             ("agent_id", agent.to_string()),
             ("problem", text(problem)),
         ],
+        Refusal::NotOwner { view, owner, retry_after: _ } => {
+            let mut facts = vec![("view", view.to_string())];
+            facts.extend(owner.as_deref().map(|owner| ("owner", text(owner))));
+            facts
+        }
         Refusal::JobNotFound { job } => vec![("job", text(job))],
         Refusal::TrashNotFound { trash } => vec![("trash", text(trash))],
         Refusal::VersionMismatch { current } => vec![("current", current.to_string())],

@@ -98,6 +98,8 @@ reasons! {
     ScanFailed = "SCAN_FAILED" => Unavailable,
     /// The server is going down.
     ServerDraining = "SERVER_DRAINING" => Unavailable,
+    /// Another server owns the view.
+    NotOwner = "NOT_OWNER" => Unavailable,
     /// The server's disk cannot be written.
     StoreUnavailable = "STORE_UNAVAILABLE" => Unavailable,
     /// A newer stream of the same lane took over.

@@ -91,7 +91,12 @@ fn after(refusal: &Refusal) -> Option<Refusal> {
             retry_after: WAIT,
         },
         Refusal::ScanFailed { .. } => Refusal::ServerDraining { retry_after: WAIT },
-        Refusal::ServerDraining { .. } => Refusal::StoreUnavailable { retry_after: WAIT },
+        Refusal::ServerDraining { .. } => Refusal::NotOwner {
+            view: view(),
+            owner: Some("http://server-2:7700".to_owned()),
+            retry_after: WAIT,
+        },
+        Refusal::NotOwner { .. } => Refusal::StoreUnavailable { retry_after: WAIT },
         Refusal::StoreUnavailable { .. } => Refusal::StreamReplaced { retry_after: WAIT },
         Refusal::StreamReplaced { .. } => {
             Refusal::QuotaExceeded { quota: "watchers".to_owned(), limit: 10, retry_after: WAIT }
@@ -198,6 +203,7 @@ rows! {
     view_not_ready: ViewNotReady, Unavailable, "VIEW_NOT_READY", true;
     scan_failed: ScanFailed, Unavailable, "SCAN_FAILED", true;
     server_draining: ServerDraining, Unavailable, "SERVER_DRAINING", true;
+    not_owner: NotOwner, Unavailable, "NOT_OWNER", true;
     store_unavailable: StoreUnavailable, Unavailable, "STORE_UNAVAILABLE", true;
     stream_replaced: StreamReplaced, Unavailable, "STREAM_REPLACED", true;
     quota_exceeded: QuotaExceeded, ResourceExhausted, "QUOTA_EXCEEDED", true;

@@ -73,6 +73,7 @@ pub fn may_go_on(error: &CallError) -> Option<Duration> {
     match error {
         CallError::Refused(
             refusal @ (Refusal::ServerDraining { .. }
+            | Refusal::NotOwner { .. }
             | Refusal::ViewNotReady { .. }
             | Refusal::StoreUnavailable { .. }
             | Refusal::WatcherTooSlow { .. }),

@@ -154,5 +154,6 @@ fn origin(origin: Origin) -> &'static str {
         Origin::Time => "time",
         Origin::Operator => "operator",
         Origin::Election => "election",
+        Origin::Owner(_) => "owner",
     }
 }
