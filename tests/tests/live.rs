@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fusion_tests::disk::raw;
 use fusion_tests::pair::World;
+use rustix::fs::{FileType, Mode, makedev, mknodat};
 
 /// What is done, and how.
 type Step = (&'static str, fn(&Path));
@@ -79,6 +80,10 @@ async fn a_copy_of_a_thousand_files() {
     println!("rm -rf: equal after {:?}", world.settle().await);
 }
 
+fn make_node(path: &Path, kind: FileType, device: u64) -> rustix::io::Result<()> {
+    mknodat(rustix::fs::CWD, path, kind, Mode::from_raw_mode(0o600), device)
+}
+
 #[tokio::test]
 async fn names_and_kinds_of_every_sort() {
     let world = World::start();
@@ -92,14 +97,18 @@ async fn names_and_kinds_of_every_sort() {
         symlink("nowhere", root.join("dangling")).unwrap();
         fs::write(root.join("linked"), "x").unwrap();
         fs::hard_link(root.join("linked"), root.join("hard")).unwrap();
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            root.join("fifo"),
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
+        make_node(&root.join("fifo"), FileType::Fifo, 0).unwrap();
+        // `null` and `loop0`. Only who may make them can have them in a tree.
+        let character = make_node(&root.join("null"), FileType::CharacterDevice, makedev(1, 3));
+        let block = make_node(&root.join("loop0"), FileType::BlockDevice, makedev(7, 0));
+        for made in [character, block] {
+            match made {
+                Err(rustix::io::Errno::PERM) => {
+                    println!("NOT RUN: a device, which needs CAP_MKNOD")
+                }
+                made => made.unwrap(),
+            }
+        }
         drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
     };
     let scanned = root.join("scanned");

@@ -4,8 +4,9 @@
 //! The view's thread begins a checkpoint between two turns, which costs it small lists; a thread that
 //! lasts as long as the checkpoint takes block after block and writes them, beside writers and
 //! readers. It counts when the log is durable up to what it contains, never before. Where it fails
-//! the one before counts, and what was not stored belongs in the next. Must never: be waited for by
-//! the view's thread, save at its end.
+//! the one before counts, and what was not stored belongs in the next. Between blocks the thread rests,
+//! so that readers find a processor, unless the view changes faster than it is written. Must never: be
+//! waited for by the view's thread, save at its end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,10 +32,17 @@ const DUE_CHANGES: u64 = 250_000;
 const DUE_AFTER: Duration = Duration::from_secs(60);
 /// Least time from one to the next.
 const PAUSE: Duration = Duration::from_secs(5);
-/// The same, in times of what the last one took: it has a fifth of a thread and of the disk at most.
+/// The same, in times of what the last one took without its rests: it has a fifth of a thread and of the disk at most.
 const PAUSE_RATIO: u32 = 4;
 /// Bytes copied for a checkpoint at which the view takes no more evidence until it is further.
 const BACKLOG_HIGH: usize = BACKLOG_MAX / 2;
+/// Bytes copied for a checkpoint from which its thread does not rest any more.
+const BACKLOG_LOW: usize = BACKLOG_HIGH / 4;
+/// Work after which the thread of a checkpoint rests: less than the turn that the kernel gives a thread.
+const WORK: Duration = Duration::from_micros(300);
+/// How long it rests, in times of what it worked, and how long at most.
+const REST_RATIO: u32 = 2;
+const REST_MAX: Duration = Duration::from_millis(10);
 /// Between two looks at a log that is not durable yet.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -65,9 +73,19 @@ pub(super) struct FlushMetrics {
 struct Running {
     contains: LogPoint,
     since: Monotonic,
-    done: oneshot::Receiver<Result<(Stored, Written), WriteError>>,
+    done: oneshot::Receiver<Result<Done, WriteError>>,
     stop: Arc<AtomicBool>,
+    /// The view copies much for it: no rests.
+    hurry: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+}
+
+/// A checkpoint that is written.
+struct Done {
+    stored: Stored,
+    written: Written,
+    /// How long its thread rested.
+    rested: Duration,
 }
 
 /// What goes into a checkpoint, as of now.
@@ -108,6 +126,9 @@ impl Flusher {
     /// Ends a checkpoint that is written, and begins one that is due.
     pub(super) fn turn(&mut self, view: &mut View, moment: &Moment<'_>) {
         self.end_written(view);
+        if let Some(running) = &self.running {
+            running.hurry.store(view.checkpoint_backlog() > BACKLOG_LOW, Ordering::Relaxed);
+        }
         let now = self.clock.monotonic();
         if self.due_at(moment.end).is_some_and(|at| at <= now) {
             self.begin(view, moment, now);
@@ -142,6 +163,7 @@ impl Flusher {
         let Some(checkpoint) = view.begin_checkpoint(BACKLOG_MAX) else { return };
         let (told, done) = oneshot::channel();
         let (stop, contains) = (Arc::<AtomicBool>::default(), moment.end);
+        let hurry = Arc::<AtomicBool>::default();
         let job = Job {
             stores: self.stores.clone(),
             view: self.view.clone(),
@@ -151,6 +173,7 @@ impl Flusher {
             beside: (moment.beside)(),
             retention: self.retention,
             stop: Arc::clone(&stop),
+            hurry: Arc::clone(&hurry),
         };
         let (clock, control) = (Arc::clone(&self.clock), Arc::clone(&self.control));
         let thread = std::thread::Builder::new().name(format!("checkpoint {}", self.view.name));
@@ -161,7 +184,7 @@ impl Flusher {
         });
         match thread {
             Ok(thread) => {
-                self.running = Some(Running { contains, since: now, done, stop, thread });
+                self.running = Some(Running { contains, since: now, done, stop, hurry, thread });
             }
             Err(error) => {
                 tracing::error!(view = %self.view.name, %error, "no thread for a checkpoint");
@@ -181,9 +204,11 @@ impl Flusher {
         self.running = None;
         let now = self.clock.monotonic();
         let took = now.since(since);
-        self.not_before = now.plus(PAUSE.max(took.saturating_mul(PAUSE_RATIO)));
+        let rested = outcome.as_ref().map_or(Duration::ZERO, |done| done.rested);
+        let worked = took.saturating_sub(rested);
+        self.not_before = now.plus(PAUSE.max(worked.saturating_mul(PAUSE_RATIO)));
         match outcome {
-            Ok((stored, written)) => {
+            Ok(Done { stored, written, .. }) => {
                 view.end_checkpoint(stored);
                 (self.contains, self.last_at) = (contains, since);
                 self.metrics.duration.observe(seconds(took));
@@ -214,12 +239,15 @@ struct Job {
     beside: Vec<u8>,
     retention: Retention,
     stop: Arc<AtomicBool>,
+    hurry: Arc<AtomicBool>,
 }
 
 impl Job {
-    fn run(mut self, clock: &dyn Clock) -> Result<(Stored, Written), WriteError> {
+    fn run(mut self, clock: &dyn Clock) -> Result<Done, WriteError> {
         let writer = self.stores.blocks.begin(&self.view, self.contains)?;
-        let mut writer = Stoppable { writer, stop: Arc::clone(&self.stop) };
+        let (stop, hurry) = (Arc::clone(&self.stop), Arc::clone(&self.hurry));
+        let (since, rested) = (clock.monotonic(), Duration::ZERO);
+        let mut writer = Stoppable { writer, stop, hurry, clock, since, rested };
         let written = write(&mut self.checkpoint, &mut writer)?;
         writer.put_named(beside::NAME, &self.beside)?;
         // Blocks that have more than the log would be of a history that was never told.
@@ -227,6 +255,7 @@ impl Job {
             writer.check()?;
             std::thread::sleep(LOOK);
         }
+        let rested = writer.rested;
         writer.writer.commit()?;
         let stored = self.checkpoint.stored()?;
         let trimmed =
@@ -234,23 +263,43 @@ impl Job {
         if let Err(error) = trimmed {
             tracing::warn!(view = %self.view.name, %error, "the log was not trimmed");
         }
-        Ok((stored, written))
+        Ok(Done { stored, written, rested })
     }
 }
 
-/// A writer that ends early when the view does.
-struct Stoppable {
+/// A writer that ends early when the view does, and rests while there is time.
+struct Stoppable<'a> {
     writer: Box<dyn CheckpointWriter>,
     stop: Arc<AtomicBool>,
+    hurry: Arc<AtomicBool>,
+    clock: &'a dyn Clock,
+    /// When it last rested.
+    since: Monotonic,
+    /// How long it did so far.
+    rested: Duration,
 }
 
-impl Stoppable {
+impl Stoppable<'_> {
+    /// Rests if it worked for long enough. No block is locked then, so nobody waits for it.
+    fn rest(&mut self) {
+        let worked = self.clock.monotonic().since(self.since);
+        if worked < WORK {
+            return;
+        }
+        if !self.hurry.load(Ordering::Relaxed) {
+            let rest = worked.saturating_mul(REST_RATIO).min(REST_MAX);
+            std::thread::sleep(rest);
+            self.rested += rest;
+        }
+        self.since = self.clock.monotonic();
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         if self.stop.load(Ordering::Relaxed) { Err(StoreError::Closed) } else { Ok(()) }
     }
 }
 
-impl CheckpointWriter for Stoppable {
+impl CheckpointWriter for Stoppable<'_> {
     fn follows(&mut self, last: Option<LogPoint>) -> Result<(), StoreError> {
         self.check()?;
         self.writer.follows(last)
@@ -258,7 +307,9 @@ impl CheckpointWriter for Stoppable {
 
     fn put(&mut self, id: BlockId, bytes: &[u8]) -> Result<(), StoreError> {
         self.check()?;
-        self.writer.put(id, bytes)
+        self.writer.put(id, bytes)?;
+        self.rest();
+        Ok(())
     }
 
     fn delete(&mut self, id: BlockId) -> Result<(), StoreError> {
