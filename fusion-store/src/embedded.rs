@@ -1,7 +1,7 @@
 //! The embedded adapter: one data directory on a local disk.
 
 mod backup;
-mod blocks;
+pub(crate) mod blocks;
 mod log;
 mod state;
 mod store;

@@ -7,9 +7,9 @@
 //!
 //! `blocks/ID/NUMBER.blocks`, numbered without a hole.
 
-mod contents;
+pub(crate) mod contents;
 mod copy;
-mod file;
+pub(crate) mod file;
 mod view;
 mod writer;
 

@@ -10,15 +10,23 @@
 //! outlives power only with `sync_interval: always` in the configuration of every server, which a
 //! client cannot see; so the operator says it ([`NatsSync`]).
 
+mod blocks;
 mod connection;
 mod log;
+mod ownership;
 mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use uuid::Uuid;
+
+use crate::error::StoreError;
+
+pub use blocks::NatsBlocks;
 pub use connection::Nats;
 pub use log::NatsLog;
+pub use ownership::NatsOwnership;
 
 /// How JetStream is reached, and what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,4 +91,15 @@ impl NatsSettings {
             client: "fusion-server".to_owned(),
         }
     }
+}
+
+/// An id that nobody else has drawn.
+fn random() -> Result<Uuid, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Away {
+        what: "write to",
+        engine: "NATS".to_owned(),
+        why: format!("the system gives no random bytes: {error}"),
+    })?;
+    Ok(Uuid::from_bytes(bytes))
 }

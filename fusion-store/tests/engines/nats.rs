@@ -1,5 +1,6 @@
 //! NATS JetStream: the conformance suite, and what real servers do when they fail.
 
+mod checkpoints;
 mod conforms;
 mod faults;
 mod feed;

@@ -17,29 +17,29 @@ struct Home {
 
 /// A file as far as its room is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileRoom {
-    pub(super) number: u64,
+pub(crate) struct FileRoom {
+    pub(crate) number: u64,
     /// Bytes of the file.
-    pub(super) stored: u64,
+    pub(crate) stored: u64,
     /// Values in it that are the last of their blocks, and their bytes.
-    pub(super) values: u64,
-    pub(super) live: u64,
+    pub(crate) values: u64,
+    pub(crate) live: u64,
 }
 
 /// All that is committed.
 #[derive(Debug, Default)]
-pub(super) struct Contents {
+pub(crate) struct Contents {
     blocks: HashMap<BlockId, Home>,
     named: BTreeMap<Box<str>, Home>,
     /// Oldest first, numbered without a hole.
-    pub(super) files: Vec<FileRoom>,
+    pub(crate) files: Vec<FileRoom>,
     /// The view, and the place in its log.
-    pub(super) contains: Option<(ViewRef, LogPoint)>,
+    pub(crate) contains: Option<(ViewRef, LogPoint)>,
 }
 
 impl Contents {
     /// Takes a file into account that comes after all others.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         number: u64,
         stored: u64,
@@ -86,7 +86,7 @@ impl Contents {
     }
 
     /// Whether a line of a file's index put the last value of its block.
-    pub(super) fn is_live(&self, number: u64, entry: &Entry<'_>) -> bool {
+    pub(crate) fn is_live(&self, number: u64, entry: &Entry<'_>) -> bool {
         let home = match entry {
             Entry::Put(id, _) => self.blocks.get(id),
             Entry::PutNamed(name, _) => self.named.get(*name),
@@ -96,11 +96,11 @@ impl Contents {
     }
 
     /// The number of the next file.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.files.last().map_or(1, |last| last.number + 1)
     }
 
-    pub(super) fn figures(&self) -> BlocksFigures {
+    pub(crate) fn figures(&self) -> BlocksFigures {
         BlocksFigures {
             values: (self.blocks.len() + self.named.len()) as u64,
             live_bytes: self.files.iter().map(|file| file.live).sum(),

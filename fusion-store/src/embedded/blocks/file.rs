@@ -125,7 +125,7 @@ impl Trailer {
 
 /// One line of the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry<'a> {
+pub(crate) enum Entry<'a> {
     /// A block was put: where its bytes begin in the file, how many, and their checksum.
     Put(BlockId, Span),
     /// A named value was put.
@@ -138,22 +138,22 @@ pub(super) enum Entry<'a> {
 
 /// Where bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) at: u64,
-    pub(super) bytes: u32,
-    pub(super) crc: u32,
+pub(crate) struct Span {
+    pub(crate) at: u64,
+    pub(crate) bytes: u32,
+    pub(crate) crc: u32,
 }
 
 /// An index that is being written.
 #[derive(Debug, Default)]
-pub(super) struct IndexOut {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct IndexOut {
+    pub(crate) bytes: Vec<u8>,
     last: u64,
 }
 
 impl IndexOut {
     /// Adds a line; those of values in the order in which the values stand in the file.
-    pub(super) fn add(&mut self, entry: Entry<'_>) {
+    pub(crate) fn add(&mut self, entry: Entry<'_>) {
         let mut id = |out: &mut Vec<u8>, id: BlockId| {
             put_varint(out, zigzag(id.0.wrapping_sub(self.last) as i64));
             self.last = id.0;
@@ -183,19 +183,24 @@ impl IndexOut {
 
 /// Reads an index line by line.
 #[derive(Debug)]
-pub(super) struct IndexIn<'a> {
+pub(crate) struct IndexIn<'a> {
     reader: RowReader<'a>,
     last: u64,
     at: u64,
 }
 
 impl<'a> IndexIn<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { reader: RowReader::new(bytes), last: 0, at: HEAD as u64 }
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self::of_values_at(bytes, HEAD as u64)
+    }
+
+    /// One of which the values begin there.
+    pub(crate) fn of_values_at(bytes: &'a [u8], at: u64) -> Self {
+        Self { reader: RowReader::new(bytes), last: 0, at }
     }
 
     /// The next line; `None` after the last.
-    pub(super) fn next(&mut self) -> Result<Option<Entry<'a>>, Malformed> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry<'a>>, Malformed> {
         if self.reader.left() == 0 {
             return Ok(None);
         }

@@ -7,18 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder};
+use async_nats::jetstream::stream::Config;
 use async_nats::{ConnectOptions, Event};
+use fusion_core::id::ViewName;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::stream::{ACKNOWLEDGE, ASK, Stream};
-use super::{NatsLog, NatsSettings, NatsSync};
+use super::{NatsBlocks, NatsLog, NatsOwnership, NatsSettings, NatsSync};
 use crate::engines::bridge::{Bridge, causes};
 use crate::error::StoreError;
+use crate::ports::{ViewId, ViewRef};
 
 /// A server that says nothing for three of these is left for another.
 const PING: Duration = Duration::from_secs(1);
 /// The longest wait before a server is tried again.
 const RECONNECT: Duration = Duration::from_secs(1);
+/// What the metadata of a stream calls the id and the name of its view.
+const VIEW: &str = "fusion-view";
+const NAME: &str = "fusion-name";
 /// The pause before it is looked again whether JetStream answers.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a message that are not ours: its headers.
@@ -54,6 +61,20 @@ impl Nats {
         NatsLog::new(Arc::clone(self))
     }
 
+    /// The blocks of all views there.
+    #[must_use]
+    pub fn blocks(self: &Arc<Self>) -> NatsBlocks {
+        NatsBlocks::new(Arc::clone(self))
+    }
+
+    /// Which servers there are, and who owns what.
+    ///
+    /// # Errors
+    /// It cannot be made or read.
+    pub fn ownership(self: &Arc<Self>) -> Result<NatsOwnership, StoreError> {
+        NatsOwnership::open(Arc::clone(self))
+    }
+
     /// What the operator says of the servers' disks.
     #[must_use]
     pub fn sync(&self) -> NatsSync {
@@ -84,6 +105,36 @@ impl Nats {
     /// What subjects begin with that are for one purpose.
     pub(super) fn subject(&self, purpose: &str) -> String {
         format!("{}.{purpose}.", self.settings.prefix)
+    }
+
+    /// How the stream of a view is set up; `what` it is, for people.
+    pub(super) fn config(&self, what: &str, view: &ViewRef, subjects: Vec<String>) -> Config {
+        let metadata = [(VIEW, view.id.to_string()), (NAME, view.name.to_string())];
+        Config {
+            subjects,
+            num_replicas: self.settings.replicas,
+            max_bytes: -1,
+            description: Some(format!("{what} of view {}", view.name)),
+            metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+            ..Config::default()
+        }
+    }
+
+    /// All views that have a stream for a purpose, by id.
+    pub(super) fn views(&self, purpose: &str, suffix: &str) -> Result<Vec<ViewRef>, StoreError> {
+        let stream = self.stream(self.stream_name(purpose));
+        let subjects = format!("{}*{suffix}", self.subject(purpose));
+        let limit = self.settings.timeout * 2;
+        let found =
+            self.bridge.run("read from", limit, async move { stream.list(&subjects).await })?;
+        let views = found.iter().filter_map(|metadata| {
+            let id = Uuid::try_parse(metadata[VIEW].as_str()?).ok()?;
+            let name = ViewName::new(metadata[NAME].as_str()?).ok()?;
+            Some(ViewRef { id: ViewId(id), name })
+        });
+        let mut views: Vec<_> = views.collect();
+        views.sort_by_key(|view| view.id);
+        Ok(views)
     }
 }
 

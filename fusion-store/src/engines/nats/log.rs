@@ -5,6 +5,7 @@
 //! was weighed against is in docs/decisions.
 
 mod find;
+mod follow;
 mod message;
 mod queue;
 mod reader;
@@ -15,16 +16,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use fusion_core::change::Change;
-use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
-use uuid::Uuid;
 
 use super::Nats;
 use super::stream::Stream;
 use crate::error::StoreError;
 use crate::ports::{
-    ChangeLog, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention, Ticket,
-    ViewId, ViewRef,
+    ChangeLog, Follow, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention,
+    Ticket, ViewId, ViewRef,
 };
 use view::ViewLog;
 
@@ -66,18 +65,7 @@ impl NatsLog {
 
 impl ChangeLog for NatsLog {
     fn views(&self) -> Result<Vec<ViewRef>, StoreError> {
-        let stream = self.nats.stream(self.nats.stream_name(PURPOSE));
-        let subjects = format!("{}*", self.nats.subject(PURPOSE));
-        let found = self.run("read from", async move { stream.list(&subjects).await })?;
-        let text = |metadata: &serde_json::Value, key| metadata[key].as_str().map(str::to_owned);
-        let views = found.iter().filter_map(|metadata| {
-            let id = Uuid::try_parse(&text(metadata, "fusion-view")?).ok()?;
-            let name = ViewName::new(&text(metadata, "fusion-name")?).ok()?;
-            Some(ViewRef { id: ViewId(id), name })
-        });
-        let mut views: Vec<_> = views.collect();
-        views.sort_by_key(|view| view.id);
-        Ok(views)
+        self.nats.views(PURPOSE, "")
     }
 
     fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
@@ -116,6 +104,12 @@ impl ChangeLog for NatsLog {
         let log = self.get(view)?;
         let reader = self.run("read from", async move { log.read(from).await })?;
         Ok(Box::new(reader) as Records)
+    }
+
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError> {
+        let log = self.get(view)?;
+        let following = self.run("read from", async move { log.follow(after).await })?;
+        Ok(Box::new(following))
     }
 
     fn trim(

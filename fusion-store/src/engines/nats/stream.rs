@@ -4,11 +4,17 @@
 //! its number, of whoever is near. While a leader is elected nobody answers and what was asked is lost,
 //! so everything is asked again until its limit; all of it may be done twice.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, DeleteStreamErrorKind, PublishAckFuture};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::Error as ServerError;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::{
+    Context, DeleteStreamErrorKind, PublishAckFuture, PublishError, PublishErrorKind,
+};
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     Config, DirectGetErrorKind, DiscardPolicy, Info, RawMessageErrorKind, StorageType,
@@ -18,6 +24,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::engines::bridge::causes;
 use crate::error::StoreError;
@@ -29,6 +36,8 @@ const NO_STREAM: u64 = 10_059;
 pub(super) const ASK: Duration = Duration::from_secs(1);
 /// How long an acknowledgement is waited for before it is looked whether the message is there.
 pub(super) const ACKNOWLEDGE: Duration = Duration::from_secs(2);
+/// The pause before hints are asked for again.
+const HINTS_AGAIN: Duration = Duration::from_millis(200);
 /// The pause before something is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -48,7 +57,24 @@ pub(super) struct Stream {
 #[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub(super) sequence: u64,
+    pub(super) subject: String,
     pub(super) payload: Bytes,
+}
+
+impl Stored {
+    fn of(message: StreamMessage) -> Self {
+        let subject = message.subject.to_string();
+        Self { sequence: message.sequence, subject, payload: message.payload }
+    }
+}
+
+/// What came of putting a message in the place of the last one of its subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It is stored under this number.
+    Done(u64),
+    /// The last one is another.
+    Other,
 }
 
 /// From where to where a stream goes.
@@ -105,8 +131,19 @@ impl Stream {
         &self.name
     }
 
+    /// The client's own, for what is not here; asks nothing.
+    pub(super) async fn handle(
+        &self,
+    ) -> Result<async_nats::jetstream::stream::Stream<()>, StoreError> {
+        let stream = self.context.get_stream_no_info(&self.name).await;
+        stream.map_err(self.away("read from"))
+    }
+
     /// For `map_err`.
-    fn away<E: std::error::Error>(&self, what: &'static str) -> impl Fn(E) -> StoreError {
+    pub(super) fn away<E: std::error::Error>(
+        &self,
+        what: &'static str,
+    ) -> impl Fn(E) -> StoreError {
         let (engine, name) = (Arc::clone(&self.engine), self.name.clone());
         move |error| {
             let why = format!("stream {name}: {}", causes(&error));
@@ -168,10 +205,9 @@ impl Stream {
     }
 
     async fn get_once(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
-        let stream = self.context.get_stream_no_info(&self.name).await;
-        let stream = stream.map_err(self.away("read from"))?;
+        let stream = self.handle().await?;
         match stream.get_raw_message(sequence).await {
-            Ok(found) => Ok(Some(Stored { sequence: found.sequence, payload: found.payload })),
+            Ok(found) => Ok(Some(Stored::of(found))),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(self.away("read from")(error)),
         }
@@ -183,13 +219,31 @@ impl Stream {
     }
 
     async fn near_once(&self, sequence: u64) -> Result<Option<Stored>, StoreError> {
-        let stream = self.context.get_stream_no_info(&self.name).await;
-        let stream = stream.map_err(self.away("read from"))?;
+        let stream = self.handle().await?;
         match stream.direct_get(sequence).await {
-            Ok(found) => Ok(Some(Stored { sequence: found.sequence, payload: found.payload })),
+            Ok(found) => Ok(Some(Stored::of(found))),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
                 self.get_once(sequence).await
             }
+            Err(error) => Err(self.away("read from")(error)),
+        }
+    }
+
+    /// The first message of a subject from a number on, as the leader has it.
+    pub(super) async fn next_of(
+        &self,
+        from: u64,
+        subject: &str,
+    ) -> Result<Option<Stored>, StoreError> {
+        self.again(|| self.next_of_once(from, subject).boxed()).await
+    }
+
+    async fn next_of_once(&self, from: u64, subject: &str) -> Result<Option<Stored>, StoreError> {
+        let stream = self.handle().await?;
+        let asked = stream.raw_message_builder().sequence(from).next_by_subject(subject).send();
+        match asked.await {
+            Ok(found) => Ok(Some(Stored::of(found))),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(self.away("read from")(error)),
         }
     }
@@ -236,11 +290,12 @@ impl Stream {
                 }
                 Some(_) => return Ok(found),
             }
-            let sequence = next.headers.as_ref().and_then(|headers| headers.get("Nats-Sequence"));
-            let sequence = sequence.and_then(|sequence| sequence.as_str().parse().ok());
-            let sequence =
-                sequence.ok_or_else(|| self.odd("read from", "a message has no number"))?;
-            found.push(Stored { sequence, payload: next.payload });
+            let header = |name: &str| Some(next.headers.as_ref()?.get(name)?.as_str().to_owned());
+            let sequence = header("Nats-Sequence").and_then(|sequence| sequence.parse().ok());
+            let told = sequence.zip(header("Nats-Subject"));
+            let (sequence, subject) =
+                told.ok_or_else(|| self.odd("read from", "a message has no number"))?;
+            found.push(Stored { sequence, subject, payload: next.payload });
         }
     }
 
@@ -256,6 +311,29 @@ impl Stream {
         let message = message.expected_stream(&self.name);
         let sent = self.publisher.send_publish(subject.to_owned(), message).await;
         sent.map_err(self.away("write to"))
+    }
+
+    /// Puts a message in the place of the last one of its subject: whatever that is, or only if it has
+    /// this number, 0 for none. An empty one is a mark that there is none any more.
+    pub(super) async fn put(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        replaces: Option<u64>,
+    ) -> Result<Put, StoreError> {
+        let mut message = PublishMessage::build().expected_stream(&self.name);
+        if payload.is_empty() {
+            message = message.header("KV-Operation", "DEL");
+        }
+        if let Some(replaces) = replaces {
+            message = message.expected_last_subject_sequence(replaces);
+        }
+        let sent = self.publisher.send_publish(subject.to_owned(), message.payload(payload)).await;
+        match sent.map_err(self.away("write to"))?.await {
+            Ok(told) => Ok(Put::Done(told.sequence)),
+            Err(error) if is_other(&error) => Ok(Put::Other),
+            Err(error) => Err(self.away("write to")(error)),
+        }
     }
 
     /// Waits for the acknowledgement of a message that was to become number `sequence`.
@@ -274,8 +352,7 @@ impl Stream {
 
     /// Removes all messages before a number.
     pub(super) async fn purge_before(&self, sequence: u64) -> Result<(), StoreError> {
-        let stream = self.context.get_stream_no_info(&self.name).await;
-        let stream = stream.map_err(self.away("write to"))?;
+        let stream = self.handle().await?;
         let purge = || stream.purge().sequence(sequence).into_future();
         let purged = || purge().map(|purged| purged.map(drop).map_err(self.away("write to")));
         self.again(|| purged().boxed()).await
@@ -317,4 +394,52 @@ impl Stream {
             }
         }
     }
+}
+
+/// Whether a message was refused because the last one of its subject is another, or may become one.
+fn is_other(error: &PublishError) -> bool {
+    let told = error.source().and_then(|source| source.downcast_ref::<ServerError>());
+    let code = told.map(ServerError::error_code);
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || code == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
+}
+
+/// Tells of messages of a subject as they are stored, by their heads alone, until nobody listens.
+pub(super) async fn hints(stream: Stream, subject: String, tell: watch::Sender<u64>) {
+    let listen = async {
+        loop {
+            if let Err(error) = listen(&stream, &subject, &tell).await {
+                tracing::debug!(stream = stream.name, %error, "no news; asked again");
+            }
+            tokio::time::sleep(HINTS_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = listen => {}
+        () = tell.closed() => {}
+    }
+}
+
+async fn listen(
+    stream: &Stream,
+    subject: &str,
+    tell: &watch::Sender<u64>,
+) -> Result<(), async_nats::Error> {
+    let config = pull::OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *tell.borrow() + 1 },
+        filter_subject: subject.to_owned(),
+        headers_only: true,
+        ..pull::OrderedConfig::default()
+    };
+    let consumer = stream.handle().await?.create_consumer(config).await?;
+    let mut messages = consumer.messages().await?;
+    while let Some(message) = messages.next().await {
+        let sequence = message?.info()?.stream_sequence;
+        tell.send_if_modified(|told| {
+            let is_more = sequence > *told;
+            *told = sequence.max(*told);
+            is_more
+        });
+    }
+    Ok(())
 }

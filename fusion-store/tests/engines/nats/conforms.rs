@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use fusion_store::ChangeLog;
 use fusion_store::conformance::{self, Reopen};
-use fusion_store::engines::nats::{Nats, NatsLog, NatsSettings};
+use fusion_store::engines::nats::{Nats, NatsBlocks, NatsLog, NatsOwnership, NatsSettings};
+use fusion_store::{Blocks, ChangeLog, Ownership};
 
 use super::server::{self, Options};
 use super::settings;
@@ -23,6 +23,67 @@ impl Reopen<dyn ChangeLog> for Log {
     fn reopen(&mut self) {
         self.log = None;
         self.log = Some(self.nats.log());
+    }
+}
+
+struct Kept {
+    nats: Arc<Nats>,
+    blocks: NatsBlocks,
+}
+
+impl Reopen<dyn Blocks> for Kept {
+    fn port(&self) -> &(dyn Blocks + 'static) {
+        &self.blocks
+    }
+
+    fn reopen(&mut self) {
+        self.blocks = self.nats.blocks();
+    }
+}
+
+#[test]
+fn the_blocks_conform() {
+    if !server::is_there("the_blocks_conform") {
+        return;
+    }
+    let servers = server::Nats::one(&Options::default());
+    for message_bytes in [4 << 10, 512 << 10] {
+        conformance::blocks(&mut || {
+            let nats = Nats::connect(NatsSettings { message_bytes, ..settings(servers.urls()) });
+            let nats = nats.unwrap();
+            Box::new(Kept { blocks: nats.blocks(), nats })
+        });
+    }
+}
+
+struct Owned {
+    nats: Arc<Nats>,
+    ownership: NatsOwnership,
+}
+
+impl Reopen<dyn Ownership> for Owned {
+    fn port(&self) -> &(dyn Ownership + 'static) {
+        &self.ownership
+    }
+
+    fn reopen(&mut self) {
+        self.ownership = self.nats.ownership().unwrap();
+    }
+}
+
+#[test]
+fn the_ownership_conforms() {
+    if !server::is_there("the_ownership_conforms") {
+        return;
+    }
+    let one = server::Nats::one(&Options::default());
+    let three = server::Nats::three(&Options::default());
+    for (servers, replicas) in [(one, 1), (three, 3)] {
+        conformance::ownership(&mut || {
+            let settings = NatsSettings { replicas, ..settings(servers.urls()) };
+            let nats = Nats::connect(settings).unwrap();
+            Box::new(Owned { ownership: nats.ownership().unwrap(), nats })
+        });
     }
 }
 

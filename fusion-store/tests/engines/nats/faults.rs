@@ -84,7 +84,7 @@ fn an_acknowledgement_is_lost_with_its_connection() {
     if !server::is_there("an_acknowledgement_is_lost_with_its_connection") {
         return;
     }
-    let servers = server::Nats::one(&Options::default());
+    let servers = server::Nats::one(&Options { hidden: true, ..Options::default() });
     let proxy = Proxy::new(servers.nodes[0].port);
     let settings = small(vec![proxy.url()]);
     let direct = NatsSettings { servers: servers.urls(), ..settings.clone() };

@@ -75,7 +75,9 @@ impl Feed {
     /// each once, in order, and nothing that was not appended. More may be written meanwhile.
     pub fn check(&self, settings: &NatsSettings) {
         let acknowledged = self.acknowledged();
-        let fresh = Nats::connect(settings.clone()).unwrap();
+        // Three servers that have lost their first may take 9 s until they have another.
+        let timeout = Duration::from_secs(60);
+        let fresh = Nats::connect(NatsSettings { timeout, ..settings.clone() }).unwrap();
         let log = fresh.log();
         let opened = log.open(&self.view).unwrap();
         let read: Result<Vec<_>, _> = log.read(self.view.id, ReadFrom::Start).unwrap().collect();

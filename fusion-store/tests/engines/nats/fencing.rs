@@ -85,7 +85,7 @@ fn what_arrives_late_does_not_count() {
     if !server::is_there("what_arrives_late_does_not_count") {
         return;
     }
-    let servers = server::Nats::one(&Options::default());
+    let servers = server::Nats::one(&Options { hidden: true, ..Options::default() });
     let proxy = Proxy::new(servers.nodes[0].port);
     let direct = settings(servers.urls());
     let zombie = Nats::connect(NatsSettings { servers: vec![proxy.url()], ..direct.clone() });

@@ -42,11 +42,13 @@ pub struct Options {
     pub max_file_store: u64,
     /// Bytes of a message.
     pub max_payload: u64,
+    /// Tells clients no address of its own, so that they come back the way that they came.
+    pub hidden: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sync_always: false, max_file_store: 10 << 30, max_payload: 1 << 20 }
+        Self { sync_always: false, max_file_store: 10 << 30, max_payload: 1 << 20, hidden: false }
     }
 }
 
@@ -100,6 +102,9 @@ impl Nats {
                  max_memory_store: 0\n sync_interval: {sync}\n}}\n",
                 options.max_payload, options.max_file_store,
             );
+            if options.hidden {
+                text += "client_advertise: \"127.0.0.1:1\"\n";
+            }
             if count > 1 {
                 let own = ports[2 * count + number];
                 let routes = routes.join(", ");

@@ -21,7 +21,7 @@ use crate::ports::{LogPoint, Skip, StoredRecord};
 /// Messages and bytes of a batch; it goes beyond the bytes by one message at most.
 const BATCH: (usize, usize) = (256, 4 << 20);
 /// The wait before somebody is asked again who has not got a message yet, and how often that is done.
-const AGAIN: (Duration, u32) = (Duration::from_millis(50), 100);
+const AGAIN: (Duration, u32) = (Duration::from_millis(10), 500);
 
 /// Reads records.
 #[derive(Debug)]
@@ -73,6 +73,16 @@ impl LogReader {
             sequence: first,
             failed: false,
         }
+    }
+
+    /// The number of the last message that is read.
+    pub(super) fn through(&self) -> u64 {
+        self.last
+    }
+
+    /// There is more: reading goes on up to this message.
+    pub(super) fn go_on(&mut self, last: u64) {
+        self.last = self.last.max(last);
     }
 
     fn read(&mut self) -> Result<Option<StoredRecord>, StoreError> {
@@ -143,10 +153,12 @@ impl LogReader {
             let limit = self.nats.settings.timeout * 2 + AGAIN.0 * AGAIN.1;
             let batch =
                 self.nats.bridge.run("read from", limit, async move { batch(&log, from).await })?;
-            self.next += batch.len() as u64;
-            self.batch = batch.into();
+            // What came since is read when reading goes on.
+            self.batch =
+                batch.into_iter().filter(|message| message.sequence <= self.last).collect();
+            self.next += self.batch.len() as u64;
         }
-        Ok(self.batch.pop_front().filter(|message| message.sequence <= self.last))
+        Ok(self.batch.pop_front())
     }
 }
 

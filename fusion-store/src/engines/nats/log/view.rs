@@ -10,15 +10,15 @@ use async_nats::jetstream::stream::Config;
 use fusion_core::id::Revision;
 use fusion_core::time::ServerTime;
 use tokio::sync::oneshot;
-use uuid::Uuid;
 
 use super::find;
+use super::follow::Following;
 use super::message::{Message, Part};
 use super::queue::{Cutter, Outgoing, Queue};
 use super::reader::LogReader;
 use super::writer::Writer;
-use crate::engines::nats::Nats;
 use crate::engines::nats::stream::{Extent, Stream};
+use crate::engines::nats::{Nats, random};
 use crate::error::{Malformed, StoreError};
 use crate::ports::{
     Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, Retention, ViewId, ViewRef,
@@ -187,22 +187,16 @@ impl ViewLog {
         subject: String,
         view: ViewRef,
     ) -> Result<Self, StoreError> {
-        let metadata =
-            [("fusion-view", view.id.to_string()), ("fusion-name", view.name.to_string())];
         let max_bytes = nats.settings.log_max_bytes;
         let config = Config {
-            subjects: vec![subject.clone()],
-            num_replicas: nats.settings.replicas,
             max_bytes: max_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
-            description: Some(format!("the log of view {}", view.name)),
-            metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
-            ..Config::default()
+            ..nats.config("the log", &view, vec![subject.clone()])
         };
         let extent = stream.ensure(config).await?;
         let (bounds, cut) = look(&stream, view.id, extent, Bounds::default()).await?;
         let cutter = Cutter {
             view: view.id,
-            writer: Uuid::from_bytes(random()?),
+            writer: random()?,
             sequence: bounds.last + 1,
             point: bounds.end,
             offset: bounds.end_offset,
@@ -274,6 +268,23 @@ impl ViewLog {
         Ok(LogReader::new(Arc::clone(&self.nats), shared, skip, first, bounds))
     }
 
+    /// Reads what is after a place, and goes on.
+    pub(super) async fn follow(&self, after: LogPoint) -> Result<Following, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let bounds = shared.look().await?;
+        let skip = ReadFrom::After(after).check(shared.view.id, bounds.start, bounds.end)?;
+        let mut first = find::first_taken(&shared, skip, bounds).await?;
+        if first > bounds.last && bounds.last > 0 {
+            // A record may be on its way of which pieces are there.
+            if let Part::Piece(piece) = shared.message(bounds.last).await?.head.part {
+                first = bounds.last - u64::from(piece);
+            }
+        }
+        let reader =
+            LogReader::new(Arc::clone(&self.nats), Arc::clone(&shared), skip, first, bounds);
+        Following::begin(Arc::clone(&self.nats), shared, reader)
+    }
+
     pub(super) async fn trim(
         &self,
         through: LogPoint,
@@ -312,15 +323,4 @@ impl Drop for ViewLog {
     fn drop(&mut self) {
         self.close(StoreError::Closed);
     }
-}
-
-/// Random bytes for the id of a writer.
-fn random() -> Result<[u8; 16], StoreError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Away {
-        what: "write to",
-        engine: "NATS".to_owned(),
-        why: format!("the system gives no random bytes: {error}"),
-    })?;
-    Ok(bytes)
 }
