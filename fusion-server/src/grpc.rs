@@ -16,6 +16,7 @@ mod jobs;
 mod layer;
 mod methods;
 mod out;
+mod owner;
 mod paths;
 mod quotas;
 mod sessions;
@@ -43,6 +44,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::access::Reach;
 use crate::access::quotas::Quotas;
 use crate::app::Guards;
+use crate::cluster::Conductor;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
@@ -86,6 +88,8 @@ pub(crate) struct Services {
     pub(crate) busy: watch::Sender<usize>,
     /// Cancelled when the server goes down: long answers end.
     pub(crate) draining: CancellationToken,
+    /// Among several servers.
+    pub(crate) conductor: Option<Conductor>,
 }
 
 impl Services {
@@ -165,6 +169,7 @@ pub(crate) async fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let Guards { tls, keyring, files: _ } = guards;
+    let asks_who = keyring.is_some();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
@@ -177,6 +182,7 @@ pub(crate) async fn serve(
         .layer(authenticate::AuthenticateLayer::new(&services, keyring))
         .layer(quotas::QuotaLayer::new(&services))
         .layer(paths::PathLayer::new(&services))
+        .layer(owner::OwnerLayer::new(&services, asks_who))
         .layer(idempotency::IdempotencyLayer::new(&services))
         .layer(audit::AuditLayer::new(&services))
         .add_service(sessions)

@@ -52,6 +52,10 @@ pub(super) struct Flusher {
     last_at: Monotonic,
     not_before: Monotonic,
     running: Option<Running>,
+    /// Where several servers write: what the last checkpoint in the store contains, if there is one.
+    follows: Option<Option<LogPoint>>,
+    /// The next one has all, and nothing stays of those before it.
+    is_whole: bool,
 }
 
 /// What is counted.
@@ -102,6 +106,24 @@ impl Flusher {
             last_at,
             not_before,
             running,
+            follows: None,
+            is_whole: false,
+        }
+    }
+
+    /// The view is this server's from now on; what the last checkpoint contains that is stored. If that is another one
+    /// than the view was loaded from, its blocks are numbered otherwise.
+    pub(super) fn own(&mut self, stored: Option<LogPoint>) {
+        self.follows = Some(stored);
+        self.is_whole = stored.unwrap_or_default() != self.contains;
+        self.last_at = self.clock.monotonic();
+    }
+
+    /// Gives a checkpoint that runs up, without waiting for its thread: the store may hang, and takes no
+    /// commit of it any more if the view is another's.
+    pub(super) fn abandon(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.store(true, Ordering::Relaxed);
         }
     }
 
@@ -139,7 +161,11 @@ impl Flusher {
     }
 
     fn begin(&mut self, view: &mut View, moment: &Moment<'_>, now: Monotonic) {
-        let Some(checkpoint) = view.begin_checkpoint(BACKLOG_MAX) else { return };
+        let begun = match self.is_whole {
+            true => view.begin_whole_checkpoint(BACKLOG_MAX),
+            false => view.begin_checkpoint(BACKLOG_MAX),
+        };
+        let Some(checkpoint) = begun else { return };
         let (told, done) = oneshot::channel();
         let (stop, contains) = (Arc::<AtomicBool>::default(), moment.end);
         let job = Job {
@@ -151,6 +177,8 @@ impl Flusher {
             beside: (moment.beside)(),
             retention: self.retention,
             stop: Arc::clone(&stop),
+            follows: self.follows,
+            is_whole: self.is_whole,
         };
         let (clock, control) = (Arc::clone(&self.clock), Arc::clone(&self.control));
         let thread = std::thread::Builder::new().name(format!("checkpoint {}", self.view.name));
@@ -186,12 +214,17 @@ impl Flusher {
             Ok((stored, written)) => {
                 view.end_checkpoint(stored);
                 (self.contains, self.last_at) = (contains, since);
+                (self.follows, self.is_whole) = (self.follows.map(|_| Some(contains)), false);
                 self.metrics.duration.observe(seconds(took));
                 self.metrics.bytes.inc_by(written.block_bytes + written.named_bytes);
                 tracing::debug!(view = %self.view.name, %contains, ?written, ?took, "checkpoint");
             }
             Err(error) => {
                 self.metrics.failures.inc();
+                if self.follows.is_some() {
+                    let stored = self.stores.blocks.contains(self.view.id);
+                    self.own(stored.unwrap_or_default());
+                }
                 tracing::warn!(view = %self.view.name, error, "a checkpoint was not stored; it is tried again");
             }
         }
@@ -214,12 +247,20 @@ struct Job {
     beside: Vec<u8>,
     retention: Retention,
     stop: Arc<AtomicBool>,
+    follows: Option<Option<LogPoint>>,
+    is_whole: bool,
 }
 
 impl Job {
     fn run(mut self, clock: &dyn Clock) -> Result<(Stored, Written), WriteError> {
         let writer = self.stores.blocks.begin(&self.view, self.contains)?;
         let mut writer = Stoppable { writer, stop: Arc::clone(&self.stop) };
+        if let Some(last) = self.follows {
+            writer.follows(last)?;
+        }
+        if self.is_whole {
+            writer.clear()?;
+        }
         let written = write(&mut self.checkpoint, &mut writer)?;
         writer.put_named(beside::NAME, &self.beside)?;
         // Blocks that have more than the log would be of a history that was never told.
