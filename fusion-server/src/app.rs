@@ -8,6 +8,7 @@ mod address_file;
 mod drain;
 mod guards;
 mod in_process;
+mod membership;
 mod sweep;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::Clock;
-use fusion_store::StoreError;
+use fusion_store::{ServerId, StoreError};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -29,6 +30,7 @@ pub(crate) use self::guards::Guards;
 pub use self::in_process::Edge;
 use crate::access::quotas::Quotas;
 use crate::clock::RuntimeClock;
+use crate::cluster::{Cluster, Membership};
 use crate::config::{Config, InForce, Reread};
 use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
@@ -70,6 +72,8 @@ pub struct Deps {
     pub ids: Arc<dyn Ids>,
     /// What survives.
     pub stores: Stores,
+    /// How it takes part among several servers on the same stores; absent if it is alone.
+    pub membership: Option<Membership>,
     /// What is logged.
     pub log: LogFilter,
     /// Reads the configuration anew.
@@ -128,6 +132,7 @@ impl Deps {
                 Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
                 None => Stores::memory(),
             },
+            membership: None,
             log: LogFilter::detached(&config.log.filter),
             reread: {
                 let config = config.clone();
@@ -168,7 +173,7 @@ pub struct Server {
 /// [`ServerError`].
 pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let config = Arc::new(config);
-    let Deps { grpc, http, health, clock, ids, stores, log, reread } = deps;
+    let Deps { grpc, http, health, clock, ids, stores, membership, log, reread } = deps;
     let (grpc_address, http_address) = (address(&grpc, "gRPC")?, address(&http, "HTTP")?);
     let health_address = health.as_ref().map(|it| address(it, "health checks")).transpose()?;
     let end_views = CancellationToken::new();
@@ -178,7 +183,9 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let (metrics, tasks) = (Metrics::new().map_err(not_started)?, Tasks::default());
     let guards = Guards::begin(&config, &metrics, &tasks)?;
     let files = guards.files.clone();
-    let given = Given { clock, ids, log, reread, metrics, tasks, files };
+    let cluster = membership.map(|it| Cluster::new(ServerId(ids.draw()), it, Arc::clone(&clock)));
+    let clock = cluster.as_ref().map_or(clock, |cluster| Arc::clone(cluster.clock()) as _);
+    let given = Given { clock, ids, log, reread, metrics, tasks, files, cluster };
     let services = services(&config, &stores, given, end_views.clone(), told)?;
     Ok(Server {
         grpc,
@@ -206,6 +213,7 @@ struct Given {
     metrics: Metrics,
     tasks: Tasks,
     files: Vec<Arc<dyn Files>>,
+    cluster: Option<Cluster>,
 }
 
 /// The use cases, with what the stores still know of an earlier life.
@@ -217,7 +225,7 @@ fn services(
     end_views: CancellationToken,
     (scans, failed): (mpsc::UnboundedSender<ScanNews>, mpsc::UnboundedSender<ViewFailed>),
 ) -> Result<Services, ServerError> {
-    let Given { clock, ids, log, reread, metrics, tasks, files } = given;
+    let Given { clock, ids, log, reread, metrics, tasks, files, cluster } = given;
     let draining = CancellationToken::new();
     let in_force = InForce::new(Arc::clone(config));
     let views = Views::new(ViewsDeps {
@@ -230,12 +238,14 @@ fn services(
         end: end_views,
         scans,
         failed,
+        cluster: cluster.clone(),
     });
     let loaded = views.load().map_err(not_started)?;
     for name in config.views.keys() {
         views.make(name).map_err(not_started)?;
     }
-    let saver = Saver::begin(stores.clone()).map_err(not_started)?;
+    let lease = cluster.as_ref().map(|cluster| cluster.lease().clone());
+    let saver = Saver::begin(stores.clone(), lease).map_err(not_started)?;
     let sessions = Sessions::new(
         in_force.clone(),
         views.clone(),
@@ -244,12 +254,13 @@ fn services(
         metrics.clone(),
         saver.clone(),
     );
-    sessions.restore(stores, &loaded).map_err(not_started)?;
+    if cluster.is_none() {
+        sessions.restore(stores, &loaded).map_err(not_started)?;
+    }
     let ingest = Ingest::new(
         sessions.clone(),
         views.clone(),
         Arc::clone(&clock),
-        Arc::clone(&ids),
         metrics.clone(),
         draining.clone(),
     );
@@ -295,7 +306,11 @@ fn services(
         ttl: config.job_ttl,
         config: in_force.clone(),
     });
-    jobs.load().map_err(not_started)?;
+    if cluster.is_none() {
+        jobs.load().map_err(not_started)?;
+    }
+    let parts = (&views, &sessions, &jobs, stores, &tasks);
+    let conductor = cluster.map(|cluster| membership::conductor(cluster, parts));
     let refreshes = Refreshes::new(
         views.clone(),
         sessions.clone(),
@@ -334,6 +349,7 @@ fn services(
         tasks,
         busy,
         draining,
+        conductor,
     })
 }
 
@@ -427,6 +443,7 @@ impl Server {
         }
 
         begin_tasks(&services, &health, failures, scans, health_listener);
+        let membered = services.conductor.clone().map(membership::begin).transpose()?;
         services.tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
@@ -459,6 +476,9 @@ impl Server {
             }
         };
         end(&services, &end_views, end_at).await;
+        if let (Some(membered), Some(conductor)) = (membered, &services.conductor) {
+            membership::end(membered, conductor.cluster.clone(), end_at).await;
+        }
         served.map(|_| ()).map_err(ServerError::Serve)
     }
 }

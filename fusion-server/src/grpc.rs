@@ -17,6 +17,7 @@ mod jobs;
 mod layer;
 mod methods;
 mod out;
+mod owner;
 mod paths;
 mod quotas;
 mod sessions;
@@ -45,6 +46,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::access::Reach;
 use crate::access::quotas::Quotas;
 use crate::app::Guards;
+use crate::cluster::Conductor;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::service::admin::About;
@@ -91,6 +93,8 @@ pub(crate) struct Services {
     pub(crate) busy: watch::Sender<usize>,
     /// Cancelled when the server goes down: long answers end.
     pub(crate) draining: CancellationToken,
+    /// Among several servers.
+    pub(crate) conductor: Option<Conductor>,
 }
 
 impl Services {
@@ -147,17 +151,20 @@ type Layers = (
     authenticate::AuthenticateLayer,
     quotas::QuotaLayer,
     paths::PathLayer,
+    owner::OwnerLayer,
     idempotency::IdempotencyLayer,
     audit::AuditLayer,
 );
 
 fn layers(services: &Services, keyring: Option<Keyring>) -> Result<Layers, EdgeError> {
+    let asks_who = keyring.is_some();
     Ok((
         layer::RpcLayer::new(services),
         deprecated::DeprecatedLayer::new(services.metrics.deprecated_calls.clone())?,
         authenticate::AuthenticateLayer::new(services, keyring),
         quotas::QuotaLayer::new(services),
         paths::PathLayer::new(services),
+        owner::OwnerLayer::new(services, asks_who),
         idempotency::IdempotencyLayer::new(services),
         audit::AuditLayer::new(services),
     ))

@@ -146,6 +146,12 @@ pub const CORRELATION_ID_KEY: &str = "x-correlation-id";
 /// Metadata key of the idempotency key: 1 to 255 visible ASCII characters.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// Metadata key under which a server tells another that a call was sent on already: its id.
+pub const FORWARDED_KEY: &str = "fusion-forwarded";
+
+/// Metadata key of answers that were sent on: where the owner of the view is reached.
+pub const OWNER_KEY: &str = "fusion-owner";
+
 /// Metadata key that asks for a key derived from the request: `true`.
 pub const IDEMPOTENCY_AUTO_KEY: &str = "idempotency-key-auto";
 

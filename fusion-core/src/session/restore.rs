@@ -106,6 +106,18 @@ impl SessionTable {
         true
     }
 
+    /// Takes the live sessions of a view out: they go on with another server. Nothing follows from it here.
+    pub fn give_up(&mut self, view: &ViewName) -> Vec<SessionId> {
+        let Some(members) = self.views.remove(view) else { return Vec::new() };
+        let sessions: Vec<SessionId> = members.order.into_values().collect();
+        for id in &sessions {
+            if let Some(session) = self.live.remove(id) {
+                self.deadlines.remove(&(session.deadline(), *id));
+            }
+        }
+        sessions
+    }
+
     /// Remembers a session that was over already, so that its agent is told the true cause.
     pub fn restore_ended(
         &mut self,

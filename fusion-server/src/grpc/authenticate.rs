@@ -14,7 +14,7 @@ use fusion_core::session::Principal;
 use fusion_core::time::Clock;
 use fusion_proto::status::Refusal;
 use futures_util::future::Either;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tonic::body::Body;
 use tower::{Layer, Service};
 
@@ -27,6 +27,10 @@ use crate::access::{Caller, Least};
 use crate::ops::metrics::Metrics;
 use crate::service::audit::Audit;
 use crate::tokens::Keyring;
+
+/// The token that came with a call, for who sends it on.
+#[derive(Clone)]
+pub(super) struct Credentials(pub(super) HeaderValue);
 
 /// Who makes a call.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Caller {
@@ -162,7 +166,9 @@ where
         match self.layer.admit(request.uri().path(), request.headers(), &peer(&request)) {
             Ok(caller) => {
                 let over = self.layer.stands(&request, &caller);
-                request.headers_mut().remove(header::AUTHORIZATION);
+                if let Some(token) = request.headers_mut().remove(header::AUTHORIZATION) {
+                    request.extensions_mut().insert(Credentials(token));
+                }
                 request.extensions_mut().insert::<Principal>(caller.principal.clone());
                 request.extensions_mut().insert(caller);
                 let answer = self.inner.call(request);

@@ -47,6 +47,26 @@ enum Effect {
     Changes,
 }
 
+/// Which of several servers answers a method, and where its request names the view that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Any of them: of what it has, or of itself.
+    Anyones,
+    /// The owner of the view in field 1.
+    Owners,
+    /// Any that follows the view in field 1, for what a follower can say; else its owner. The class of the read is in
+    /// this field.
+    Readers(u32),
+    /// The owner of the view of the session in field 1.
+    Sessions,
+    /// The same, in the opening of a stream.
+    Openings,
+    /// The owner of the view that the job in field 1 belongs to.
+    Jobs,
+    /// The owner of the view of the first step in field 1.
+    Plans,
+}
+
 /// Methods with a stream beside those that watch.
 const STREAMS: [&str; 5] =
     ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];
@@ -141,6 +161,39 @@ pub(super) fn least(path: &str) -> Least {
 /// What a call tells of. One that is not here tells of everything.
 pub(super) fn of(path: &str) -> Of {
     number(path).map_or(Of::Whole, |number| METHODS[number].of)
+}
+
+/// Which of several servers answers a call.
+pub(super) fn whose(path: &str) -> Whose {
+    let Some(number) = number(path) else { return Whose::Anyones };
+    let Some(name) = METHODS[number].name.strip_prefix("fusion.v1.") else { return Whose::Anyones };
+    match name {
+        "SessionService/CreateSession"
+        | "SessionService/ListSessions"
+        | "ViewService/RestoreTrash"
+        | "ViewService/PurgeTrash"
+        | "ViewService/RefreshPath"
+        | "AdminService/ResetView"
+        | "AdminService/AcceptRoot" => Whose::Owners,
+        "ViewService/GetEntry"
+        | "ViewService/GetStats"
+        | "ViewService/GetBreakdown"
+        | "ViewService/ExportEntries" => Whose::Readers(3),
+        "ViewService/ListEntries" => Whose::Readers(5),
+        "ViewService/FindEntries" => Whose::Readers(6),
+        "SessionService/Heartbeat"
+        | "SessionService/EndSession"
+        | "SessionService/GetSession"
+        | "EventService/PushEventBatch"
+        | "AdminService/EvictSession" => Whose::Sessions,
+        "EventService/PushEvents" => Whose::Openings,
+        "JobService/GetJob"
+        | "JobService/WatchJob"
+        | "JobService/CancelJob"
+        | "JobService/RetryJob" => Whose::Jobs,
+        "JobService/CreateJob" => Whose::Plans,
+        _ => Whose::Anyones,
+    }
 }
 
 /// What a call takes of its principal's share.

@@ -363,7 +363,7 @@ mod tests {
         let mut stores = Stores::memory();
         stores.state = Arc::clone(&state);
         let audit = Audit::new(AuditDeps {
-            saver: Saver::begin(stores).unwrap(),
+            saver: Saver::begin(stores, None).unwrap(),
             state,
             clock: Arc::new(crate::clock::RuntimeClock::new()),
             ids: Arc::new(crate::ids::RandomIds),

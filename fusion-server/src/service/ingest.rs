@@ -20,10 +20,8 @@ use fusion_proto::status::Refusal;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::internal;
 use super::sessions::{DRAINING_RETRY, LaneName, Sessions};
 use super::views::Views;
-use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::ops::telemetry;
 use crate::task::view::{
@@ -41,7 +39,6 @@ pub(crate) struct Ingest {
     sessions: Sessions,
     views: Views,
     clock: Arc<dyn Clock>,
-    ids: Arc<dyn Ids>,
     metrics: Metrics,
     /// Cancelled when the server goes down.
     draining: CancellationToken,
@@ -72,11 +69,10 @@ impl Ingest {
         sessions: Sessions,
         views: Views,
         clock: Arc<dyn Clock>,
-        ids: Arc<dyn Ids>,
         metrics: Metrics,
         draining: CancellationToken,
     ) -> Self {
-        Self { sessions, views, clock, ids, metrics, draining }
+        Self { sessions, views, clock, metrics, draining }
     }
 
     /// Opens a lane; a stream that had it is replaced. The number is that of the last batch that is
@@ -180,7 +176,7 @@ impl Ingest {
         match self.sessions.check_on(session.id) {
             Err(refusal) => refusal,
             // It was known a moment ago, and the view is told of a session before its agent is.
-            Ok(_) => internal(&*self.ids, &ViewGone),
+            Ok(session) => self.views.gone(&session.view, &ViewGone),
         }
     }
 
@@ -191,7 +187,7 @@ impl Ingest {
         }
         match self.sessions.check_on(session) {
             Err(refusal) => refusal,
-            Ok(_) => internal(&*self.ids, gone),
+            Ok(session) => self.views.gone(&session.view, gone),
         }
     }
 }

@@ -12,18 +12,19 @@ mod record;
 mod run;
 mod table;
 
+use std::collections::HashSet;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fusion_core::id::CorrelationId;
+use fusion_core::id::{CorrelationId, ViewName};
 use fusion_core::job::{Job, JobOrigin, JobState, NewJob, Outcome};
 use fusion_core::session::Principal;
 use fusion_core::time::{Clock, ServerTime};
 use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use fusion_store::{Space, State};
+use fusion_store::{Item, Space, State};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -99,11 +100,29 @@ impl Jobs {
     /// Takes back the jobs of an earlier life of the server. What an agent was at is begun anew: its
     /// lease went with that life.
     pub(crate) fn load(&self) -> Result<(), LoadError> {
+        self.load_those(|_| true)
+    }
+
+    /// The same of those that belong to a view which is this server's now.
+    pub(crate) fn take_over(&self, view: &ViewName) -> Result<(), LoadError> {
+        self.give_up(&HashSet::from([view.clone()]));
+        self.load_those(|job| home(job) == Some(view))
+    }
+
+    /// Forgets those that belong to views which are other servers'.
+    pub(crate) fn give_up(&self, views: &HashSet<ViewName>) {
+        self.lock().give_up(views, |job| home(job).is_some_and(|view| views.contains(view)));
+    }
+
+    fn load_those(&self, which: impl Fn(&Job) -> bool) -> Result<(), LoadError> {
         let JobsDeps { state, clock, ttl, .. } = &self.shared.deps;
         let now = clock.now();
         for item in scan_all(&**state, Space::Job, now)? {
             let job =
                 record::from_bytes(&item.value).map_err(LoadError::record(Space::Job, &item))?;
+            if !which(&job) {
+                continue;
+            }
             let mut table = self.lock();
             if job.state.is_end() {
                 table.list.insert(place(&job), Listed::of(&job, *ttl));
@@ -439,6 +458,17 @@ fn weight(job: &Job) -> usize {
         256 + 4 * spec.path.as_bytes().len() + texts + results
     };
     1_024 + job.steps.iter().map(of_step).sum::<usize>()
+}
+
+/// The view that a job belongs to, and whose owner does it.
+fn home(job: &Job) -> Option<&ViewName> {
+    job.steps.first().map(|step| &step.spec.view)
+}
+
+/// The view that a stored job belongs to.
+pub(crate) fn home_of(item: &Item) -> Result<Option<ViewName>, LoadError> {
+    let job = record::from_bytes(&item.value).map_err(LoadError::record(Space::Job, item))?;
+    Ok(home(&job).cloned())
 }
 
 fn illegal_transition(from: JobState, to: JobState) -> Refusal {

@@ -83,7 +83,7 @@ impl Views {
                 let suspects = view.suspects_within(path.as_ref(), from.as_deref()).take(room);
                 suspects.map(|it| (it.path.as_bytes().to_vec(), suspect(&it))).collect()
             };
-            let slice = view.ask(slice).await.map_err(|gone| self.gone(&gone))?;
+            let slice = view.ask(slice).await.map_err(|gone| self.gone(view.name(), &gone))?;
             let is_last = slice.len() < room;
             for (key, row) in slice {
                 let path = row.entry.path.clone();
@@ -114,7 +114,8 @@ impl Views {
                 break;
             }
             let slice = move |view: &View| trash_slice(view, path.as_ref(), from, room);
-            let (slice, last) = view.ask(slice).await.map_err(|gone| self.gone(&gone))?;
+            let (slice, last) =
+                view.ask(slice).await.map_err(|gone| self.gone(view.name(), &gone))?;
             for row in slice {
                 let path = row.path.clone();
                 page.push(row, &path);
@@ -163,7 +164,8 @@ impl Views {
                         let path = asked.path.clone();
                         let slice =
                             move |view: &View| deletions_slice(view, path.as_ref(), &after, room);
-                        let rows = view.ask(slice).await.map_err(|gone| self.gone(&gone))?;
+                        let rows =
+                            view.ask(slice).await.map_err(|gone| self.gone(view.name(), &gone))?;
                         let is_last = rows.len() < room;
                         let last = rows.last().map(|(key, _)| key.clone()).unwrap_or_default();
                         for (_, row) in rows {
@@ -207,7 +209,9 @@ impl Views {
             return Err(Refusal::TrashNotFound { trash: asked.id.0.to_string() });
         }
         let Operated { revision: _, outcome } = self.operate(&view, operation, by).await?;
-        let Outcome::Record(record) = outcome else { return Err(self.gone(&ViewGone)) };
+        let Outcome::Record(record) = outcome else {
+            return Err(self.gone(view.name(), &ViewGone));
+        };
         let ttl = view.config().settings.trash_ttl;
         let last_change =
             view.reader().totals(self.reach().top()).ok().and_then(|it| it.last_change);
@@ -220,7 +224,7 @@ impl Views {
         let is_seen = move |view: &View| {
             view.trash_record(id).is_some_and(|record| record.path.as_ref().is_within(reach.top()))
         };
-        view.ask(is_seen).await.map_err(|gone| self.gone(&gone))
+        view.ask(is_seen).await.map_err(|gone| self.gone(view.name(), &gone))
     }
 
     /// Has an operation done; if it is written, it is durable when this returns.
@@ -238,7 +242,7 @@ impl Views {
         } else {
             operating.await
         };
-        let operated = operated.map_err(|gone| self.gone(&gone))?;
+        let operated = operated.map_err(|gone| self.gone(view.name(), &gone))?;
         operated.map_err(|refused| self.refusal(view, refused))
     }
 

@@ -159,7 +159,7 @@ impl Refreshes {
         let figures = looked.map_err(|not_done| not_refreshed(not_done, &view, &session))?;
         let path = asked.path.clone();
         let settled = view.ask(move |view| is_settled(view, path.as_ref())).await;
-        let settled = settled.map_err(|gone| shared.views.gone(&gone))?;
+        let settled = settled.map_err(|gone| shared.views.gone(view.name(), &gone))?;
         // Asked before the entry is read: the answer holds all up to the revision that it names.
         let status = shared.views.status(&view);
         let info = view.reader().entry(asked.path.as_ref());

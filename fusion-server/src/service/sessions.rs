@@ -9,6 +9,7 @@
 
 mod effects;
 mod list;
+mod moved;
 mod operate;
 mod reconfigure;
 mod record;
@@ -82,6 +83,8 @@ struct State {
     table: SessionTable,
     live: HashMap<SessionId, Live>,
     effects: Vec<SessionEffect>,
+    /// Of views that other servers own by now.
+    moved: moved::Moved,
 }
 
 /// Now, by both clocks.
@@ -110,6 +113,7 @@ impl Sessions {
             table: SessionTable::new(settings),
             live: HashMap::new(),
             effects: Vec::new(),
+            moved: moved::Moved::default(),
         });
         let (id, draining, earlier) = (ids.draw(), AtomicBool::new(false), Notify::new());
         let shared =
@@ -125,6 +129,7 @@ impl Sessions {
     ) -> Result<CreatedSession, Refusal> {
         self.refuse_when_draining()?;
         let view = self.shared.views.get_or_create(&request.view).await?;
+        self.shared.views.owned(&view)?;
         let (created, point) = self.join(&view, request, principal)?;
         self.shared.saver.written(point).await?;
         Ok(created)
@@ -139,8 +144,10 @@ impl Sessions {
         root::check(view, &request.root.identity)?;
         let (now, most) = (self.now(), self.shared.config.now().session.max);
         let mut state = self.lock();
+        // Under the lock: sessions of a view that is lost are given up under it.
+        self.shared.views.owned(view)?;
         self.has_room(&state, view.config(), &request, most)?;
-        let State { table, live, effects } = &mut *state;
+        let State { table, live, effects, .. } = &mut *state;
         let rules = ViewRules {
             timeout: view.config().session_timeout,
             exclusive: view.config().exclusive,
@@ -209,7 +216,7 @@ impl Sessions {
     ) -> Result<(HeartbeatAnswer, SavePoint), Refusal> {
         let now = self.now();
         let mut state = self.lock();
-        let State { table, live, effects } = &mut *state;
+        let State { table, live, effects, .. } = &mut *state;
         let id = request.session;
         let beaten = table.beat(id, by, now.monotonic, now.server, effects);
         let (mut commands, mut reports_refused) = (Vec::new(), Vec::new());
@@ -319,6 +326,9 @@ impl Sessions {
         self.carry_out(&mut state);
         match ended {
             Ok(()) => Ok(()),
+            Err(SessionNotFound(session)) if state.moved.has(session) => {
+                Err(self.not_owner(&state.moved, session))
+            }
             Err(SessionNotFound(_)) if allow_missing => Ok(()),
             Err(SessionNotFound(session)) => Err(Refusal::SessionNotFound { session }),
         }
@@ -396,11 +406,17 @@ impl Sessions {
     }
 
     fn lock(&self) -> Locked<'_> {
-        Locked::new(self.shared.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locked = Locked::new(state);
+        self.give_up_lapsed(&mut locked);
+        locked
     }
 
     /// The answer to a session that is not honoured. Many at once are told to come back spread.
     fn obsolete(&self, state: &mut State, obsolete: Obsolete, now: Now) -> Refusal {
+        if state.moved.has(obsolete.session) {
+            return self.not_owner(&state.moved, obsolete.session);
+        }
         let spread = state.table.recovery_spread(&obsolete, now.monotonic);
         let drawn = self.shared.ids.draw().as_u128() as u32;
         let retry_after = spread.mul_f64(f64::from(drawn) / f64::from(u32::MAX));

@@ -6,6 +6,7 @@
 
 mod configured;
 mod measured;
+mod owned;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,17 +20,17 @@ use fusion_core::view::{EntryInfo, ReadError, Totals, ViewState, ViewStatus};
 use fusion_proto::convert::view::{EntrySort, GetPath, ListEntries, Page, ReadClass};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use fusion_store::{Space, ViewId};
+use fusion_store::{Expect, Space, Swap, ViewId};
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::internal;
 use super::paging::PageOf;
-use super::sessions::DRAINING_RETRY;
 use super::watch::Seats;
 use crate::access::Reach;
 use crate::access::quotas::used_up;
+use crate::cluster::Cluster;
 use crate::config::{InForce, ViewConfig};
 use crate::ids::Ids;
 use crate::ops::metrics::{Metrics, gauged};
@@ -67,6 +68,8 @@ pub(crate) struct ViewsDeps {
     pub(crate) scans: mpsc::UnboundedSender<ScanNews>,
     /// Learns of views that failed.
     pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
+    /// The other servers, if there are any.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 struct Shared {
@@ -116,7 +119,7 @@ impl Views {
     /// The view of that name; made, if the configuration allows it. It has a task.
     pub(crate) async fn get_or_create(&self, name: &ViewName) -> Result<ViewHandle, Refusal> {
         if let Ok(view) = self.get(name) {
-            return if view.is_over() { Err(self.gone(&ViewGone)) } else { Ok(view) };
+            return if view.is_over() { Err(self.gone(name, &ViewGone)) } else { Ok(view) };
         }
         // Held by who makes it, and not by who asks, who may go.
         let one = Arc::clone(&self.shared.making).lock_owned().await;
@@ -146,6 +149,9 @@ impl Views {
         let (named, epoch) = self.named(name)?;
         let view = self.begin(named, config.clone(), Lanes::default(), epoch)?;
         tracing::info!(view = %name, "view begun");
+        if let Some(cluster) = &shared.deps.cluster {
+            cluster.nudge();
+        }
         let mut table = shared.table.write().unwrap_or_else(PoisonError::into_inner);
         table.insert(name.clone(), view.clone());
         shared.count.send_replace(table.len());
@@ -162,18 +168,22 @@ impl Views {
             return ViewRecord::read(&item).map_err(|error| internal(&**ids, &error));
         }
         let named = Named { name: name.clone(), id: ids.draw(), created_at: now };
-        self.note(&named, LeaderEpoch::default())?;
-        Ok((named, LeaderEpoch::default()))
+        self.note(named)
     }
 
-    /// Notes a view in the store, with the highest epoch of its leaders.
-    fn note(&self, view: &Named, epoch: LeaderEpoch) -> Result<(), Refusal> {
-        let shared = &*self.shared;
-        let record = ViewRecord { id: view.id, created_at: view.created_at, epoch };
-        let key = view.name.as_str().as_bytes();
-        match shared.deps.stores.state.put(Space::View, key, &record.to_bytes(), None) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(unwritten(&error)),
+    /// Notes a new view in the store. Another server may have done so in this moment: then it is that one.
+    fn note(&self, view: Named) -> Result<(Named, LeaderEpoch), Refusal> {
+        let ViewsDeps { stores, clock, ids, .. } = &self.shared.deps;
+        let epoch = LeaderEpoch::default();
+        let record = ViewRecord { id: view.id, created_at: view.created_at, epoch }.to_bytes();
+        let (key, now) = (view.name.as_str().as_bytes(), clock.now());
+        let swap =
+            stores.state.compare_and_swap(Space::View, key, Expect::Absent, &record, None, now);
+        match swap.map_err(|error| unwritten(&error))? {
+            Swap::Conflict(Some(item)) => {
+                ViewRecord::read(&item).map_err(|error| internal(&**ids, &error))
+            }
+            Swap::Done(_) | Swap::Conflict(None) => Ok((view, epoch)),
         }
     }
 
@@ -252,6 +262,7 @@ impl Views {
             scans: shared.deps.scans.clone(),
             failed: shared.deps.failed.clone(),
             end: shared.deps.end.clone(),
+            cluster: shared.deps.cluster.clone(),
         };
         ViewHandle::begin(named, config, deps)
     }
@@ -323,14 +334,6 @@ impl Views {
 
     pub(super) fn metrics(&self) -> &Metrics {
         &self.shared.deps.metrics
-    }
-
-    /// The view has no task any more, and is about to be begun anew; or the server goes down.
-    pub(super) fn gone(&self, gone: &ViewGone) -> Refusal {
-        if self.shared.deps.end.is_cancelled() {
-            return Refusal::ServerDraining { retry_after: DRAINING_RETRY };
-        }
-        internal(&*self.shared.deps.ids, gone)
     }
 
     /// One entry.

@@ -5,6 +5,7 @@
 //! [`SavePoint`] first. While the disk fails the thread tries again, and nothing is forgotten.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use fusion_store::{Put, Space, StoreError};
 use tokio::sync::watch;
 
 use super::{RETRY as RETRY_LATER, Stores};
+use crate::cluster::{Lease, Term};
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(250);
@@ -42,6 +44,10 @@ struct Door {
 struct Desk {
     pending: Mutex<Pending>,
     news: Condvar,
+    /// Of a server that is not alone.
+    lease: Option<Lease>,
+    /// All up to here may have been dropped.
+    dropped: AtomicU64,
 }
 
 #[derive(Default)]
@@ -68,6 +74,8 @@ struct Load {
 struct Value {
     bytes: Vec<u8>,
     expires_at: Option<ServerTime>,
+    /// The term of the lease in which it was put, where there is one.
+    term: Option<Term>,
 }
 
 impl Saver {
@@ -75,13 +83,13 @@ impl Saver {
     ///
     /// # Errors
     /// The operating system gives none.
-    pub(crate) fn begin(stores: Stores) -> std::io::Result<Self> {
-        let desk = Arc::new(Desk::default());
+    pub(crate) fn begin(stores: Stores, lease: Option<Lease>) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk { lease, ..Desk::default() });
         let (done, written) = watch::channel(SavePoint::default());
         let door = Arc::new(Door { desk: Arc::clone(&desk) });
         std::thread::Builder::new().name("state writer".to_owned()).spawn(move || {
             while let Some(Load { values, after, point }) = desk.take() {
-                if !values.is_empty() && !write_all(&stores, values, &desk) {
+                if !values.is_empty() && !write_all(&stores, values, &desk, point) {
                     return;
                 }
                 done.send_replace(point);
@@ -104,9 +112,10 @@ impl Saver {
 
     /// Leaves values to be written: after a crash all of them are there, or none.
     pub(crate) fn put_all(&self, puts: impl IntoIterator<Item = Put>) -> SavePoint {
+        let term = self.door.desk.lease.as_ref().and_then(Lease::term);
         let mut pending = self.door.desk.lock();
         for Put { space, key, value: bytes, expires_at } in puts {
-            pending.values.insert((space, key), Value { bytes, expires_at });
+            pending.values.insert((space, key), Value { bytes, expires_at, term });
             pending.put += 1;
         }
         let point = SavePoint(pending.put);
@@ -137,6 +146,14 @@ impl Saver {
     /// SERVER_DRAINING; STORE_UNAVAILABLE if the disk fails for longer than [`PATIENCE`]: the value is
     /// written when it does not any more.
     pub(crate) async fn written(&self, point: SavePoint) -> Result<(), Refusal> {
+        self.wait(point).await?;
+        match self.door.desk.dropped.load(Ordering::Acquire) >= point.0 && point.0 > 0 {
+            true => Err(super::unwritten_yet()),
+            false => Ok(()),
+        }
+    }
+
+    async fn wait(&self, point: SavePoint) -> Result<(), Refusal> {
         if self.is_written(point) {
             return Ok(());
         }
@@ -178,6 +195,26 @@ impl Desk {
         }
     }
 
+    /// What an owner writes is not this server's to write any more if its lease has lapsed since: another one may
+    /// have written it.
+    fn drop_lost(&self, puts: &mut Vec<Put>, terms: &mut Vec<Option<Term>>, point: SavePoint) {
+        let Some(lease) = &self.lease else { return };
+        let before = puts.len();
+        let is_owners = |put: &Put| matches!(put.space, Space::View | Space::Session | Space::Job);
+        let mut kept = puts
+            .iter()
+            .zip(&*terms)
+            .map(|(put, term)| !is_owners(put) || term.is_some_and(|term| lease.holds(term)));
+        let kept: Vec<bool> = kept.by_ref().collect();
+        let (mut of_puts, mut of_terms) = (kept.iter(), kept.iter());
+        puts.retain(|_| of_puts.next().is_none_or(|kept| *kept));
+        terms.retain(|_| of_terms.next().is_none_or(|kept| *kept));
+        if puts.len() < before {
+            tracing::warn!(count = before - puts.len(), "not written: the lease has lapsed");
+            self.dropped.fetch_max(point.0, Ordering::AcqRel);
+        }
+    }
+
     /// Waits a while before the next try; `false` if there shall be none.
     fn pause(&self) -> bool {
         let is_going = |pending: &mut Pending| !pending.is_over;
@@ -187,12 +224,15 @@ impl Desk {
 }
 
 /// Writes all at once, until it is written; `false` if the server ended over it.
-fn write_all(stores: &Stores, values: Values, desk: &Desk) -> bool {
-    let put =
-        |((space, key), Value { bytes: value, expires_at })| Put { space, key, value, expires_at };
-    let puts: Vec<Put> = values.into_iter().map(put).collect();
+fn write_all(stores: &Stores, values: Values, desk: &Desk, point: SavePoint) -> bool {
+    let put = |((space, key), Value { bytes: value, expires_at, term })| {
+        (Put { space, key, value, expires_at }, term)
+    };
+    let (mut puts, mut terms): (Vec<Put>, Vec<Option<Term>>) = values.into_iter().map(put).unzip();
     let mut is_told = false;
-    while let Err(error) = stores.state.put_all(&puts) {
+    loop {
+        desk.drop_lost(&mut puts, &mut terms, point);
+        let Err(error) = stores.state.put_all(&puts) else { return true };
         if !is_told {
             tell(&error);
             is_told = true;
@@ -201,7 +241,6 @@ fn write_all(stores: &Stores, values: Values, desk: &Desk) -> bool {
             return false;
         }
     }
-    true
 }
 
 fn tell(error: &StoreError) {
@@ -223,7 +262,7 @@ mod tests {
         let held = stores.clone();
         let moods = Moods::new(1);
         stores.state = Arc::new(FlakyState::new(Arc::new(MemoryState::default()), moods.clone()));
-        let saver = Saver::begin(stores).unwrap();
+        let saver = Saver::begin(stores, None).unwrap();
         moods.hang(true);
         saver.put(Space::Session, b"a".to_vec(), b"b".to_vec(), None);
         drop(saver);

@@ -15,17 +15,21 @@ mod desk;
 mod errands;
 mod feed;
 mod flush;
+mod follow;
 mod journal;
 mod lanes;
 mod mailbox;
 mod operate;
+mod place;
 mod pulse;
 mod restore;
+mod tail;
 mod thread;
 mod unseen;
 mod whole;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use fusion_core::evidence::Witness;
@@ -34,11 +38,12 @@ use fusion_core::path::TreePath;
 use fusion_core::time::{Clock, ServerTime, StorageTime};
 use fusion_core::view::{View, ViewFigures, ViewReader, ViewSettings, ViewState, ViewStatus};
 use fusion_proto::convert::evidence::{RejectedRow, WireBatch};
-use fusion_store::{StoreError, ViewRef};
+use fusion_store::{OwnerEpoch, StoreError, ViewRef};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::cluster::Cluster;
 use crate::config::ViewConfig;
 use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
@@ -50,10 +55,13 @@ pub(crate) use control::{Life, Note};
 pub(crate) use desk::CommandDesk;
 pub(crate) use errands::{ErrandEnd, Sent};
 pub(crate) use feed::{Fed, Feed, FeedRecord, Watching, account};
+pub(crate) use follow::{NotOwned, OwnerSays, Role};
 pub(crate) use lanes::{LaneKey, Lanes, OpenRefused, Opened};
 use mailbox::Mailbox;
 pub(crate) use mailbox::Waiting;
 pub(crate) use operate::{NotOperated, Operated, Operation, Operator, Outcome};
+pub(crate) use place::Ended;
+use place::{Good, Place, doubt};
 pub(crate) use pulse::STUCK;
 pub(crate) use whole::{ScanEnd, ScanNews, WholeScan};
 
@@ -135,13 +143,17 @@ struct Published {
     audit_number: u64,
     root_accepted: bool,
     figures: ViewFigures,
+    good: Good,
+    /// The highest epoch of owners that the log has.
+    owner: OwnerEpoch,
 }
 
 impl Published {
     fn of(view: &View, at: ServerTime) -> Self {
         let (audit_number, root_accepted) = (view.audit_number(), view.root_accepted());
         let (status, figures) = (view.status(at), view.figures());
-        Self { status, at, audit_number, root_accepted, figures }
+        let (good, owner) = (Good::Always, OwnerEpoch::default());
+        Self { status, at, audit_number, root_accepted, figures, good, owner }
     }
 }
 
@@ -167,10 +179,13 @@ struct Shared {
     state: watch::Receiver<ViewState>,
     durable: journal::Durable,
     feed: Arc<Feed>,
-    epoch: LeaderEpoch,
+    epoch: Arc<AtomicU64>,
     ended: watch::Receiver<()>,
     leave: CancellationToken,
     pulse: Arc<pulse::Pulse>,
+    /// The view is another server's from now on.
+    moved: Arc<AtomicBool>,
+    place: Option<Place>,
 }
 
 /// A view by name, and what was drawn and noted when it was made.
@@ -200,13 +215,14 @@ pub(crate) struct ViewDeps {
     pub(crate) failed: mpsc::UnboundedSender<ViewFailed>,
     /// Ends the task.
     pub(crate) end: CancellationToken,
+    /// The other servers; absent if there are none. Then it begins as a follower.
+    pub(crate) cluster: Option<Cluster>,
 }
 
 /// The task of a view is over before the server is; nothing of the view can be relied on any more.
 #[derive(Debug)]
 pub(crate) struct ViewFailed {
-    /// It was told to end ([`ViewHandle::leave`]); otherwise it panicked.
-    pub(crate) is_told: bool,
+    pub(crate) why: Ended,
     pub(crate) name: ViewName,
     /// Tells the view from any other that ever had the name.
     pub(crate) id: Uuid,
@@ -275,7 +291,7 @@ impl ViewHandle {
 
     /// The highest epoch that was known of when the view was loaded.
     pub(crate) fn loaded_epoch(&self) -> LeaderEpoch {
-        self.shared.epoch
+        follow::epoch_of(&self.shared.epoch)
     }
 
     /// The last revision that is durable.
@@ -286,18 +302,18 @@ impl ViewHandle {
     /// How far the view can be believed at `now`, as of the end of the thread's last turn. The
     /// revision is the last durable one when this is called: ask before reading.
     pub(crate) fn status(&self, now: ServerTime) -> ViewStatus {
-        let Published { mut status, at, .. } = self.shared.published.borrow().clone();
+        let Published { mut status, at, good, .. } = self.shared.published.borrow().clone();
         let passed = now.since(at);
         status.watermark = StorageTime::plus(status.watermark, passed);
         status.revision = self.durable();
         let turning_for = self.turning_for();
         if turning_for >= STUCK {
             let stuck = turning_for.as_secs();
-            status.reasons.push(format!("the task of the view has been at one turn for {stuck} s"));
-            status.horizon = None;
-            if status.state == ViewState::Ready {
-                status.state = ViewState::Degraded;
-            }
+            doubt(&mut status, format!("the task of the view has been at one turn for {stuck} s"));
+        }
+        if !good.is_good(self.shared.pulse.now()) {
+            let why = "this server is cut off from the one that owns the view, or from the engine";
+            doubt(&mut status, why.to_owned());
         }
         status
     }

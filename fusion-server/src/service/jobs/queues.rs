@@ -62,7 +62,8 @@ impl Queues {
         self.jobs.insert(job.id, Share { turn, queues, at_work, principal });
     }
 
-    fn forget(&mut self, job: Uuid) {
+    /// A job is over, or another server's.
+    pub(super) fn forget(&mut self, job: Uuid) {
         let Some(share) = self.jobs.remove(&job) else { return };
         let Share { turn, queues, at_work, principal } = share;
         count_off(&mut self.of_principal, &principal);

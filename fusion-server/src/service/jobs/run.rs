@@ -240,7 +240,7 @@ impl Jobs {
             suspects.map(|suspect| suspect.path.to_owned()).collect::<Vec<_>>()
         });
         let deps = &self.shared.deps;
-        let names = suspects.await.map_err(|gone| deps.views.gone(&gone))?;
+        let names = suspects.await.map_err(|gone| deps.views.gone(at.view.name(), &gone))?;
         let mut figures = Figures { complete: true, ..Figures::default() };
         for (number, paths) in names.chunks(NAMES).enumerate() {
             // Of at most 100.

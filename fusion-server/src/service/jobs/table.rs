@@ -1,7 +1,7 @@
 //! What a server knows of its jobs without the store: those that are open, and the place of each in the list.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
@@ -53,6 +53,16 @@ impl Table {
         self.list.insert(place(&job), Listed::of(&job, Duration::ZERO));
         self.queues.note(&job);
         self.open.insert(job.id, watch::Sender::new(job));
+    }
+
+    /// Takes the open jobs that belong to these views out. Those that are over stay listed: the store has them.
+    pub(super) fn give_up(&mut self, views: &HashSet<ViewName>, which: impl Fn(&Job) -> bool) {
+        self.watched.retain(|view, _| !views.contains(view));
+        for (id, told) in self.open.extract_if(|_, told| which(&told.borrow())) {
+            self.queues.forget(id);
+            self.list.remove(&place(&told.borrow()));
+        }
+        self.ended.retain(|_, job| !which(job));
     }
 
     /// A job that the store does not have, or not as it is.

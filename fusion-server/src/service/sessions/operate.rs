@@ -53,7 +53,7 @@ impl Sessions {
         let settled = self.shared.views.operate(&view, Operation::Settle, by.clone()).await?;
         let asked = by.clone();
         let is_done = view.ask(move |view| asked.has_done(view)).await;
-        if is_done.map_err(|gone| self.shared.views.gone(&gone))? {
+        if is_done.map_err(|gone| self.shared.views.gone(view.name(), &gone))? {
             let leader_epoch = self.lock().table.last_epoch(name).0;
             return Ok(ViewReset { revision: settled.revision.0, leader_epoch, sessions_ended: 0 });
         }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{Sessions, State};
 use crate::spawn::Tasks;
-use crate::task::view::{ViewFailed, ViewHandle};
+use crate::task::view::{Ended, ViewFailed, ViewHandle};
 
 /// The first wait, and the longest.
 const FIRST: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl Sessions {
         let mut streaks: BTreeMap<ViewName, Streak> = BTreeMap::new();
         while let Some(failed) = failures.recv().await {
             let now = self.now().monotonic;
-            if failed.is_told {
+            if failed.why == Ended::Told {
                 tasks.spawn("view restart", self.clone().restart_view(failed, Duration::ZERO));
                 continue;
             }
@@ -54,8 +54,12 @@ impl Sessions {
     }
 
     async fn restart_view(self, failed: ViewFailed, wait: Duration) {
-        let ViewFailed { is_told: _, name, id, lanes, settled } = failed;
+        let ViewFailed { why: ended, name, id, lanes, settled } = failed;
         let mut settled = Some(settled);
+        if ended == Ended::Moved {
+            // They go on where the view is by now.
+            self.give_up(&name);
+        }
         if !wait.is_zero() {
             self.end_all(&name, None);
             settled = None;

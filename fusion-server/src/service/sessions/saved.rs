@@ -79,6 +79,11 @@ impl Sessions {
         for item in &items {
             records.push(read(item)?);
         }
+        if self.shared.views.deps().cluster.is_some() {
+            // Those of other views are other servers'.
+            let is_here = |view: &ViewName| loaded.iter().any(|it| it.name() == view);
+            records.retain(|record| is_here(&record.session.view));
+        }
         // By standing, so that the ended ones are forgotten in about the order in which they ended.
         records.sort_by_key(|record| record.session.standing);
         let mut state = self.lock();

@@ -24,7 +24,7 @@ impl Views {
     ///
     /// # Errors
     /// STORE_UNAVAILABLE; too many; one that does not load.
-    pub(in crate::service) async fn make_configured(&self) -> Result<(), Refusal> {
+    pub(crate) async fn make_configured(&self) -> Result<(), Refusal> {
         let one = Arc::clone(&self.shared.making).lock_owned().await;
         let views = self.clone();
         let made = tokio::task::spawn_blocking(move || {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
@@ -23,6 +24,7 @@ use super::control::Control;
 use super::desk::{CommandCounts, CommandDesk};
 use super::feed::Feed;
 use super::flush::Flusher;
+use super::follow::{Follower, Role};
 use super::journal::Journal;
 use super::lanes::Lanes;
 use super::pulse::Pulse;
@@ -30,8 +32,8 @@ use super::restore::{Restored, restore};
 use super::thread::ViewTask;
 use super::whole::WholeScans;
 use super::{
-    ASKED_QUEUE, BeginError, Named, Published, REALTIME_QUEUE, SCAN_QUEUE, Shared, ViewDeps,
-    ViewFailed, ViewHandle, mailbox,
+    ASKED_QUEUE, BeginError, Ended, Good, Named, Place, Published, REALTIME_QUEUE, SCAN_QUEUE,
+    Shared, ViewDeps, ViewFailed, ViewHandle, mailbox,
 };
 use crate::config::ViewConfig;
 
@@ -40,6 +42,7 @@ const SETTLING: Duration = Duration::from_secs(5);
 
 /// Why a view whose task is over is DEGRADED.
 const FAILED: &str = "the task of the view failed; it is begun anew from the store";
+const MOVED: &str = "the view is another server's; it is loaded anew to be followed";
 const LEAVES: &str = "the settings of the view were changed; it is begun anew from the store";
 
 #[expect(clippy::too_many_lines, reason = "one list of parts, handed out once")]
@@ -50,12 +53,15 @@ pub(super) fn begin(
 ) -> Result<ViewHandle, BeginError> {
     let Named { name, id, created_at } = named;
     let stored = ViewRef { id: ViewId(id), name: name.clone() };
-    let Restored { view, lanes, epoch, contains, end } =
+    let Restored { view, lanes, epoch, owner, contains, end } =
         restore(&deps.stores, &stored, &config.settings)
             .map_err(|source| BeginError::Store { view: name.clone(), source })?;
     let metrics = ViewMetrics::new(&deps.metrics, &name);
     let feed = Feed::new(EventView { id, name: name.clone() }, end.revision);
-    let (journal, durable) = Journal::begin(&deps, stored.id, end, Arc::clone(&feed), &metrics);
+    let control = Arc::<Control>::default();
+    let (journal, durable) =
+        Journal::begin(&deps, stored.id, end, Arc::clone(&feed), Arc::clone(&control), &metrics);
+    let (place, follower) = placed(&deps, &stored).unzip();
     let published = Published::of(&view, deps.clock.now());
     let (state_out, state) = watch::channel(published.status.state);
     let (published_out, published) = watch::channel(published);
@@ -63,11 +69,14 @@ pub(super) fn begin(
     let (scan, scan_in) = mailbox::with_room(SCAN_QUEUE, &deps.clock);
     let (asked, asked_in) = mailbox::with_room(ASKED_QUEUE, &deps.clock);
     let (ended_out, ended) = watch::channel(());
-    let (control, reader) = (Arc::<Control>::default(), view.reader());
+    let reader = view.reader();
     let pulse = Arc::new(Pulse::new(Arc::clone(&deps.clock)));
     let counts = CommandCounts::new(&deps.metrics, &name);
     let commands = Arc::new(CommandDesk::new(reader.clone(), end.revision, counts));
-    let whole = WholeScans::new((name.clone(), id), &view, deps.scans);
+    let whole = match &follower {
+        None => WholeScans::new((name.clone(), id), &view, deps.scans),
+        Some(_) => WholeScans::silent((name.clone(), id), deps.scans),
+    };
     let flusher = {
         let (clock, control) = (Arc::clone(&deps.clock), Arc::clone(&control));
         Flusher::new(
@@ -81,6 +90,8 @@ pub(super) fn begin(
         )
     };
     let leave = deps.end.child_token();
+    let (moved, known_epoch) =
+        (Arc::<AtomicBool>::default(), Arc::new(AtomicU64::new(epoch.max(deps.epoch).0)));
     let thread = ViewThread {
         name: name.clone(),
         id,
@@ -89,13 +100,15 @@ pub(super) fn begin(
         server_ends: deps.end,
         failures: deps.metrics.view_panics.with_label_values(&[name.as_str()]),
         ended: ended_out,
+        moved: Arc::clone(&moved),
+        is_clustered: place.is_some(),
         task: ViewTask {
             view,
             lanes,
             journal,
             flusher,
             trouble: None,
-            leads: epoch,
+            leads: epoch.max(deps.epoch),
             control: Arc::clone(&control),
             commands: Arc::clone(&commands),
             whole,
@@ -112,6 +125,10 @@ pub(super) fn begin(
             ids: deps.ids,
             applier: Applier::new(metrics),
             end: leave.clone(),
+            follower,
+            owner,
+            good: Good::Always,
+            epoch: Arc::clone(&known_epoch),
         },
     };
     thread.spawn().map_err(|source| BeginError::Thread { view: name.clone(), source })?;
@@ -130,12 +147,31 @@ pub(super) fn begin(
         state,
         durable,
         feed,
-        epoch: epoch.max(deps.epoch),
+        epoch: known_epoch,
         ended,
         leave,
         pulse,
+        moved,
+        place,
     };
     Ok(ViewHandle { shared: Arc::new(shared) })
+}
+
+/// The two ends of a view's place among several servers; nothing if there is one.
+fn placed(deps: &ViewDeps, view: &ViewRef) -> Option<(Place, Box<Follower>)> {
+    let cluster = deps.cluster.clone()?;
+    let (orders, orders_in) = mpsc::channel(1);
+    let (owner, owner_in) = watch::channel(None);
+    let place = Place { role: watch::Sender::new(Role::Follows), owner, orders };
+    let follower = Follower {
+        cluster,
+        stores: deps.stores.clone(),
+        view: view.clone(),
+        orders: orders_in,
+        owner: owner_in,
+        adopted: None,
+    };
+    Some((place, Box::new(follower)))
 }
 
 /// A view's task and who is told of its end.
@@ -149,6 +185,9 @@ struct ViewThread {
     failures: IntCounter,
     /// Dropped at the end.
     ended: watch::Sender<()>,
+    /// It was told that the view is another server's.
+    moved: Arc<AtomicBool>,
+    is_clustered: bool,
 }
 
 impl ViewThread {
@@ -163,30 +202,47 @@ impl ViewThread {
         let run = AssertUnwindSafe(self.task.run(&self.before)).catch_unwind();
         let failure = match runtime.block_on(run) {
             Ok(Ok(())) => None,
+            Ok(Err(error)) if self.is_clustered => {
+                tracing::warn!(view = %self.name, %error, "no longer owner, or too far behind");
+                self.moved.store(true, Ordering::Release);
+                self.settle(runtime, Ended::Moved);
+                None
+            }
             Ok(Err(error)) => Some(error.to_string()),
             Err(panic) => Some(format!("panicked: {}", text_of(&*panic))),
         };
         if let Some(failure) = failure {
             tracing::error!(view = %self.name, failure, "the task of the view failed");
             self.failures.inc();
-            self.settle(runtime, false);
+            self.settle(runtime, Ended::Failed);
         } else if self.task.end.is_cancelled() && !self.server_ends.is_cancelled() {
-            self.settle(runtime, true);
+            let moved = self.moved.load(Ordering::Acquire);
+            self.settle(runtime, if moved { Ended::Moved } else { Ended::Told });
         }
         drop(self.task);
         drop(self.ended);
     }
 
     /// Leaves the view to its next life, and waits until that is there, or its sessions have ended.
-    fn settle(&mut self, runtime: &tokio::runtime::Handle, is_told: bool) {
+    fn settle(&mut self, runtime: &tokio::runtime::Handle, why: Ended) {
         self.task.pulse.end();
-        self.task.give_up(if is_told { LEAVES } else { FAILED });
-        // The next life reads what is durable: all that this one appended.
-        self.task.journal.settle();
-        self.task.flusher.end();
+        self.task.give_up(match why {
+            Ended::Told => LEAVES,
+            Ended::Failed => FAILED,
+            Ended::Moved => MOVED,
+        });
         let (settled, settling) = oneshot::channel();
-        let (name, lanes) = (self.name.clone(), self.task.lanes.carried_over());
-        let over = ViewFailed { is_told, name, id: self.id, lanes, settled };
+        let (name, mut lanes) = (self.name.clone(), Lanes::default());
+        if why == Ended::Moved {
+            // What counts is what the log has by now; what this life appended last may not be in it.
+            self.task.flusher.abandon();
+        } else {
+            // The next life reads what is durable: all that this one appended.
+            self.task.journal.settle();
+            self.task.flusher.end();
+            lanes = self.task.lanes.carried_over();
+        }
+        let over = ViewFailed { why, name, id: self.id, lanes, settled };
         if self.failed.send(over).is_ok() {
             let settling = async { tokio::time::timeout(SETTLING, settling).await };
             drop(runtime.block_on(settling));

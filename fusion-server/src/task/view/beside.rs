@@ -2,6 +2,7 @@
 //! so that an operator can read it.
 
 use fusion_core::id::{AgentId, LeaderEpoch, SessionId, SpoolId};
+use fusion_store::OwnerEpoch;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,6 +18,9 @@ const VERSION: u32 = 1;
 struct Stored {
     v: u32,
     epoch: u64,
+    /// Of its owner, where there are several servers.
+    #[serde(default, skip_serializing_if = "is_nobody")]
+    owner: u64,
     realtime: Vec<StoredSpool>,
     scan: Vec<StoredScan>,
 }
@@ -34,8 +38,13 @@ struct StoredScan {
     applied: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_nobody(owner: &u64) -> bool {
+    *owner == 0
+}
+
 /// The form that is stored.
-pub(super) fn to_bytes(lanes: &Lanes, epoch: LeaderEpoch) -> Vec<u8> {
+pub(super) fn to_bytes(lanes: &Lanes, epoch: LeaderEpoch, owner: OwnerEpoch) -> Vec<u8> {
     let (mut realtime, mut scan) = (Vec::new(), Vec::new());
     for (lane, applied) in lanes.iter() {
         match lane {
@@ -48,13 +57,13 @@ pub(super) fn to_bytes(lanes: &Lanes, epoch: LeaderEpoch) -> Vec<u8> {
     }
     realtime.sort_unstable();
     scan.sort_unstable();
-    let stored = Stored { v: VERSION, epoch: epoch.0, realtime, scan };
+    let stored = Stored { v: VERSION, epoch: epoch.0, owner: owner.0, realtime, scan };
     // Of such a value `serde_json` refuses nothing: it has no map and no key that is no string.
     serde_json::to_vec(&stored).unwrap_or_default()
 }
 
 /// Reads what was stored, by this version or an earlier one.
-pub(super) fn read(bytes: &[u8]) -> Result<(Lanes, LeaderEpoch), RecordError> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Lanes, LeaderEpoch, OwnerEpoch), RecordError> {
     check_version(bytes, VERSION)?;
     let stored: Stored = serde_json::from_slice(bytes)?;
     let mut lanes = Lanes::default();
@@ -64,7 +73,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Lanes, LeaderEpoch), RecordError> {
     for StoredScan { session, applied } in stored.scan {
         lanes.set(LaneKey::Scan(SessionId::new(session)), applied);
     }
-    Ok((lanes, LeaderEpoch(stored.epoch)))
+    Ok((lanes, LeaderEpoch(stored.epoch), OwnerEpoch(stored.owner)))
 }
 
 #[cfg(test)]
@@ -80,14 +89,16 @@ mod tests {
         lanes.set(LaneKey::Realtime(agent.clone(), SpoolId::new(Uuid::from_u128(2))), 7);
         lanes.set(LaneKey::Realtime(agent, SpoolId::new(Uuid::from_u128(1))), 6);
         lanes.set(LaneKey::Scan(SessionId::new(Uuid::from_u128(3))), 5);
-        let bytes = to_bytes(&lanes, LeaderEpoch(9));
+        let bytes = to_bytes(&lanes, LeaderEpoch(9), OwnerEpoch(0));
         assert_eq!(
             String::from_utf8(bytes),
             String::from_utf8(GOLDEN_V1.trim_ascii_end().to_vec())
         );
-        let (again, epoch) = read(GOLDEN_V1).unwrap();
-        assert_eq!(epoch, LeaderEpoch(9));
-        assert_eq!(to_bytes(&again, epoch), GOLDEN_V1.trim_ascii_end());
+        let (again, epoch, owner) = read(GOLDEN_V1).unwrap();
+        assert_eq!((epoch, owner), (LeaderEpoch(9), OwnerEpoch(0)));
+        assert_eq!(to_bytes(&again, epoch, owner), GOLDEN_V1.trim_ascii_end());
+        let owned = to_bytes(&again, epoch, OwnerEpoch(4));
+        assert_eq!(read(&owned).unwrap().2, OwnerEpoch(4));
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub(super) struct Flusher {
     last_at: Monotonic,
     not_before: Monotonic,
     running: Option<Running>,
+    /// Where several servers write: what the last checkpoint in the store contains, if there is one.
+    follows: Option<Option<LogPoint>>,
+    /// The next one has all, and nothing stays of those before it.
+    is_whole: bool,
 }
 
 /// What is counted.
@@ -120,6 +124,24 @@ impl Flusher {
             last_at,
             not_before,
             running,
+            follows: None,
+            is_whole: false,
+        }
+    }
+
+    /// The view is this server's from now on; what the last checkpoint contains that is stored. If that is another one
+    /// than the view was loaded from, its blocks are numbered otherwise.
+    pub(super) fn own(&mut self, stored: Option<LogPoint>) {
+        self.follows = Some(stored);
+        self.is_whole = stored.unwrap_or_default() != self.contains;
+        self.last_at = self.clock.monotonic();
+    }
+
+    /// Gives a checkpoint that runs up, without waiting for its thread: the store may hang, and takes no
+    /// commit of it any more if the view is another's.
+    pub(super) fn abandon(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop.store(true, Ordering::Relaxed);
         }
     }
 
@@ -160,7 +182,11 @@ impl Flusher {
     }
 
     fn begin(&mut self, view: &mut View, moment: &Moment<'_>, now: Monotonic) {
-        let Some(checkpoint) = view.begin_checkpoint(BACKLOG_MAX) else { return };
+        let begun = match self.is_whole {
+            true => view.begin_whole_checkpoint(BACKLOG_MAX),
+            false => view.begin_checkpoint(BACKLOG_MAX),
+        };
+        let Some(checkpoint) = begun else { return };
         let (told, done) = oneshot::channel();
         let (stop, contains) = (Arc::<AtomicBool>::default(), moment.end);
         let hurry = Arc::<AtomicBool>::default();
@@ -174,6 +200,8 @@ impl Flusher {
             retention: self.retention,
             stop: Arc::clone(&stop),
             hurry: Arc::clone(&hurry),
+            follows: self.follows,
+            is_whole: self.is_whole,
         };
         let (clock, control) = (Arc::clone(&self.clock), Arc::clone(&self.control));
         let thread = std::thread::Builder::new().name(format!("checkpoint {}", self.view.name));
@@ -211,12 +239,17 @@ impl Flusher {
             Ok(Done { stored, written, .. }) => {
                 view.end_checkpoint(stored);
                 (self.contains, self.last_at) = (contains, since);
+                (self.follows, self.is_whole) = (self.follows.map(|_| Some(contains)), false);
                 self.metrics.duration.observe(seconds(took));
                 self.metrics.bytes.inc_by(written.block_bytes + written.named_bytes);
                 tracing::debug!(view = %self.view.name, %contains, ?written, ?took, "checkpoint");
             }
             Err(error) => {
                 self.metrics.failures.inc();
+                if self.follows.is_some() {
+                    let stored = self.stores.blocks.contains(self.view.id);
+                    self.own(stored.unwrap_or_default());
+                }
                 tracing::warn!(view = %self.view.name, error, "a checkpoint was not stored; it is tried again");
             }
         }
@@ -240,6 +273,8 @@ struct Job {
     retention: Retention,
     stop: Arc<AtomicBool>,
     hurry: Arc<AtomicBool>,
+    follows: Option<Option<LogPoint>>,
+    is_whole: bool,
 }
 
 impl Job {
@@ -248,6 +283,12 @@ impl Job {
         let (stop, hurry) = (Arc::clone(&self.stop), Arc::clone(&self.hurry));
         let (since, rested) = (clock.monotonic(), Duration::ZERO);
         let mut writer = Stoppable { writer, stop, hurry, clock, since, rested };
+        if let Some(last) = self.follows {
+            writer.follows(last)?;
+        }
+        if self.is_whole {
+            writer.clear()?;
+        }
         let written = write(&mut self.checkpoint, &mut writer)?;
         writer.put_named(beside::NAME, &self.beside)?;
         // Blocks that have more than the log would be of a history that was never told.

@@ -4,20 +4,21 @@
 //! The thread appends and goes on with the next batch; the store syncs beside it, many records at
 //! once. Answers wait in the order of their records, in a task of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use fusion_core::change::Change;
 use fusion_core::id::{LeaderEpoch, Revision};
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_store::{
-    Actor, Applied, ChangeLog, Health, Lane, LogPoint, Origin, RecordHead, StoreError, Ticket,
-    ViewId,
+    Actor, Applied, ChangeLog, Health, Lane, LogPoint, Origin, RecordHead, StoreError,
+    StoredRecord, Ticket, ViewId,
 };
 use prometheus::Histogram;
 use tokio::sync::mpsc;
 
 use super::apply::ViewMetrics;
+use super::control::Control;
 use super::feed::Feed;
 use super::lanes::LaneKey;
 use super::thread::Answer;
@@ -41,7 +42,12 @@ pub(super) struct Journal {
     is_untold: bool,
     clock: Arc<dyn Clock>,
     waiting: mpsc::UnboundedSender<Waiting>,
+    durable: Durable,
+    fence: Fence,
 }
+
+/// That another server appended: set once, by whoever finds out.
+pub(super) type Fence = Arc<OnceLock<StoreError>>;
 
 /// A turn that waits for its records, and the answer that waits with it.
 struct Waiting {
@@ -58,6 +64,7 @@ impl Journal {
         view: ViewId,
         end: LogPoint,
         feed: Arc<Feed>,
+        control: Arc<Control>,
         metrics: &ViewMetrics,
     ) -> (Self, Durable) {
         let (log, clock) = (Arc::clone(&deps.stores.log), Arc::clone(&deps.clock));
@@ -65,10 +72,41 @@ impl Journal {
         // Unbounded, because the log bounds it: what may wait is what the log holds in memory.
         let (waiting, coming) = mpsc::unbounded_channel();
         let durations = metrics.commit_duration.clone();
-        let told =
-            tell(coming, Arc::clone(&durable), Arc::clone(&feed), Arc::clone(&clock), durations);
-        deps.tasks.spawn("view answers", told);
-        (Self { log, view, end, last: None, feed, is_untold: false, clock, waiting }, durable)
+        let fence = Fence::default();
+        let teller = Teller {
+            durable: Arc::clone(&durable),
+            feed: Arc::clone(&feed),
+            clock: Arc::clone(&clock),
+            durations,
+            fence: Arc::clone(&fence),
+            control,
+        };
+        deps.tasks.spawn("view answers", teller.tell(coming));
+        let (is_untold, told) = (false, Arc::clone(&durable));
+        let last = None;
+        (Self { log, view, end, last, feed, is_untold, clock, waiting, durable, fence }, told)
+    }
+
+    /// Takes a record that another server appended; it is durable.
+    pub(super) fn follow(&mut self, record: &StoredRecord) {
+        self.feed.put(&record.head, record.first(), &record.changes);
+        self.end = record.point;
+        self.durable.fetch_max(record.point.revision.0, Ordering::AcqRel);
+        self.feed.advance(record.point.revision);
+    }
+
+    /// This server appended the record with which it owns the view; it is durable.
+    pub(super) fn owned(&mut self, ticket: Ticket) {
+        self.end = ticket.point();
+        self.last = Some(ticket);
+    }
+
+    /// Whether nobody else has appended.
+    ///
+    /// # Errors
+    /// Somebody has: what is not durable by now never will be.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        self.fence.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Appends a record. Nothing is lost if the disk fails: it is written when the disk is well.
@@ -131,23 +169,38 @@ impl Journal {
 }
 
 /// Gives answers as their records become durable.
-async fn tell(
-    mut coming: mpsc::UnboundedReceiver<Waiting>,
+struct Teller {
     durable: Durable,
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
     durations: Histogram,
-) {
-    while let Some(Waiting { ticket, since, answer }) = coming.recv().await {
-        // A store that was closed says nothing any more: who waits learns that the view is gone.
-        let Ok(point) = ticket.await else { return };
-        durable.fetch_max(point.revision.0, Ordering::AcqRel);
-        feed.advance(point.revision);
-        if let Some(since) = since {
-            durations.observe(seconds(clock.monotonic().since(since)));
-        }
-        if let Some(answer) = answer {
-            answer.give();
+    fence: Fence,
+    control: Arc<Control>,
+}
+
+impl Teller {
+    async fn tell(self, mut coming: mpsc::UnboundedReceiver<Waiting>) {
+        while let Some(Waiting { ticket, since, answer }) = coming.recv().await {
+            let point = match ticket.await {
+                Ok(point) => point,
+                // A store that was closed says nothing any more, nor does one that another server writes by now:
+                // who waits learns that the view is gone.
+                Err(error) => {
+                    if let StoreError::NotNext { .. } = error {
+                        let _ = self.fence.set(error);
+                        self.control.news.notify_one();
+                    }
+                    return;
+                }
+            };
+            self.durable.fetch_max(point.revision.0, Ordering::AcqRel);
+            self.feed.advance(point.revision);
+            if let Some(since) = since {
+                self.durations.observe(seconds(self.clock.monotonic().since(since)));
+            }
+            if let Some(answer) = answer {
+                answer.give();
+            }
         }
     }
 }

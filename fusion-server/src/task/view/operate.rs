@@ -128,6 +128,13 @@ pub(super) struct Operating {
     answer: oneshot::Sender<Result<Operated, NotOperated>>,
 }
 
+impl Operating {
+    /// Says that it is not done.
+    pub(super) fn refuse(self, why: NotOperated) {
+        let _ = self.answer.send(Err(why));
+    }
+}
+
 impl ViewHandle {
     /// Asks the view's thread; the question must be short.
     ///

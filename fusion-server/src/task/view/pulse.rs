@@ -38,6 +38,11 @@ impl Pulse {
         self.since.store(NONE, Ordering::Relaxed);
     }
 
+    /// Now, by the clock that turns are measured with.
+    pub(super) fn now(&self) -> Monotonic {
+        self.clock.monotonic()
+    }
+
     /// How long the turn takes by now; nothing if none is under way.
     pub(super) fn turning_for(&self) -> Duration {
         match self.since.load(Ordering::Relaxed) {

@@ -5,7 +5,7 @@
 use fusion_core::id::LeaderEpoch;
 use fusion_core::view::{View, ViewSettings};
 use fusion_store::codec::blocks::{LoadedView, load};
-use fusion_store::{LogPoint, ReadFrom, StoreError, ViewRef};
+use fusion_store::{LogPoint, Origin, OwnerEpoch, ReadFrom, StoreError, ViewRef};
 
 use super::beside;
 use super::journal::lane_key;
@@ -18,6 +18,8 @@ pub(super) struct Restored {
     pub(super) lanes: Lanes,
     /// The highest epoch that was given.
     pub(super) epoch: LeaderEpoch,
+    /// The highest epoch of its owners.
+    pub(super) owner: OwnerEpoch,
     /// What its last checkpoint contains.
     pub(super) contains: LogPoint,
     /// Where its log ends.
@@ -52,6 +54,9 @@ pub(super) fn restore(
         num_changes += record.width();
         record.changes.iter().for_each(|change| restored.view.replay(change));
         restored.epoch = restored.epoch.max(record.head.leader_epoch.unwrap_or_default());
+        if let Origin::Owner(epoch) = record.head.origin {
+            restored.owner = restored.owner.max(epoch);
+        }
         if let Some(applied) = record.head.applied {
             restored.lanes.set(lane_key(applied.lane), applied.sequence);
         }
@@ -75,15 +80,16 @@ fn blocks(
             view: View::new(settings.clone()),
             lanes: Lanes::default(),
             epoch: LeaderEpoch::default(),
+            owner: OwnerEpoch::default(),
             contains: LogPoint::default(),
             end: LogPoint::default(),
         });
     };
     let stored = beside.get(beside::NAME).map(Vec::as_slice).unwrap_or_default();
-    let (lanes, epoch) = beside::read(stored).map_err(|error| StoreError::Corrupt {
+    let (lanes, epoch, owner) = beside::read(stored).map_err(|error| StoreError::Corrupt {
         place: format!("`{}` of view {}", beside::NAME, view.name),
         at: 0,
         why: error.to_string(),
     })?;
-    Ok(Restored { view: loaded, lanes, epoch, contains, end: contains })
+    Ok(Restored { view: loaded, lanes, epoch, owner, contains, end: contains })
 }

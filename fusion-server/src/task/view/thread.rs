@@ -4,13 +4,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fusion_core::evidence::{Evidence, Witness};
 use fusion_core::id::{LeaderEpoch, SessionId};
 use fusion_core::time::{Clock, ServerTime};
 use fusion_core::view::{Coverage, LossCause, Order, View, ViewState};
-use fusion_store::{Origin, RecordHead, StoreError};
+use fusion_store::{Origin, OwnerEpoch, RecordHead, StoreError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use super::beside;
 use super::control::{Control, Life, Note};
 use super::desk::CommandDesk;
 use super::flush::{Flusher, Moment};
+use super::follow::{Followed, Follower};
 use super::journal::{Journal, head_of, head_of_election, head_of_lane};
 use super::lanes::{Admission, LaneKey, Lanes, OpenRefused, Opened};
 use super::mailbox::Inbox;
@@ -27,7 +29,7 @@ use super::operate::{NotOperated, Operated};
 use super::pulse::Pulse;
 use super::unseen::Hold;
 use super::whole::WholeScans;
-use super::{Published, Push, PushOutcome, Request};
+use super::{Good, Published, Push, PushOutcome, Request};
 use crate::ids::Ids;
 use crate::ops::metrics::gauged;
 
@@ -86,6 +88,14 @@ pub(super) struct ViewTask {
     pub(super) ids: Arc<dyn Ids>,
     pub(super) applier: Applier,
     pub(super) end: CancellationToken,
+    /// What it has of other servers, until the view is this one's.
+    pub(super) follower: Option<Box<Follower>>,
+    /// The highest epoch of owners that the log has.
+    pub(super) owner: OwnerEpoch,
+    /// For how long what is published is good.
+    pub(super) good: Good,
+    /// The highest epoch of leaders, for who is outside.
+    pub(super) epoch: Arc<AtomicU64>,
 }
 
 impl ViewTask {
@@ -95,8 +105,14 @@ impl ViewTask {
     /// # Errors
     /// The view and its log do not belong together any more.
     pub(super) async fn run(&mut self, before: &Lanes) -> Result<(), StoreError> {
+        if let Some(mut follower) = self.follower.take()
+            && let Followed::Over = self.follow(&mut follower).await?
+        {
+            return Ok(());
+        }
         self.take_over(before)?;
         while let Some(request) = self.next().await {
+            self.journal.check()?;
             self.pulse.begin();
             self.hear()?;
             let answer = request.map(|request| self.serve(request)).transpose()?.flatten();
@@ -123,8 +139,8 @@ impl ViewTask {
     fn flush(&mut self) {
         if self.trouble.is_none() {
             let (end, ticket) = self.journal.end();
-            let (lanes, epoch) = (&self.lanes, self.leads);
-            let beside = || beside::to_bytes(lanes, epoch);
+            let (lanes, epoch, owner) = (&self.lanes, self.leads, self.owner);
+            let beside = || beside::to_bytes(lanes, epoch, owner);
             self.flusher.turn(&mut self.view, &Moment { end, ticket, beside: &beside });
         }
     }
@@ -353,9 +369,11 @@ impl ViewTask {
         self.hands_full = room == 0;
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         self.commands.tell_unseen(|| self.ids.draw());
         let mut published = Published::of(&self.view, self.clock.now());
+        published.good = self.good.clone();
+        published.owner = self.owner;
         self.heard_through = published.status.horizon;
         let unseen = self.commands.unseen();
         if let Hold::At(hold) = unseen.hold {

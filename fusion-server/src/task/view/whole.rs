@@ -78,6 +78,19 @@ pub(super) struct WholeScans {
 }
 
 impl WholeScans {
+    /// Of a view that another server owns: that one tells.
+    pub(super) fn silent(
+        (name, id): (ViewName, Uuid),
+        out: mpsc::UnboundedSender<ScanNews>,
+    ) -> Self {
+        Self { view: name, id, out, running: HashMap::new(), told: VecDeque::new() }
+    }
+
+    /// The view is this server's from now on.
+    pub(super) fn begin_anew(&mut self, view: &View) {
+        *self = Self::new((self.view.clone(), self.id), view, self.out.clone());
+    }
+
     /// Of a view as it was loaded.
     pub(super) fn new(
         (name, id): (ViewName, Uuid),

@@ -1,0 +1,113 @@
+//! Several servers on one log: which of them there are, and which owns which view.
+//!
+//! Owns the server's membership ([`member`]), what it knows of the others ([`known`]), and what it does about it
+//! ([`conduct`]). Begun by [`crate::app::build`] if it is given a [`Membership`]; without one nothing of this runs.
+//! Must never: believe anybody's wall clock, or act for a view while the lease is in doubt. What fences is the log; see
+//! docs/decisions/2026-11-22-several-servers.md. Tested by `tests/cluster`.
+
+mod clock;
+mod conduct;
+mod known;
+mod lease;
+mod member;
+mod placement;
+mod said;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fusion_core::time::Clock;
+use fusion_store::{Ownership, ServerId, ViewId};
+use tokio::sync::{Notify, watch};
+
+pub(crate) use clock::SharedClock;
+pub(crate) use conduct::{Busy, Conductor};
+pub(crate) use known::{Known, Owner};
+pub(crate) use lease::{Lease, Term};
+pub(crate) use member::Membered;
+pub(crate) use said::Said;
+
+/// How a server takes part.
+#[derive(Clone)]
+pub struct Membership {
+    /// Which servers there are, and who owns what.
+    pub ownership: Arc<dyn Ownership>,
+    /// Where others reach this server, as a URI: `http://HOST:PORT` or `https://HOST:PORT`.
+    pub address: String,
+    /// For how long a server that says nothing is believed to live. A view without an owner waits for so long.
+    pub lease: Duration,
+    /// Memory of this server in bytes: its weight where views are placed.
+    pub memory: u64,
+}
+
+/// The server's part in it; a cheap handle.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cluster").field(&self.shared.id).finish()
+    }
+}
+
+struct Shared {
+    id: ServerId,
+    membership: Membership,
+    clock: Arc<SharedClock>,
+    lease: Lease,
+    known: watch::Sender<Arc<Known>>,
+    /// There may be something to do before the next look.
+    nudge: Notify,
+}
+
+impl Cluster {
+    pub(crate) fn new(id: ServerId, membership: Membership, clock: Arc<dyn Clock>) -> Self {
+        let clock = Arc::new(SharedClock::new(clock));
+        let lease = Lease::new(membership.lease, Arc::clone(&clock) as _);
+        let (known, nudge) = (watch::Sender::default(), Notify::new());
+        Self { shared: Arc::new(Shared { id, membership, clock, lease, known, nudge }) }
+    }
+
+    /// This server.
+    pub(crate) fn id(&self) -> ServerId {
+        self.shared.id
+    }
+
+    /// Server time, which is put forward to that of a view that is taken over.
+    pub(crate) fn clock(&self) -> &Arc<SharedClock> {
+        &self.shared.clock
+    }
+
+    /// Where others reach it.
+    pub(crate) fn address(&self) -> &str {
+        &self.shared.membership.address
+    }
+
+    /// Whether it may act as an owner.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.shared.lease
+    }
+
+    /// What was known at the last look, to be waited on.
+    pub(crate) fn known(&self) -> watch::Receiver<Arc<Known>> {
+        self.shared.known.subscribe()
+    }
+
+    /// Who owns a view by the last look, if somebody does who lives.
+    pub(crate) fn owner(&self, view: ViewId) -> Option<Owner> {
+        self.shared.known.borrow().owner(view)
+    }
+
+    /// Has the conductor look at once: a view has come.
+    pub(crate) fn nudge(&self) {
+        self.shared.nudge.notify_one();
+    }
+
+    /// Between two renewals.
+    fn period(&self) -> Duration {
+        self.shared.membership.lease / 6
+    }
+}
