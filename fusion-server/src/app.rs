@@ -448,7 +448,7 @@ impl Server {
         let probed = Probed { metrics, sessions, views, jobs, draining };
         let stop = CancellationToken::new();
         let stop_http = stop.clone();
-        let http = axum::serve(http, http::router(probed))
+        let http = axum::serve(http::Door::new(http), http::router(probed))
             .with_graceful_shutdown(async move { stop_http.cancelled().await });
         let (most, all) = (config.max_connections, services.clone());
         let grpc = grpc::serve(grpc, most, guards, all, health.clone(), stop.clone());

@@ -3,6 +3,8 @@
 //! Ready means that calls are taken: the server is not draining. No view's state makes it fail, for
 //! agents could never connect to make the view ready; the body lists the views.
 
+mod door;
+
 use std::fmt::Write as _;
 
 use axum::Router;
@@ -12,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::door::Door;
 use super::metrics::Metrics;
 use crate::service::jobs::Jobs;
 use crate::service::sessions::Sessions;

@@ -211,3 +211,27 @@ async fn connections_are_bounded_and_their_places_come_back() {
     let mut again = connected(&server).await;
     assert_eq!(again.read(&mut [0]).await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn who_holds_connections_of_the_http_port_gives_way() {
+    const MOST: usize = 256;
+    let server = start().await;
+    let mut silent = Vec::new();
+    for _ in 0..MOST {
+        let mut stream = TcpStream::connect(server.http).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nX: ").await.unwrap();
+        silent.push(stream);
+    }
+    for _ in 0..3 {
+        assert!(server.get("/livez").await.starts_with("HTTP/1.1 200"));
+    }
+    let mut oldest = silent.remove(0);
+    let mut some = [0; 16];
+    let ended = tokio::time::timeout(Duration::from_secs(10), oldest.read(&mut some)).await;
+    assert!(matches!(ended.unwrap(), Ok(0) | Err(_)), "the oldest had to go");
+    let newest = silent.last_mut().unwrap();
+    newest.write_all(b"y\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    newest.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "who came last is served: {answer}");
+}

@@ -206,6 +206,16 @@ impl TreeWriter {
     }
 }
 
+#[cfg(test)]
+impl TreeWriter {
+    /// Has the index say of a path what it would if its hash were that of another directory's.
+    pub(super) fn collide(&mut self, path: PathRef<'_>, other: BlockId) {
+        let hash = self.index.hash(path.as_bytes());
+        self.index.put(u64::from(hash) << 32 | u64::from(other.index));
+        self.index.forget_last();
+    }
+}
+
 impl Tree {
     /// The directory in a slot, if it stands at this very path now.
     fn stands_at(&self, slot: u32, path: PathRef<'_>) -> Option<BlockId> {

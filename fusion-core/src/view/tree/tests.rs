@@ -118,6 +118,26 @@ fn the_index_is_checked_after_renames_and_removals() {
 }
 
 #[test]
+fn paths_whose_hashes_collide_are_told_apart() {
+    let names = ["/a", "/b", "/a/b", "/b/a", "/a/b/a"];
+    let mut tree =
+        tree_of(&[("/", D), ("/a", D), ("/b", D), ("/a/b", D), ("/b/a", D), ("/a/b/a", D)]);
+    let blocks = names.map(|name| tree.dir(path(name).as_ref()).unwrap());
+    for (name, block) in names.iter().zip(blocks) {
+        for other in blocks {
+            tree.collide(path(name).as_ref(), other);
+            assert_eq!(tree.dir(path(name).as_ref()), Some(block), "{name}");
+            tree.collide(path("/c").as_ref(), other);
+            assert_eq!(tree.dir(path("/c").as_ref()), None);
+            tree.collide(path(name).as_ref(), other);
+            put(&mut tree, &format!("{name}/file"), F, 7);
+        }
+    }
+    let root = tree.root().unwrap().block.unwrap();
+    assert_eq!(tree.totals(root).unwrap().files, names.len() as u64);
+}
+
+#[test]
 fn the_directory_looked_up_last_is_forgotten_when_one_above_it_goes() {
     type Go = fn(&mut TreeWriter, BlockId);
     let ways: [Go; 4] = [
