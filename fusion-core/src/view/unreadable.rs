@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::change::NO_ROOM;
 use crate::path::PathRef;
 
-use super::path_map::PathMap;
+use super::path_map::{Key, PathMap};
 use super::shared::Shared;
 
 /// Error numbers by directory; [`NO_ROOM`] where it is short.
@@ -20,7 +20,7 @@ pub(super) struct Unreadable {
 
 impl Unreadable {
     /// All, to be held while they change.
-    pub(super) fn shared(&self) -> &Shared<BTreeMap<Box<[u8]>, i32>> {
+    pub(super) fn shared(&self) -> &Shared<BTreeMap<Key, i32>> {
         self.by_path.shared()
     }
 

@@ -8,10 +8,10 @@ use fusion_core::change::Change;
 use fusion_core::time::{Clock, Monotonic, ServerTime};
 use fusion_server::clock::RuntimeClock;
 use fusion_store::{
-    Blocks, BlocksFigures, ChangeLog, CheckpointWriter, Claim, Claimed, Expect, Follow, Item,
-    Loaded, LogPoint, LogStatus, Member, OpenedLog, Ownership, Page, Put, ReadFrom, RecordHead,
-    Records, Retention, Roll, ServerId, Space, Stamp, State, StoreError, StoredRecord, Swap,
-    Ticket, Version, ViewId, ViewRef,
+    Blocks, BlocksFigures, ChangeLog, CheckpointWriter, Claim, Claimed, Expect, Follow, Guarantee,
+    Item, Loaded, LogPoint, LogStatus, Member, OpenedLog, Ownership, Page, Put, ReadFrom,
+    RecordHead, Records, Retention, Roll, ServerId, Space, Stamp, State, StoreError, StoredRecord,
+    Swap, Ticket, Version, ViewId, ViewRef,
 };
 
 /// Whether a server reaches its stores.
@@ -147,6 +147,10 @@ impl Blocks for Cut<dyn Blocks> {
 }
 
 impl State for Cut<dyn State> {
+    fn guarantee(&self) -> Guarantee {
+        self.port.guarantee()
+    }
+
     fn get(&self, space: Space, key: &[u8], now: ServerTime) -> Result<Option<Item>, StoreError> {
         self.get()?.get(space, key, now)
     }
