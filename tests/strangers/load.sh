@@ -2,7 +2,10 @@
 # h2load and k6 load the server's edge, and it is begun anew three times under k6's load: every call is answered OK
 # in the end, no session is lost, and the view is what is on the disk. The figures are told, and judged nowhere.
 . "$(dirname "$0")/lib.sh"
-need h2load k6 curl grpcurl
+need h2load k6 curl
+need_python socket
+ulimit -n "$(ulimit -Hn)"
+[ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 12000 ] || fail "10,000 connections want 12,000 descriptors; the system gives $(ulimit -n)"
 
 start_pair
 # A message of gRPC is framed: no compression, its length, its bytes.
@@ -22,6 +25,39 @@ h2load_of() {
 h2load_of health.bin grpc.health.v1.Health/Check 5000
 # The view was asked for before, as it became whole, by other methods.
 h2load_of entry.bin fusion.v1.ViewService/GetEntry 5000
+
+# 10,000 connections that have begun and say nothing more; who asks meanwhile is served.
+resident() {
+    awk '/^VmRSS:/ {print int($2 / 1024)}' "/proc/${pids[-1]}/status"
+}
+alone=$(resident)
+strangers-python - "$grpc" "$work/idle" >"$work/idle.said" 2>&1 <<'END' &
+import os, socket, sys, time
+host, port = sys.argv[1].split(":")
+begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # the preface, and settings: none
+held = []
+for _ in range(10_000):
+    held.append(socket.create_connection((host, int(port))))
+    held[-1].sendall(begin)
+open(sys.argv[2], "w").close()
+while os.path.exists(sys.argv[2]):
+    time.sleep(0.05)
+END
+idle=$! pids=("$idle" "${pids[@]}")
+within 60 "10,000 connections" test -e "$work/idle"
+curl -s "http://$http/metrics" >"$work/metrics.said"
+open=$(sed -nE 's/^fusion_connections ([0-9]+)$/\1/p' "$work/metrics.said")
+[ "$open" -ge 10000 ] || fail "only $open connections stand"
+h2load_again() {
+    h2load -n 500 -c 5 -H 'content-type: application/grpc' -H 'te: trailers' -d "$work/entry.bin" \
+        "http://$grpc/fusion.v1.ViewService/GetEntry" >"$work/h2load.said" 2>&1 || fail "$(cat "$work/h2load.said")"
+    contains "h2load is served beside $open connections, for which the server has $(($(resident) - alone)) MB more" \
+        "$(cat "$work/h2load.said")" "500 succeeded, 0 failed, 0 errored, 0 timeout"
+}
+h2load_again
+rm "$work/idle"
+wait "$idle" || fail "$(cat "$work/idle.said")"
+pids=("${pids[@]:1}")
 
 session() {
     "$bin_dir/fusionctl" --server "http://$grpc" --output json sessions | grep -oE '"session_id": *"[^"]+"'
