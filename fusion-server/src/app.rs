@@ -129,7 +129,10 @@ impl Deps {
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
             stores: match &config.data_dir {
-                Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
+                Some(dir) => {
+                    let (ids, state) = (RandomIds, &config.state);
+                    Stores::open_as(dir, ids.draw(), config.server_id, state, || ids.draw())?
+                }
                 None => Stores::memory(),
             },
             membership: None,

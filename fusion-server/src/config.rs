@@ -11,6 +11,7 @@ mod overlay;
 mod print;
 mod raw;
 mod settings;
+mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::tls::TlsConfig;
 pub(crate) use in_force::InForce;
 pub use overlay::{ENV_PREFIX, Sources};
 pub use settings::{Setting, settings};
+pub use state::{StateConfig, StateEngine};
 
 /// Everything that can be set; see `fusion-server.example.toml` for what each means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +80,8 @@ pub struct Config {
     pub max_queries: usize,
     /// What each principal may ask for.
     pub quotas: QuotaConfig,
+    /// Where sessions, jobs, audit records and names of views are kept.
+    pub state: StateConfig,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -227,6 +231,7 @@ impl Default for Config {
                 max_watchers: 1_000,
                 max_open_jobs: 1_000,
             },
+            state: StateConfig::default(),
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use fusion_core::view::View;
-use fusion_store::embedded::{BackedUp, Store, StoredView};
-use fusion_store::{Space, StoreError, ViewId, ViewRef};
+use fusion_store::disk::RealDisk;
+use fusion_store::embedded::{BackedUp, EmbeddedState, Store, StoredView};
+use fusion_store::{Space, State, StoreError, ViewId, ViewRef};
 
-use crate::config::Config;
+use crate::config::{Config, StateConfig};
 use crate::ids::{Ids as _, RandomIds};
 use crate::stores::{Stores, ViewRecord, options, scan_all};
 use crate::task::view::rebuild;
@@ -86,14 +87,31 @@ impl Known {
 }
 
 impl Offline {
-    /// Takes a data directory. `who` is told to who finds it taken; what expired before `now` is not
-    /// there.
+    /// Takes a data directory, and its state where that is outside. `who` is told to who finds it
+    /// taken; what expired before `now` is not there.
     ///
     /// # Errors
-    /// There is none, a server has it, or it cannot be read or written.
-    pub fn open(dir: &Path, who: &str, now: ServerTime) -> Result<Self, OfflineError> {
+    /// There is none, a server has it, or it cannot be read or written; its state is another one than
+    /// the configuration names, or its engine is away.
+    pub fn open(
+        dir: &Path,
+        state: &StateConfig,
+        who: &str,
+        now: ServerTime,
+    ) -> Result<Self, OfflineError> {
         let store = Arc::new(Store::open_existing(dir, &options(RandomIds.draw(), who))?);
-        Ok(Self { stores: Stores::of(Arc::clone(&store)), store, now })
+        // A directory that no server has begun in goes by the state in itself until one does.
+        let goes_by = match store.state().outside()? {
+            None => &StateConfig::default(),
+            Some(_) => state,
+        };
+        let stores = Stores::of(Arc::clone(&store)).with_state(goes_by, || RandomIds.draw())?;
+        Ok(Self { stores, store, now })
+    }
+
+    /// Sessions and all else, wherever they are.
+    fn state(&self) -> &dyn State {
+        &*self.stores.state
     }
 
     /// All views, live ones first; and what is wrong with the records that name them.
@@ -101,7 +119,7 @@ impl Offline {
         let mut stored: BTreeMap<ViewId, StoredView> =
             self.store.views()?.into_iter().map(|view| (view.id, view)).collect();
         let (mut views, mut faults) = (Vec::new(), Vec::new());
-        match scan_all(&**self.store.state(), Space::View, self.now) {
+        match scan_all(self.state(), Space::View, self.now) {
             Err(error) => faults.push(error.to_string()),
             Ok(items) => {
                 for item in items {
@@ -157,7 +175,14 @@ impl Offline {
 pub fn back_up(from: &Path, to: &Path) -> Result<String, OfflineError> {
     let BackedUp { server, views, bytes } = fusion_store::embedded::back_up(from, to)?;
     let what = format!("{views} view(s), {}", bytes_text(bytes));
-    Ok(format!("copied {what} of server {server} to {}", to.display()))
+    let copied = format!("copied {what} of server {server} to {}", to.display());
+    let state = EmbeddedState::open(Arc::new(RealDisk), to.join("state"))?;
+    Ok(match state.outside()? {
+        None => copied,
+        Some(id) => format!(
+            "{copied}\nNOT in it: sessions, jobs, audit records and names of views, which are in the state {id} outside; a back-up of that, taken by the means of its engine before this one, belongs to it"
+        ),
+    })
 }
 
 /// A number of bytes for people.

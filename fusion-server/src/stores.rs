@@ -2,6 +2,7 @@
 //!
 //! The server knows ports only. Which adapters stand behind them is decided here, once.
 
+mod outside;
 mod saver;
 mod view_record;
 
@@ -13,9 +14,10 @@ use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
-use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError, ViewId};
+use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError, Survives, ViewId};
 use uuid::Uuid;
 
+use crate::config::StateConfig;
 use crate::task::view::BeginError;
 
 pub(crate) use saver::{SavePoint, Saver};
@@ -46,9 +48,44 @@ impl Stores {
     /// # Errors
     /// Another server has it, it is none, it cannot be read or written.
     pub fn open(dir: &Path, new_server: Uuid, server: Option<Uuid>) -> Result<Self, StoreError> {
+        // No state outside, so none that would need an id.
+        Self::open_as(dir, new_server, server, &StateConfig::default(), Uuid::nil)
+    }
+
+    /// As [`Stores::open`], with the state where it is configured to be: here alone that is decided.
+    /// A state outside that has no id gets one from `draw`.
+    ///
+    /// # Errors
+    /// As for [`Stores::open`]; the engine is away, or its state or the directory's is another one.
+    pub fn open_as(
+        dir: &Path,
+        new_server: Uuid,
+        server: Option<Uuid>,
+        state: &StateConfig,
+        draw: impl FnOnce() -> Uuid,
+    ) -> Result<Self, StoreError> {
         let new_server = server.unwrap_or(new_server);
         let options = StoreOptions { server, ..options(new_server, "a server") };
-        Store::open(dir, &options).map(|store| Self::of(Arc::new(store)))
+        let stores = Self::of(Arc::new(Store::open(dir, &options)?)).with_state(state, draw)?;
+        let guarantee = stores.state.guarantee();
+        match guarantee.survives {
+            Survives::Power => tracing::info!(state = %guarantee, "the state is open"),
+            _ => tracing::warn!(state = %guarantee, "the state is open"),
+        }
+        Ok(stores)
+    }
+
+    /// The same, with the state where it is configured to be; it must be the one that the directory
+    /// goes by.
+    pub(crate) fn with_state(
+        self,
+        state: &StateConfig,
+        draw: impl FnOnce() -> Uuid,
+    ) -> Result<Self, StoreError> {
+        match &self._directory {
+            Some(store) => Ok(Self { state: outside::state(store, state, draw)?, ..self }),
+            None => Ok(self),
+        }
     }
 
     /// Those of an open data directory.

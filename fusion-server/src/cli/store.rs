@@ -118,7 +118,8 @@ impl Alone {
             Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
         };
         let now = runtime.block_on(async { RuntimeClock::new().now() });
-        let ran = Offline::open(dir, self.name(), now).and_then(|dir| self.act(&dir, config));
+        let ran = Offline::open(dir, &config.state, self.name(), now)
+            .and_then(|dir| self.act(&dir, config));
         match ran {
             Ok(code) => code,
             // Whoever read the output has seen enough.

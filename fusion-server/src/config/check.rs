@@ -1,6 +1,7 @@
 //! Raw values into checked configuration; every fault is kept and told.
 
 mod leaf;
+mod state;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -104,6 +105,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         max_watchers: check.count("max_watchers", raw.max_watchers, default.max_watchers, WATCHERS),
         max_queries: check.count("max_queries", raw.max_queries, default.max_queries, QUERIES),
         quotas: quotas(check, raw.quotas, &default.quotas),
+        state: state::state(check, raw.state, default.state),
         view_defaults,
         views,
     }

@@ -28,7 +28,10 @@ impl Sources {
             if let Some(key) = name.strip_prefix(ENV_PREFIX) {
                 let parts: Vec<String> =
                     key.split("__").map(|part| part.to_ascii_lowercase()).collect();
-                put(&mut tree, &parts, scalar(text));
+                // A password of digits is none the less a text.
+                let is_text = parts.last().is_some_and(|last| last == "password");
+                let value = if is_text { Value::String(text.clone()) } else { scalar(text) };
+                put(&mut tree, &parts, value);
             }
         }
         for (key, text) in &self.flags {

@@ -1,12 +1,15 @@
-//! Configuration in force, as a file. This version has no secret; one would be printed as `***`.
+//! Configuration in force, as a file. A secret is printed as `***`.
 
 use std::time::Duration;
 
 use fusion_proto::convert::session::Withheld;
 use toml::{Table, Value};
 
-use super::{Config, ListenerConfig, QuotaConfig, SessionConfig, ViewConfig};
+use super::{Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, ViewConfig};
 use crate::tls::TlsConfig;
+
+/// What stands for a secret.
+pub(super) const HIDDEN: &str = "***";
 
 pub(super) fn tree(config: &Config) -> Table {
     let mut tree = Table::new();
@@ -56,6 +59,7 @@ pub(super) fn tree(config: &Config) -> Table {
     );
     tree.insert("session".to_owned(), session(&config.session));
     tree.insert("quotas".to_owned(), quotas(&config.quotas));
+    tree.insert("state".to_owned(), state(&config.state));
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
@@ -78,6 +82,31 @@ fn quotas(quotas: &QuotaConfig) -> Value {
         ("max_watchers", count(quotas.max_watchers)),
         ("max_open_jobs", count(quotas.max_open_jobs)),
     ])
+}
+
+fn state(state: &StateConfig) -> Value {
+    let mut all = table([
+        ("engine", state.engine.as_str().into()),
+        ("connections", count(state.connections)),
+        ("connect_timeout", span(state.connect_timeout)),
+        ("timeout", span(state.timeout)),
+        ("key_prefix", state.key_prefix.clone().into()),
+    ]);
+    let path = |file: &Option<std::path::PathBuf>| file.as_ref().map(|it| it.display().to_string());
+    let hidden = state.password.as_ref().filter(|_| state.password_file.is_none());
+    let some = [
+        ("url", state.url.clone()),
+        ("password", hidden.map(|_| HIDDEN.to_owned())),
+        ("password_file", path(&state.password_file)),
+        ("ca_file", path(&state.ca_file)),
+        ("certificate_file", path(&state.certificate_file)),
+        ("key_file", path(&state.key_file)),
+    ];
+    if let Value::Table(all) = &mut all {
+        let some = some.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?.into())));
+        all.extend(some);
+    }
+    all
 }
 
 fn listener(config: &ListenerConfig) -> Value {

@@ -28,7 +28,7 @@ raw! {
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
         max_views, max_connections, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
-        listen, tls, auth, log, session, quotas, view_defaults, views,
+        listen, tls, auth, log, session, quotas, state, view_defaults, views,
     }
 }
 raw! {
@@ -58,6 +58,13 @@ raw! {
 raw! {
     /// `[quotas]`.
     RawQuotas { requests_per_second, max_calls, max_queries, max_watchers, max_open_jobs }
+}
+raw! {
+    /// `[state]`.
+    RawState {
+        engine, url, password, password_file, ca_file, certificate_file, key_file, connections,
+        connect_timeout, timeout, key_prefix,
+    }
 }
 raw! {
     /// `[view_defaults]` and each `[views.NAME]`.

@@ -219,6 +219,95 @@ fn what_differs_is_told_by_key_and_what_is_fixed_is_refused() {
     assert_eq!(faults[1].key, "server_id");
 }
 
+/// What may not be in `[state]`: of which key that is told, and how.
+const WRONG_STATES: [(&str, &str, &str); 18] = [
+    ("engine = \"postgres\"", "state.url", "set, because"),
+    ("engine = \"mysql\"", "state.engine", "one of embedded, postgres, redis"),
+    ("url = \"redis://localhost\"", "state.url", "state.engine is embedded"),
+    ("engine = \"postgres\"\nurl = \"redis://localhost\"", "state.url", "postgres://"),
+    (
+        "engine = \"postgres\"\nurl = \"postgres://f@db.example.org/f\"",
+        "state.url",
+        "sslmode=disable",
+    ),
+    (
+        "engine = \"postgres\"\nurl = \"postgres://f@localhost/f?sslmode=require\"",
+        "state.url",
+        "verify-full",
+    ),
+    (
+        "engine = \"postgres\"\nurl = \"postgres://f:hunter2@localhost/f\"",
+        "state.url",
+        "password_file",
+    ),
+    (
+        "engine = \"postgres\"\nurl = \"postgres://f@localhost/f?password=hunter2\"",
+        "state.url",
+        "password_file",
+    ),
+    ("engine = \"redis\"\nurl = \"redis://:hunter2@localhost\"", "state.url", "password_file"),
+    ("engine = \"redis\"\nurl = \"rediss://localhost\"", "state.url", "ca_file"),
+    ("engine = \"redis\"\nurl = \"redis://cache.example.org\"", "state.url", "plaintext=true"),
+    (
+        "engine = \"redis\"\nurl = \"rediss://localhost\"\nca_file = \"/none\"",
+        "state.ca_file",
+        "/none",
+    ),
+    ("password_file = \"/none\"", "state.password_file", "can be read"),
+    ("pasword = \"hunter2\"", "state.pasword", "no such setting"),
+    ("password = 7", "state.password", "a text"),
+    ("connections = 0", "state.connections", "from 1 to 1000"),
+    ("timeout = \"1h\"", "state.timeout", "10m"),
+    ("key_prefix = \"a b\"", "state.key_prefix", "visible"),
+];
+
+#[test]
+fn a_state_outside_is_checked_whole_and_no_secret_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    let file = file.display();
+    let good = format!(
+        "[state]\nengine = \"postgres\"\nurl = \"postgres://fusion@localhost/fusion\"\npassword_file = \"{file}\"\n"
+    );
+    let config = load(&good, &[], &[]).unwrap();
+    assert!(!format!("{config:?}{}", config.to_toml()).contains("hunter2"));
+    assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config.clone()));
+    assert!(
+        Config::default()
+            .changes_to(&config)
+            .unwrap_err()
+            .iter()
+            .all(|it| it.key.starts_with("state."))
+    );
+    let env = [("FUSION_SERVER__STATE__PASSWORD", "0123")];
+    let by_env = load(&good.replace("password_file", "#"), &env, &[]).unwrap();
+    assert!(by_env.to_toml().contains("password = \"***\""), "{}", by_env.to_toml());
+
+    for (text, key, says) in WRONG_STATES {
+        let faults = load(&format!("[state]\n{text}"), &[], &[]).unwrap_err();
+        let found = faults.0.iter().find(|fault| fault.key == key);
+        assert!(found.is_some_and(|fault| fault.allowed.contains(says)), "{text}: {faults}");
+        assert!(!faults.to_string().contains("hunter2"), "{faults}");
+    }
+    let all = "[state]\nengine = \"redis\"\ntimeout = 7\nconnections = 0\ncertificate_file = \"/x\"\nurl = \"nowhere\"";
+    assert_eq!(keys(all).len(), 4, "{:?}", keys(all));
+}
+
+#[test]
+fn addresses_of_engines_are_taken_as_their_own_programs_write_them() {
+    let meant = [
+        ("postgres", "postgres://f@db1:5432,db2:5433/f?sslmode=disable"),
+        ("postgres", "postgresql://f@localhost/f?sslmode=disable&options=-csearch_path%3Dfusion"),
+        ("redis", "redis://cache.example.org:6379/2?plaintext=true"),
+        ("redis", "redis://fusion@127.0.0.1"),
+    ];
+    for (engine, url) in meant {
+        let config = load(&format!("state.engine = \"{engine}\"\nstate.url = \"{url}\""), &[], &[]);
+        assert_eq!(load(&config.clone().unwrap().to_toml(), &[], &[]), config);
+    }
+}
+
 #[test]
 fn what_is_printed_reads_back_the_same() {
     let id = "00000000-0000-4000-8000-000000000000";
@@ -243,6 +332,11 @@ fn the_shipped_example_is_in_order_and_shows_every_setting() {
     std::fs::write(dir.path().join("server.pem"), pair.cert.pem()).unwrap();
     std::fs::write(dir.path().join("clients.pem"), pair.cert.pem()).unwrap();
     std::fs::write(dir.path().join("tokens.toml"), "").unwrap();
+    std::fs::write(dir.path().join("state-ca.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("state-client.pem"), pair.cert.pem()).unwrap();
+    let key = pair.signing_key.serialize_pem();
+    std::fs::write(dir.path().join("state-client-key.pem"), key).unwrap();
+    std::fs::write(dir.path().join("state-password"), "secret\n").unwrap();
     std::fs::write(dir.path().join("server-key.pem"), pair.signing_key.serialize_pem()).unwrap();
     let here = uncommented.join("\n").replace("/etc/fusion", &dir.path().display().to_string());
     let all = load(&here, &[], &[]).unwrap();

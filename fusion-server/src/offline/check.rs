@@ -163,11 +163,10 @@ impl Offline {
     }
 
     fn check_state(&self, faults: Vec<String>) -> Result<StateReport, StoreError> {
-        let state = self.store.state();
         let bytes = self.store.state_bytes()?;
         let mut report = StateReport { bytes, faults, ..StateReport::default() };
         for space in Space::ALL {
-            match scan_all(&**state, space, self.now) {
+            match scan_all(self.state(), space, self.now) {
                 Err(error) if report.faults.iter().any(|fault| *fault == error.to_string()) => {}
                 Err(error) => report.faults.push(error.to_string()),
                 Ok(items) => {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use fusion_store::{Blocks as _, ChangeLog as _, LogPoint, Space, State as _, StoreError};
+use fusion_store::{Blocks as _, ChangeLog as _, LogPoint, Space, StoreError};
 
 use super::{Known, Offline, OfflineError, bytes_text};
 use crate::config::Config;
@@ -114,10 +114,10 @@ impl Offline {
 
     /// The server forgets it first: what a crash leaves after that is left over, and can be removed.
     fn remove(&self, known: &Known) -> Result<(), StoreError> {
-        let (state, view) = (self.store.state(), &known.view);
+        let (state, view) = (self.state(), &known.view);
         if known.is_live {
             state.delete(Space::View, view.name.as_str().as_bytes())?;
-            for item in scan_all(&**state, Space::Session, self.now)? {
+            for item in scan_all(state, Space::Session, self.now)? {
                 if sessions::view_of(&item).is_ok_and(|name| name == view.name) {
                     state.delete(Space::Session, &item.key)?;
                 }
@@ -129,9 +129,8 @@ impl Offline {
     }
 
     fn compact_state(&self) -> Result<(), StoreError> {
-        let state = self.store.state();
-        while state.expire(self.now, SWEPT)? == SWEPT {}
-        state.compact()
+        while self.state().expire(self.now, SWEPT)? == SWEPT {}
+        self.store.state().compact()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use fusion_core::time::{Clock, ServerTime};
-use fusion_proto::convert::admin::{ServerInfo, ServerLimits};
+use fusion_proto::convert::admin::{EngineGuarantee, ServerInfo, ServerLimits, Survival};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use fusion_store::ViewId;
+use fusion_store::{Guarantee, Survives, ViewId};
 use uuid::Uuid;
 
 use super::sessions::Sessions;
@@ -86,8 +86,21 @@ impl About {
                 page_rows: count(limits::PAGE_MAX),
                 message_bytes: count(limits::MESSAGE_BYTES),
             },
+            state: Some(guarantee_out(stores.state.guarantee())),
         }
     }
+}
+
+fn guarantee_out(guarantee: Guarantee) -> EngineGuarantee {
+    let Guarantee { engine, survives, note } = guarantee;
+    let survives = match survives {
+        Survives::Power => Survival::Power,
+        Survives::Processes => Survival::Processes,
+        Survives::Server => Survival::Server,
+        Survives::Nothing => Survival::Nothing,
+        Survives::Unknown => Survival::Unknown,
+    };
+    EngineGuarantee { engine, survives, note }
 }
 
 fn count(number: usize) -> u32 {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fusion_core::time::ServerTime;
 use fusion_server::clock::RuntimeClock;
+use fusion_server::config::StateConfig;
 use fusion_server::offline::{Offline, OfflineError};
 use fusion_server::stores::Stores;
 use uuid::Uuid;
@@ -17,7 +18,8 @@ async fn what_a_server_left_is_in_order() {
     let stores = Stores::open(dir.path(), Uuid::from_u128(1), None).unwrap();
     let mut server = start_in(config(), Arc::new(RuntimeClock::new()), stores).await;
     let (_, lane) = with_a_file(&mut server).await;
-    let open = || Offline::open(dir.path(), "a test", ServerTime::default());
+    let open =
+        || Offline::open(dir.path(), &StateConfig::default(), "a test", ServerTime::default());
     let refused = open().err();
     assert!(matches!(refused, Some(OfflineError::Store(_))), "the server has it");
     drop(lane);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fusion_core::evidence::RootState;
 use fusion_core::time::ServerTime;
 use fusion_core::view::ViewState;
+use fusion_proto::convert::admin::Survival;
 use fusion_proto::convert::session::SessionInfo;
 use fusion_proto::views::{Freshness, ViewInfo};
 
@@ -87,6 +88,14 @@ fn of_server(picture: &Picture, findings: &mut Vec<Finding>) {
     if server.views >= server.limits.max_views {
         let says = format!("it has as many views as it may: {}", server.views);
         find(false, says, "raise max_views in its configuration before the next one");
+    }
+    let state = server.state.as_ref().filter(|_| !server.data_dir.is_empty());
+    if let Some(state) = state.filter(|state| state.survives != Survival::Power) {
+        let (engine, survives) = (&state.engine, state.survives.as_str());
+        let note = if state.note.is_empty() { "" } else { ": " };
+        let says =
+            format!("its state in {engine} outlives {survives}, not power{note}{}", state.note);
+        find(false, says, "docs/store.md says how the engine is set up to lose nothing");
     }
     if server.data_dir.is_empty() {
         let says = "it keeps all in memory: a restart lists every tree anew".to_owned();

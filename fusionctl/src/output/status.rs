@@ -77,6 +77,14 @@ impl Printer {
         self.text(&format!("  fusion-server {}, up {up}, id {}", server.version, server.server))?;
         let place = if server.data_dir.is_empty() { "memory" } else { &server.data_dir };
         self.text(&format!("  {} in {place}", HumanBytes(server.data_bytes)))?;
+        if let Some(state) = &server.state {
+            let note = if state.note.is_empty() { "" } else { "; " };
+            let outlives = state.survives.as_str();
+            self.text(&format!(
+                "  state: {}, outlives {outlives}{note}{}",
+                state.engine, state.note
+            ))?;
+        }
         self.text(&format!(
             "  {} of {} views, {} of {} sessions",
             server.views, server.limits.max_views, server.sessions, server.limits.max_sessions
@@ -200,6 +208,9 @@ fn picture_json(picture: &Picture) -> Value {
         "server_time": rfc3339(server.server_time.as_nanos()),
         "data_dir": server.data_dir,
         "data_bytes": server.data_bytes,
+        "state": server.state.as_ref().map(|state| {
+            json!({ "engine": state.engine, "survives": state.survives.as_str(), "note": state.note })
+        }),
         "sessions": server.sessions,
         "max_sessions": server.limits.max_sessions,
         "max_views": server.limits.max_views,

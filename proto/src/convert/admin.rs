@@ -32,6 +32,77 @@ pub struct ServerInfo {
     pub limits: ServerLimits,
     /// What it logs.
     pub log_filter: String,
+    /// Where its state is kept; absent if it does not tell.
+    pub state: Option<EngineGuarantee>,
+}
+
+/// An engine, and what an acknowledgement is worth as it is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineGuarantee {
+    /// The engine and, if it runs outside of the server, its version and where it is.
+    pub engine: String,
+    /// What an acknowledged value outlives.
+    pub survives: Survival,
+    /// What an operator should know beside that; empty if there is nothing.
+    pub note: String,
+}
+
+/// What something outlives that was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survival {
+    /// The loss of power.
+    Power,
+    /// The death of all processes, also the engine's own; not the loss of power.
+    Processes,
+    /// The death of the server; not that of the engine.
+    Server,
+    /// Nothing: it is in the memory of the server.
+    Nothing,
+    /// The engine does not tell how it is set up, or we do not know the word.
+    Unknown,
+}
+
+impl Survival {
+    /// Its name for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Power => "power",
+            Self::Processes => "processes",
+            Self::Server => "server",
+            Self::Nothing => "nothing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<&EngineGuarantee> for pb::EngineGuarantee {
+    fn from(guarantee: &EngineGuarantee) -> Self {
+        let EngineGuarantee { engine, survives, note } = guarantee;
+        let survives = match survives {
+            Survival::Power => pb::Survival::Power,
+            Survival::Processes => pb::Survival::Processes,
+            Survival::Server => pb::Survival::Server,
+            Survival::Nothing => pb::Survival::Nothing,
+            Survival::Unknown => pb::Survival::Unknown,
+        };
+        Self { engine: engine.clone(), survives: survives.into(), note: note.clone() }
+    }
+}
+
+impl From<pb::EngineGuarantee> for EngineGuarantee {
+    fn from(guarantee: pb::EngineGuarantee) -> Self {
+        let survives = match guarantee.survives() {
+            pb::Survival::Power => Survival::Power,
+            pb::Survival::Processes => Survival::Processes,
+            pb::Survival::Server => Survival::Server,
+            pb::Survival::Nothing => Survival::Nothing,
+            // A later server may know more words.
+            pb::Survival::Unknown | pb::Survival::Unspecified => Survival::Unknown,
+        };
+        let pb::EngineGuarantee { engine, note, .. } = guarantee;
+        Self { engine, survives, note }
+    }
 }
 
 /// What a server is set up to bear.
@@ -160,6 +231,7 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             sessions,
             limits,
             log_filter,
+            state,
         } = info;
         Self {
             version: version.clone(),
@@ -172,6 +244,7 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             sessions: *sessions,
             limits: Some((*limits).into()),
             log_filter: log_filter.clone(),
+            state: state.as_ref().map(Into::into),
         }
     }
 }
@@ -191,6 +264,7 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
             sessions,
             limits,
             log_filter,
+            state,
         } = answer;
         let server = Uuid::try_parse(&server_id)
             .map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))?;
@@ -205,6 +279,7 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
             sessions,
             limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
             log_filter,
+            state: state.map(Into::into),
         })
     }
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use fusion_proto::convert::session::Withheld;
 use fusion_proto::limits;
+use fusion_store::engines::Secret;
 use globset::{Glob, GlobBuilder, GlobSetBuilder};
 use toml::{Table, Value};
 use uuid::Uuid;
 
-use crate::config::print::written;
+use crate::config::print::{HIDDEN, written};
 use crate::config::{ConfigFaults, Fault};
 
 /// Keeps the faults.
@@ -40,7 +41,10 @@ impl Checker {
     pub(super) fn unknown(&mut self, section: &str, unknown: &Table) {
         for (name, value) in unknown {
             let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-            self.fault(&key, value, "left out: there is no such setting");
+            // It may be a secret whose name was mistyped.
+            let hidden = Value::String(HIDDEN.to_owned());
+            let shown = if name.to_ascii_lowercase().contains("pass") { &hidden } else { value };
+            self.fault(&key, shown, "left out: there is no such setting");
         }
     }
 
@@ -87,6 +91,31 @@ impl Checker {
         self.leaf(key, value, None, "a path", |value| {
             value.as_str().filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
         })
+    }
+
+    /// A text; what it must be, beyond that, is said by who knows.
+    pub(super) fn text(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        allowed: &str,
+        is_allowed: impl FnOnce(&str) -> bool,
+    ) -> Option<String> {
+        self.leaf(key, value, None, allowed, |value| {
+            value.as_str().filter(|text| is_allowed(text)).map(|text| Some(text.to_owned()))
+        })
+    }
+
+    /// A text that is never shown.
+    pub(super) fn secret(&mut self, key: &str, value: Option<Value>) -> Option<Secret> {
+        let allowed = "a text, best in the environment; in a file, name that as password_file";
+        match value? {
+            Value::String(text) if !text.is_empty() => Some(Secret::new(text)),
+            _ => {
+                self.fault(key, &Value::String(HIDDEN.to_owned()), allowed);
+                None
+            }
+        }
     }
 
     pub(super) fn id(&mut self, key: &str, value: Option<Value>) -> Option<Uuid> {

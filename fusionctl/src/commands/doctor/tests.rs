@@ -4,7 +4,7 @@ use fusion_core::id::{AgentId, LeaderEpoch, ViewName};
 use fusion_core::session::{Role, SessionState};
 use fusion_core::time::StorageTime;
 use fusion_core::view::{Coverage, Totals};
-use fusion_proto::convert::admin::{ServerInfo, ServerLimits};
+use fusion_proto::convert::admin::{EngineGuarantee, ServerInfo, ServerLimits, Survival};
 use fusion_proto::convert::session::ClientInfo;
 use fusion_proto::convert::session::agent::AgentStatus;
 use uuid::Uuid;
@@ -77,6 +77,11 @@ fn well() -> Picture {
         sessions: 1,
         log_filter: "info".to_owned(),
         limits,
+        state: Some(EngineGuarantee {
+            engine: "embedded".to_owned(),
+            survives: Survival::Power,
+            note: String::new(),
+        }),
     };
     let url = "http://here:1".to_owned();
     Picture { url, server, views: vec![(view, vec![agent()])], here: NOW }
@@ -116,6 +121,9 @@ fn what_is_wrong_with_a_server() {
     found(true, "server", "sessions", "session.max", |it| it.server.sessions = 9);
     found(false, "server", "views", "max_views", |it| it.server.views = 9);
     found(false, "server", "memory", "--data-dir", |it| it.server.data_dir.clear());
+    found(false, "server", "processes", "docs/store.md", |it| {
+        it.server.state.as_mut().unwrap().survives = Survival::Processes;
+    });
     for here in [NOW.plus(Duration::from_secs(60)), NOW.minus(Duration::from_secs(60))] {
         found(false, "server", "1m apart", "NTP", |it| it.here = here);
     }

@@ -3,7 +3,7 @@
 use fusion_core::change::{Cause, TrashId};
 
 use super::*;
-use crate::convert::admin::{ServerInfo, ServerLimits, ViewReset};
+use crate::convert::admin::{EngineGuarantee, ServerInfo, ServerLimits, Survival, ViewReset};
 use crate::convert::view::{
     BlindSpot, ListWithin, RefreshPath, Refreshed, SuspectCause, SuspectInfo, TrashInfo, TrashRef,
 };
@@ -113,10 +113,19 @@ proptest! {
         let limits = ServerLimits {
             max_views, max_sessions, batch_rows, batch_bytes, page_rows, message_bytes,
         };
+        let survives = [
+            Survival::Power, Survival::Processes, Survival::Server, Survival::Nothing,
+            Survival::Unknown,
+        ];
         let info = ServerInfo {
             version, server, started_at: times.0, server_time: times.1, data_dir: "/d".to_owned(),
             log_filter: "info".to_owned(),
             data_bytes, views, sessions, limits,
+            state: (views % 2 == 0).then(|| EngineGuarantee {
+                engine: "an engine".to_owned(),
+                survives: survives[sessions as usize % survives.len()],
+                note: "n".repeat(views as usize % 3),
+            }),
         };
         prop_assert_eq!(ServerInfo::try_from(pb::GetServerInfoResponse::from(&info)), Ok(info));
         let reset = ViewReset { revision: data_bytes, leader_epoch: 1, sessions_ended: views };

@@ -1,0 +1,210 @@
+//! A server whose state is in an engine outside of it, with the real binaries: it dies and goes on in the same
+//! sessions, the engine dies and comes back, is away at the start, or is another one.
+//!
+//! An engine that is not on this machine is said to be so on a line; see `fusion_store::engines::started`.
+
+use std::fs;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
+use fusion_tests::pair::{READY, World};
+use fusion_tests::{binaries, compare};
+use serde_json::Value;
+
+const SETTINGS: &str = r#"
+[view_defaults]
+cache_horizon = "200ms"
+hot_threshold = "100ms"
+session_timeout = "6s"
+"#;
+
+/// An engine, whichever it is.
+trait Engine {
+    fn kill(&mut self);
+    fn go_on(&mut self);
+    /// The engine's name and address, as the configuration has them.
+    fn section(&self) -> String;
+    /// As people read it in errors.
+    fn place(&self) -> String;
+}
+
+impl Engine for StartedPostgres {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn go_on(&mut self) {
+        Self::go_on(self);
+    }
+
+    fn section(&self) -> String {
+        format!("engine = \"postgres\"\nurl = \"{}\"", self.settings("fusion").url)
+    }
+
+    fn place(&self) -> String {
+        format!("PostgreSQL at 127.0.0.1:{}/fusion", self.port())
+    }
+}
+
+impl Engine for StartedRedis {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn go_on(&mut self) {
+        Self::go_on(self);
+    }
+
+    fn section(&self) -> String {
+        format!("engine = \"redis\"\nurl = \"{}\"", self.settings("").url)
+    }
+
+    fn place(&self) -> String {
+        format!("Redis at 127.0.0.1:{}/0", self.port())
+    }
+}
+
+fn world(engine: &dyn Engine) -> World {
+    let state =
+        format!("[state]\n{}\npassword = \"{PASSWORD}\"\ntimeout = \"2s\"\n", engine.section());
+    World::start_configured(&format!("{state}{SETTINGS}"))
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+/// The lines of an answer in JSON; the command must have done what was asked.
+#[track_caller]
+fn json(world: &World, args: &[&str]) -> Vec<Value> {
+    let output = world.fusionctl(&[&["--output", "json"], args].concat());
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn sessions(world: &World) -> Vec<String> {
+    let mut ids: Vec<_> =
+        json(world, &["sessions"]).iter().map(|it| it["session_id"].to_string()).collect();
+    ids.sort();
+    ids
+}
+
+/// A start of the server that does not come up; what it said.
+fn refused(world: &World) -> String {
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(binaries::path("fusion-server"));
+    command.args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--data-dir"]);
+    command.arg(world.path("server")).arg("--config").arg(world.path("server.toml"));
+    let ended = command.output().unwrap();
+    assert!(!ended.status.success() && ended.status.code() != Some(124), "{}", text(&ended));
+    assert!(!text(&ended).contains(PASSWORD), "{}", text(&ended));
+    text(&ended)
+}
+
+async fn lives_and_dies(engine: &mut dyn Engine) {
+    let mut world = world(engine);
+    fs::write(world.root().join("f"), "x").unwrap();
+    let leader = world.start_ready_agent("leader").await;
+    let _follower = world.start_agent("follower", &[]);
+    let limit = compare::clock();
+    while sessions(&world).len() < 2 {
+        assert!(limit.elapsed() < READY, "the follower has no session");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.fusionctl(&["jobs", "run", "scan", "/"]).status.code(), Some(0));
+    let (had, jobs) = (sessions(&world), json(&world, &["jobs", "list"]));
+    let status = json(&world, &["status"]).remove(0);
+    let (kind, at) =
+        engine.place().split_once(" at ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let told = status["state"]["engine"].as_str().unwrap().to_owned();
+    assert!(told.starts_with(&kind) && told.ends_with(&at), "{told}");
+    assert_eq!(status["state"]["survives"], "power");
+
+    world.kill_server();
+    world.start_server();
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    assert_eq!(sessions(&world), had, "the same sessions");
+    assert_eq!(json(&world, &["jobs", "list"])[0]["job_id"], jobs[0]["job_id"], "the same jobs");
+    assert!(!leader.process.output().contains("obsolete"), "{}", leader.process.output());
+
+    while_the_engine_is_away(engine, &mut world, &had).await;
+
+    world.kill_server();
+    engine.kill();
+    let said = refused(&world);
+    assert!(said.contains(&engine.place()) && said.contains("see that it runs"), "{said}");
+    engine.go_on();
+    world.start_server();
+    compare::until_ready(&mut world.client(), world.view(), READY).await;
+    fs::write(world.root().join("g"), "y").unwrap();
+    world.settle().await;
+    let _ = world.server().terminate(Duration::from_secs(30));
+}
+
+async fn while_the_engine_is_away(engine: &mut dyn Engine, world: &mut World, had: &[String]) {
+    engine.kill();
+    // Longer than a session may be silent: its heartbeats are answered from memory.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(sessions(world), had, "heartbeats go on");
+    fs::write(world.root().join("while-away"), "1").unwrap();
+    world.settle().await;
+    let run = world.fusionctl(&["jobs", "run", "scan", "/"]);
+    assert!(!run.status.success() && text(&run).contains("store"), "{}", text(&run));
+    engine.go_on();
+    let limit = compare::clock();
+    while !world.fusionctl(&["jobs", "run", "scan", "/"]).status.success() {
+        assert!(limit.elapsed() < READY, "{}", world.server().output());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(sessions(world), had, "by itself");
+}
+
+#[tokio::test]
+async fn a_server_on_postgresql_outlives_itself_and_its_engine() {
+    let Some(mut engine) = StartedPostgres::start() else { return };
+    lives_and_dies(&mut engine).await;
+    let audit = engine.sql("fusion", "SELECT DISTINCT method FROM fusion_audit ORDER BY 1");
+    assert!(audit.contains("CreateJob"), "{audit}");
+    let jobs = engine
+        .sql("fusion", "SELECT state, kinds, views FROM fusion_jobs WHERE origin = 'request'");
+    assert!(jobs.contains("completed|scan|tree"), "{jobs}");
+    let sessions = engine.sql("fusion", "SELECT agent, state FROM fusion_sessions ORDER BY agent");
+    assert_eq!(sessions, "follower|active\nleader|active");
+}
+
+#[tokio::test]
+async fn a_server_on_redis_outlives_itself_and_its_engine() {
+    let Some(mut engine) = StartedRedis::start() else { return };
+    lives_and_dies(&mut engine).await;
+}
+
+#[test]
+fn a_directory_goes_by_one_state() {
+    let Some(engine) = StartedRedis::start() else { return };
+    let mut world = world(&engine);
+    world.kill_server();
+    let config = fs::read_to_string(world.path("server.toml")).unwrap();
+    fs::write(world.path("server.toml"), SETTINGS).unwrap();
+    let said = refused(&world);
+    assert!(said.contains("goes by the state") && said.contains("outside"), "{said}");
+    fs::write(world.path("server.toml"), &config).unwrap();
+    engine.command(&["FLUSHALL"]);
+    let said = refused(&world);
+    assert!(said.contains("no state of Fusion") && said.contains(&engine.place()), "{said}");
+
+    let mut embedded = World::start_configured(SETTINGS);
+    assert!(embedded.fusionctl(&["status"]).status.success());
+    let agent = embedded.start_agent("a", &[]);
+    let limit = compare::clock();
+    while sessions(&embedded).is_empty() {
+        assert!(limit.elapsed() < READY, "{}", agent.process.output());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    embedded.kill_server();
+    fs::write(embedded.path("server.toml"), &config).unwrap();
+    let said = refused(&embedded);
+    assert!(said.contains("has its state in itself"), "{said}");
+}
