@@ -10,6 +10,7 @@ mod guards;
 mod in_process;
 mod membership;
 mod sweep;
+mod tasks;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -38,7 +39,6 @@ use crate::ids::{Ids, RandomIds};
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
-use crate::ops::watchdog;
 use crate::reload::Files;
 use crate::service::admin::About;
 use crate::service::audit::{Audit, AuditDeps};
@@ -445,7 +445,7 @@ impl Server {
             address_file::write(file, &addresses)?;
         }
 
-        begin_tasks(&services, &health, failures, scans, health_listener);
+        tasks::begin(&services, &health, failures, scans, health_listener);
         let membered = services.conductor.clone().map(membership::begin).transpose()?;
         services.tasks.spawn("state sweep", sweep::run(stores, clock));
         let probed = Probed { metrics, sessions, views, jobs, draining };
@@ -484,27 +484,6 @@ impl Server {
         }
         served.map(|_| ()).map_err(ServerError::Serve)
     }
-}
-
-/// Begins what runs beside the calls.
-fn begin_tasks(
-    services: &Services,
-    health: &Health,
-    failures: mpsc::UnboundedReceiver<ViewFailed>,
-    scans: mpsc::UnboundedReceiver<ScanNews>,
-    health_listener: Option<(TcpListener, SocketAddr)>,
-) {
-    let Services { sessions, views, tasks, .. } = services.clone();
-    if let Some((listener, _)) = health_listener {
-        tasks.spawn("health listener", grpc::health::serve(listener, health.clone()));
-    }
-    tasks.spawn("session timer", sessions.clone().run_timer());
-    tasks.spawn("jobs", services.jobs.clone().run());
-    tasks.spawn("observed scans", services.jobs.clone().observe(scans));
-    tasks.spawn("view health", health.clone().follow(views.clone()));
-    let (metrics, clock) = (services.metrics.clone(), Arc::clone(&services.clock));
-    tasks.spawn("watchdog", watchdog::run(views, health.clone(), metrics, clock));
-    tasks.spawn("view supervisor", sessions.restart_views(tasks.clone(), failures));
 }
 
 /// Listens, builds and serves in one call; for who needs no address in between.

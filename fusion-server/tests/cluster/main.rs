@@ -7,6 +7,7 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+mod checkpoints;
 mod cut;
 #[path = "../grpc/evidence.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

@@ -72,13 +72,18 @@ impl Engine {
         One { server, switch, members, clock, address }
     }
 
-    /// So many servers with the view, each of which knows of the others.
-    pub(crate) async fn start_many(&self, count: usize) -> Vec<One> {
+    /// A server with the view.
+    pub(crate) async fn start_one(&self) -> One {
         let mut config = config();
         config.views.insert(VIEW.parse_name(), config.view_defaults.clone());
+        self.start_with(config).await
+    }
+
+    /// So many servers with the view, each of which knows of the others.
+    pub(crate) async fn start_many(&self, count: usize) -> Vec<One> {
         let mut servers = Vec::new();
         for _ in 0..count {
-            servers.push(self.start_with(config.clone()).await);
+            servers.push(self.start_one().await);
         }
         eventually("all follow the view, and one owns it", async || {
             let roll = self.roll();
