@@ -41,9 +41,9 @@ impl Checker {
     pub(super) fn unknown(&mut self, section: &str, unknown: &Table) {
         for (name, value) in unknown {
             let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-            // It may be a secret whose name was mistyped.
+            // It may be the password, whose name was mistyped.
             let hidden = Value::String(HIDDEN.to_owned());
-            let shown = if name.to_ascii_lowercase().contains("pass") { &hidden } else { value };
+            let shown = if section == "state" { &hidden } else { value };
             self.fault(&key, shown, "left out: there is no such setting");
         }
     }
