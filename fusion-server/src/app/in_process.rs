@@ -1,6 +1,6 @@
 //! A server without listeners, for tests and fuzzing: its calls are made in process.
 
-use super::{Server, ServerError, begin_tasks};
+use super::{Server, ServerError, tasks};
 pub use crate::grpc::Edge;
 
 impl Server {
@@ -10,7 +10,7 @@ impl Server {
     /// [`ServerError::Serve`]: a service that cannot be put together.
     pub async fn edge(self) -> Result<Edge, ServerError> {
         let Self { services, guards, health, failures, scans, .. } = self;
-        begin_tasks(&services, &health, failures, scans, None);
+        tasks::begin(&services, &health, failures, scans, None);
         health.set_serving().await;
         Edge::new(&services, guards, &health).map_err(ServerError::Serve)
     }

@@ -53,6 +53,7 @@ impl Bridge {
     }
 
     /// For `map_err`: `what` could not be done, told with the causes of the error.
+    #[cfg(any(test, feature = "nats"))]
     pub(crate) fn away<E: std::error::Error>(
         &self,
         what: &'static str,
