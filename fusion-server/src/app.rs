@@ -123,7 +123,8 @@ impl Deps {
             clock: Arc::new(RuntimeClock::new()),
             ids: Arc::new(RandomIds),
             stores: match &config.data_dir {
-                Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?,
+                Some(dir) => Stores::open(dir, RandomIds.draw(), config.server_id)?
+                    .with_change_log(dir, &config.change_log)?,
                 None => Stores::memory(),
             },
             log: LogFilter::detached(&config.log.filter),

@@ -5,6 +5,7 @@
 //! into [`Config`] ([`check`]) with all faults at once. Must never: give a value a hidden meaning,
 //! or adjust one in silence.
 
+mod change_log;
 mod check;
 mod in_force;
 mod overlay;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use crate::tls::TlsConfig;
 
+pub use change_log::{ChangeLogConfig, ChangeLogEngine};
 pub(crate) use in_force::InForce;
 pub use overlay::{ENV_PREFIX, Sources};
 pub use settings::{Setting, settings};
@@ -78,6 +80,8 @@ pub struct Config {
     pub max_queries: usize,
     /// What each principal may ask for.
     pub quotas: QuotaConfig,
+    /// Where the logs and the checkpoints of views are kept.
+    pub change_log: ChangeLogConfig,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -227,6 +231,7 @@ impl Default for Config {
                 max_watchers: 1_000,
                 max_open_jobs: 1_000,
             },
+            change_log: ChangeLogConfig::default(),
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

@@ -1,5 +1,6 @@
 //! Raw values into checked configuration; every fault is kept and told.
 
+mod change_log;
 mod leaf;
 
 use std::collections::BTreeMap;
@@ -104,6 +105,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         quotas: quotas(check, raw.quotas, &default.quotas),
         view_defaults,
         views,
+        change_log: change_log::change_log(check, raw.change_log, default.change_log),
     }
 }
 

@@ -29,6 +29,7 @@ raw! {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
         max_views, max_connections, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
         listen, tls, auth, log, session, quotas, view_defaults, views,
+        change_log,
     }
 }
 raw! {
@@ -58,6 +59,13 @@ raw! {
 raw! {
     /// `[quotas]`.
     RawQuotas { requests_per_second, max_calls, max_queries, max_watchers, max_open_jobs }
+}
+raw! {
+    /// `[change_log]`.
+    RawChangeLog {
+        engine, servers, prefix, replicas, max_bytes, sync, credentials_file, ca_file,
+        certificate_file, key_file, timeout,
+    }
 }
 raw! {
     /// `[view_defaults]` and each `[views.NAME]`.

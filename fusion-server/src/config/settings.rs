@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::raw::{
-    RawAuth, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession, RawTls, RawView,
+    RawAuth, RawChangeLog, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession,
+    RawTls, RawView,
 };
 use super::{Config, Fault, ViewConfig, check, in_force};
 
@@ -54,6 +55,7 @@ fn wrong_everywhere() -> Table {
         ("log", RawLog::FIELDS),
         ("session", RawSession::FIELDS),
         ("quotas", RawQuotas::FIELDS),
+        ("change_log", RawChangeLog::FIELDS),
     ];
     let mut tree = wrong(RawConfig::FIELDS);
     for (section, fields) in sections {
