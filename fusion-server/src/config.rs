@@ -5,6 +5,7 @@
 //! into [`Config`] ([`check`]) with all faults at once. Must never: give a value a hidden meaning,
 //! or adjust one in silence.
 
+mod change_log;
 mod check;
 mod in_force;
 mod overlay;
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 use crate::tls::TlsConfig;
 
+pub use change_log::{ChangeLogConfig, ChangeLogEngine};
 pub(crate) use in_force::InForce;
 pub use overlay::{ENV_PREFIX, Sources};
 pub use settings::{Setting, settings};
@@ -82,6 +84,8 @@ pub struct Config {
     pub quotas: QuotaConfig,
     /// Where sessions, jobs, audit records and names of views are kept.
     pub state: StateConfig,
+    /// Where the logs and the checkpoints of views are kept.
+    pub change_log: ChangeLogConfig,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -232,6 +236,7 @@ impl Default for Config {
                 max_open_jobs: 1_000,
             },
             state: StateConfig::default(),
+            change_log: ChangeLogConfig::default(),
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

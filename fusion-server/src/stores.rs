@@ -2,6 +2,7 @@
 //!
 //! The server knows ports only. Which adapters stand behind them is decided here, once.
 
+mod change_log;
 mod outside;
 mod saver;
 mod view_record;

@@ -1,5 +1,6 @@
 //! Raw values into checked configuration; every fault is kept and told.
 
+mod change_log;
 mod leaf;
 mod state;
 
@@ -108,6 +109,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         state: state::state(check, raw.state, default.state),
         view_defaults,
         views,
+        change_log: change_log::change_log(check, raw.change_log, default.change_log),
     }
 }
 

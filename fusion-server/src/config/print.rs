@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use fusion_proto::convert::session::Withheld;
+use fusion_store::engines::nats::NatsSync;
 use toml::{Table, Value};
 
-use super::{Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, ViewConfig};
+use super::{
+    ChangeLogConfig, Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, ViewConfig,
+};
 use crate::tls::TlsConfig;
 
 /// What stands for a secret.
@@ -60,6 +63,7 @@ pub(super) fn tree(config: &Config) -> Table {
     tree.insert("session".to_owned(), session(&config.session));
     tree.insert("quotas".to_owned(), quotas(&config.quotas));
     tree.insert("state".to_owned(), state(&config.state));
+    tree.insert("change_log".to_owned(), change_log(&config.change_log));
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
@@ -107,6 +111,35 @@ fn state(state: &StateConfig) -> Value {
         all.extend(some);
     }
     all
+}
+
+fn change_log(config: &ChangeLogConfig) -> Value {
+    let sync = match config.sync {
+        NatsSync::Always => "always",
+        NatsSync::Interval => "interval",
+    };
+    let mut all = Table::from_iter([
+        ("engine".to_owned(), config.engine.as_str().into()),
+        ("prefix".to_owned(), config.prefix.clone().into()),
+        ("replicas".to_owned(), count(config.replicas)),
+        ("sync".to_owned(), sync.into()),
+        ("timeout".to_owned(), span(config.timeout)),
+    ]);
+    if !config.servers.is_empty() {
+        let servers = config.servers.iter().map(|server| server.clone().into());
+        all.insert("servers".to_owned(), Value::Array(servers.collect()));
+    }
+    all.extend(config.max_bytes.map(|bytes| ("max_bytes".to_owned(), count(bytes))));
+    let files = [
+        ("credentials_file", &config.credentials_file),
+        ("ca_file", &config.ca_file),
+        ("certificate_file", &config.certificate_file),
+        ("key_file", &config.key_file),
+    ];
+    for (name, file) in files {
+        all.extend(file.iter().map(|file| (name.to_owned(), file.display().to_string().into())));
+    }
+    Value::Table(all)
 }
 
 fn listener(config: &ListenerConfig) -> Value {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::raw::{
-    RawAuth, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession, RawState, RawTls,
-    RawView,
+    RawAuth, RawChangeLog, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession,
+    RawState, RawTls, RawView,
 };
 use super::{Config, Fault, ViewConfig, check, in_force};
 
@@ -56,6 +56,7 @@ fn wrong_everywhere() -> Table {
         ("session", RawSession::FIELDS),
         ("quotas", RawQuotas::FIELDS),
         ("state", RawState::FIELDS),
+        ("change_log", RawChangeLog::FIELDS),
     ];
     let mut tree = wrong(RawConfig::FIELDS);
     for (section, fields) in sections {

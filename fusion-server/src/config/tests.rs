@@ -309,6 +309,34 @@ fn addresses_of_engines_are_taken_as_their_own_programs_write_them() {
 }
 
 #[test]
+fn an_engine_of_the_log_is_named_with_its_servers_and_no_secret() {
+    let log = |text: &str| format!("[change_log]\n{text}");
+    let text =
+        log("engine = \"nats\"\nservers = [\"tls://a:4222\"]\nreplicas = 3\nsync = \"always\"");
+    let config = load(&text, &[], &[]).unwrap();
+    let settings = config.change_log.settings();
+    assert_eq!((settings.servers, settings.replicas), (vec!["tls://a:4222".to_owned()], 3));
+    assert!(settings.tls.is_some());
+    for (text, key) in [
+        ("engine = \"nats\"", "servers"),
+        ("servers = [\"nats://a:1\"]", "servers"),
+        ("engine = \"nats\"\nservers = [\"nats://user:secret@a:1\"]", "servers"),
+        ("engine = \"nats\"\nservers = [\"http://a:1\"]", "servers"),
+        ("engine = \"nats\"\nservers = []", "servers"),
+        ("engine = \"kafka\"", "engine"),
+        ("replicas = 2", "replicas"),
+        ("prefix = \"a.b\"", "prefix"),
+        ("max_bytes = 1", "max_bytes"),
+        ("sync = \"never\"", "sync"),
+        ("key_file = \"/a\"", "key_file"),
+    ] {
+        assert_eq!(keys(&log(text)), [format!("change_log.{key}")], "{text}");
+    }
+    let told = load(&log("servers = [\"nats://user:secret@a:1\"]"), &[], &[]).unwrap_err();
+    assert!(!told.to_string().contains("secret@"), "{told}");
+}
+
+#[test]
 fn what_is_printed_reads_back_the_same() {
     let id = "00000000-0000-4000-8000-000000000000";
     let text = "data_dir = \"/tmp/x\"\nserver_id = \"ID\"\n[views.home]\nexclusive = true\ncache_horizon = \"90s\"";

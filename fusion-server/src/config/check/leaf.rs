@@ -201,6 +201,31 @@ impl Checker {
         })
     }
 
+    /// Addresses of NATS servers, without a secret in them.
+    pub(super) fn servers(&mut self, key: &str, value: Option<Value>, most: usize) -> Vec<String> {
+        let allowed = format!(
+            "a list of 1 to {most} addresses nats://HOST:PORT or tls://HOST:PORT; a secret goes into \
+             change_log.credentials_file"
+        );
+        let is_server = |text: &String| {
+            let rest = text.strip_prefix("nats://").or_else(|| text.strip_prefix("tls://"));
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', '/', ' ']))
+        };
+        self.leaf(key, value, Vec::new(), allowed, |value| {
+            let counts = |texts: &Vec<String>| (1..=most).contains(&texts.len());
+            texts(value).filter(|texts| counts(texts) && texts.iter().all(is_server))
+        })
+    }
+
+    /// What names of streams begin with.
+    pub(super) fn prefix(&mut self, key: &str, value: Option<Value>, default: String) -> String {
+        let known = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        self.leaf(key, value, default, "1 to 32 letters, digits, `-` and `_`", |value| {
+            let is_one = |text: &&str| (1..=32).contains(&text.len()) && text.chars().all(known);
+            value.as_str().filter(is_one).map(str::to_owned)
+        })
+    }
+
     fn leaf<T>(
         &mut self,
         key: &str,

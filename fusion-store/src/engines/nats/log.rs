@@ -137,3 +137,12 @@ impl ChangeLog for NatsLog {
         self.run("write to", async move { stream.delete().await })
     }
 }
+
+impl Drop for NatsLog {
+    fn drop(&mut self) {
+        let views = std::mem::take(self.views.get_mut().unwrap_or_else(PoisonError::into_inner));
+        // All are told first, so that they end beside each other.
+        views.values().for_each(|log| log.shared.queue.close(StoreError::Closed));
+        views.values().for_each(|log| log.close(StoreError::Closed));
+    }
+}

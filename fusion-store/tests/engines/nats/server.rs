@@ -166,6 +166,11 @@ impl Node {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Starts it, on the folder that it had.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs", self.name);

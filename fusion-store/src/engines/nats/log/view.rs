@@ -320,7 +320,8 @@ impl ViewLog {
 }
 
 impl Drop for ViewLog {
+    /// Ends the task, and waits for nothing: this may be the bridge's own thread.
     fn drop(&mut self) {
-        self.close(StoreError::Closed);
+        self.shared.queue.close(StoreError::Closed);
     }
 }
