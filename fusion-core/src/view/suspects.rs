@@ -255,7 +255,7 @@ mod tests {
                     }
                     Act::Drop(which) => {
                         suspects.drop_within(path(PATHS[which]));
-                        within(&model, PATHS[which]).iter().for_each(|key| drop(model.remove(key)));
+                        model.retain(|key, _| !path(key).is_within(path(PATHS[which])));
                     }
                     Act::Move(from, to) => {
                         let (from, to) = (PATHS[from], PATHS[to]);
@@ -264,7 +264,7 @@ mod tests {
                         }
                         suspects.drop_within(path(to));
                         suspects.move_within(path(from), path(to));
-                        within(&model, to).iter().for_each(|key| drop(model.remove(key)));
+                        model.retain(|key, _| !path(key).is_within(path(to)));
                         for key in within(&model, from) {
                             let (end, asked) = model.remove(&key).unwrap();
                             let key = format!("{to}{}", &key[from.len()..]);

@@ -52,16 +52,6 @@ impl Bridge {
         &self.engine
     }
 
-    /// For `map_err`: `what` could not be done, told with the causes of the error.
-    #[cfg(any(test, feature = "nats"))]
-    pub(crate) fn away<E: std::error::Error>(
-        &self,
-        what: &'static str,
-    ) -> impl Fn(E) -> StoreError {
-        let engine = self.engine.clone();
-        move |error| StoreError::Away { what, engine: engine.clone(), why: causes(&error) }
-    }
-
     /// Runs work on the bridge's thread and waits for what comes of it, at most for `limit`; then
     /// the work is dropped where it stands. `what` is a verb that the engine follows: `read from`, `write to`.
     ///
@@ -140,8 +130,6 @@ mod tests {
         assert_eq!(bridge.run("read", LONG, async { Ok(7) }).unwrap(), 7);
         let closed = bridge.run::<()>("read", LONG, async { Err(StoreError::Closed) });
         assert!(matches!(closed, Err(StoreError::Closed)));
-        let away = bridge.away("read from")(std::io::Error::other("it is\nmaintained"));
-        assert!(away.to_string().contains("read from an engine: it is maintained; see"), "{away}");
         assert_eq!(bridge.engine(), "an engine");
     }
 
