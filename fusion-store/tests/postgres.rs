@@ -79,6 +79,30 @@ fn a_stopped_one_is_an_error_in_time_and_what_was_given_up_does_not_come_after_w
 }
 
 #[test]
+fn nothing_is_written_while_what_was_given_up_may_still_happen() {
+    let Some(engine) = StartedPostgres::start() else { return };
+    let settings =
+        EngineSettings { timeout: Duration::from_millis(700), ..engine.settings("fusion") };
+    let state = open(&settings);
+    state.put(Space::Job, b"k", b"before", None).unwrap();
+    let serving = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'fusion-server%'";
+    let serving = engine.sql("fusion", serving);
+    let signal = |name: &str| {
+        let done = std::process::Command::new("kill").args([name, &serving]).status().unwrap();
+        assert!(done.success(), "one process serves the one connection: {serving}");
+    };
+    signal("-STOP");
+    state.put(Space::Job, b"k", b"given up", None).unwrap_err();
+    // The rest of the database is well, and what was given up lies in the socket of the stopped process.
+    let early = state.put(Space::Job, b"k", b"after", None);
+    signal("-CONT");
+    assert!(early.is_err(), "written before what was given up had ended");
+    faults::until(|| state.put(Space::Job, b"k", b"after", None).ok());
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(state.get(Space::Job, b"k", NOW).unwrap().unwrap().value, b"after");
+}
+
+#[test]
 fn a_row_that_another_holds_is_an_error_in_time() {
     let Some(engine) = StartedPostgres::start() else { return };
     let settings =

@@ -76,6 +76,18 @@ fn a_stopped_one_is_an_error_in_time_and_what_was_given_up_does_not_come_after_w
 }
 
 #[test]
+fn what_is_sent_over_a_connection_that_was_given_up_does_nothing() {
+    let Some(engine) = StartedRedis::start() else { return };
+    let earlier = open(&engine.settings("fusion:"));
+    earlier.put(Space::Job, b"k", b"before", None).unwrap();
+    // The same server, over another connection: the one before it counts as given up.
+    let later = open(&engine.settings("fusion:"));
+    let refused = earlier.put(Space::Job, b"k", b"too late", None).unwrap_err();
+    assert!(refused.to_string().contains("has taken over"), "{refused}");
+    assert_eq!(later.get(Space::Job, b"k", NOW).ok().flatten().unwrap().value, b"before");
+}
+
+#[test]
 fn one_that_is_slow_is_an_error_in_time_and_no_more_after_it() {
     let Some(engine) = StartedRedis::start_with(&["enable-debug-command yes"]) else { return };
     let settings =
