@@ -131,6 +131,7 @@ mod tests {
         let closed = bridge.run::<()>("read", LONG, async { Err(StoreError::Closed) });
         assert!(matches!(closed, Err(StoreError::Closed)));
         assert_eq!(bridge.engine(), "an engine");
+        assert_eq!(causes(&std::io::Error::other("it is\nmaintained")), "it is maintained");
     }
 
     #[test]
