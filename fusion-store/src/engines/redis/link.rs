@@ -17,7 +17,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use uuid::Uuid;
 
-use super::setup;
+use super::setup::{self, Setup};
 use crate::engines::Whose;
 use crate::engines::bridge::causes;
 use crate::error::StoreError;
@@ -149,9 +149,13 @@ impl Links {
     async fn say_hello(&self) -> Result<Link, StoreError> {
         let mut link = self.dial().await?;
         let held = AbortOnDrop(Some(link.carrier.clone()));
-        let (guarantee, evicts) = setup::ask(&mut link.connection, &self.engine)
-            .await
-            .map_err(|error| self.away("connect to", causes(&error)))?;
+        let Setup { guarantee, evicts, is_loading } =
+            setup::ask(&mut link.connection, &self.engine)
+                .await
+                .map_err(|error| self.away("connect to", causes(&error)))?;
+        if is_loading {
+            return Err(self.away("connect to", "it reads its data".to_owned()));
+        }
         if let Some(policy) = evicts {
             let why = format!(
                 "{} drops keys when its memory is full: set its maxmemory-policy, which is `{policy}`, to noeviction",

@@ -7,11 +7,21 @@ use ::redis::{RedisResult, cmd};
 
 use crate::ports::{Guarantee, Survives};
 
-/// What the engine promises; and the policy by which it drops keys that were not to go, if it has one.
+/// How an engine is set up.
+pub(super) struct Setup {
+    /// What it promises.
+    pub(super) guarantee: Guarantee,
+    /// The policy by which it drops keys that were not to go, if it has one.
+    pub(super) evicts: Option<String>,
+    /// It reads its data. Until it has, it says of itself that it has no append-only file.
+    pub(super) is_loading: bool,
+}
+
+/// Asks an engine.
 pub(super) async fn ask(
     connection: &mut MultiplexedConnection,
     engine: &str,
-) -> RedisResult<(Guarantee, Option<String>)> {
+) -> RedisResult<Setup> {
     let info: String = cmd("INFO").query_async(connection).await?;
     let info: HashMap<&str, &str> =
         info.lines().filter_map(|line| line.trim_end().split_once(':')).collect();
@@ -25,7 +35,8 @@ pub(super) async fn ask(
     let policy = told("maxmemory_policy");
     let evicts = told("maxmemory") != "0" && policy.starts_with("allkeys");
     let guarantee = Guarantee { engine, survives, note: note.to_owned() };
-    Ok((guarantee, evicts.then(|| policy.to_owned())))
+    let is_loading = told("loading") == "1";
+    Ok(Setup { guarantee, evicts: evicts.then(|| policy.to_owned()), is_loading })
 }
 
 fn judge(aof: &str, sync: Option<&str>) -> (Survives, &'static str) {
