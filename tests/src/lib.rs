@@ -16,6 +16,8 @@ pub mod faults;
 pub mod launch;
 pub mod mounts;
 pub mod pair;
+#[path = "../../fusion-store/src/engines/started/port.rs"]
+mod port;
 pub mod process;
 pub mod settings;
 pub mod soak;

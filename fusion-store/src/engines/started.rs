@@ -1,22 +1,23 @@
-//! Engines that a test starts: on a free port, in a temporary folder, ended with the test.
+//! Engines that a test starts: on a port of its own, in a temporary folder, ended with the test.
 //!
 //! Found on the PATH or where Debian puts them. A test whose engine is not on the machine says so on a
 //! line, and fails where `FUSION_ENGINES` is `required`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "for tests alone")]
 
+mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use super::{EngineSettings, Secret};
 
+pub use port::own_port;
 #[cfg(feature = "postgres")]
 pub use postgres::StartedPostgres;
 #[cfg(feature = "redis")]
@@ -42,11 +43,6 @@ fn find(program: &str) -> Option<PathBuf> {
         }
     }
     found
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// How the engine at an address is reached by a test.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{
-    PASSWORD, family, find, free_port, give_away, is_alive, run, settings, signal, unprivileged,
+    PASSWORD, family, find, give_away, is_alive, own_port, run, settings, signal, unprivileged,
 };
 use crate::engines::EngineSettings;
 
@@ -43,7 +43,7 @@ impl StartedPostgres {
         command.args(["--no-sync", "-A", "scram-sha-256", "-U", "fusion", "-E", "UTF8"]);
         command.args(["--locale=C", "--pwfile"]).arg(dir.path().join("password"));
         run(command.arg("-D").arg(dir.path().join("data")).current_dir(dir.path()));
-        let mut started = Self { dir, program, port: free_port(), process: None };
+        let mut started = Self { dir, program, port: own_port(), process: None };
         started.configure(settings);
         started.go_on();
         started.sql("postgres", "CREATE DATABASE fusion");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{PASSWORD, find, free_port, settings, signal};
+use super::{PASSWORD, find, own_port, settings, signal};
 use crate::engines::EngineSettings;
 
 /// A server of its own, durable unless it is told otherwise.
@@ -41,7 +41,7 @@ impl StartedRedis {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
-        let mut started = Self { dir, program, port: free_port(), process: None };
+        let mut started = Self { dir, program, port: own_port(), process: None };
         started.configure(lines);
         started.go_on();
         Some(started)

@@ -1,4 +1,4 @@
-//! Real nats-servers for tests: each in a temporary folder, on free ports, ended with its handle.
+//! Real nats-servers for tests: each in a temporary folder, on ports of its own, ended with its handle.
 //!
 //! Shared by all crates whose tests need one. Must never: use a port or a folder that was not made
 //! for it, or leave a process behind.
@@ -7,11 +7,12 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fusion_store::engines::started::own_port;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -69,11 +70,6 @@ pub struct Nats {
     dir: TempDir,
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
-}
-
 impl Nats {
     /// Starts one server.
     pub fn one(options: &Options) -> Self {
@@ -87,7 +83,7 @@ impl Nats {
 
     fn start(count: usize, options: &Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ports = free_ports(3 * count);
+        let ports: Vec<_> = (0..3 * count).map(|_| own_port()).collect();
         let routes: Vec<_> =
             ports.iter().skip(2 * count).map(|port| format!("nats://127.0.0.1:{port}")).collect();
         let mut nodes = Vec::new();
