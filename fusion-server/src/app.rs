@@ -132,7 +132,7 @@ impl Deps {
                 Some(dir) => {
                     let (ids, state) = (RandomIds, &config.state);
                     Stores::open_as(dir, ids.draw(), config.server_id, state, || ids.draw())?
-                        .with_change_log(dir, &config.change_log)?
+                        .with_change_log(&config.change_log)?
                 }
                 None => Stores::memory(),
             },

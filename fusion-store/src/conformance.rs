@@ -10,6 +10,8 @@ mod log;
 mod ownership;
 mod state;
 
+use crate::ports::State;
+
 pub use blocks::blocks;
 pub use log::change_log;
 pub use ownership::ownership;
@@ -27,6 +29,33 @@ pub trait Reopen<Port: ?Sized> {
 /// A store that keeps nothing but in memory: opening it again is nothing.
 #[derive(Debug, Default)]
 pub struct Kept<T>(pub T);
+
+/// State that is closed and opened by a function.
+#[derive(Debug)]
+pub struct Anew<S, F> {
+    open: F,
+    state: Option<S>,
+}
+
+impl<S, F: FnMut() -> S> Anew<S, F> {
+    /// Opens it.
+    pub fn new(mut open: F) -> Self {
+        let state = Some(open());
+        Self { open, state }
+    }
+}
+
+impl<S: State + 'static, F: FnMut() -> S> Reopen<dyn State> for Anew<S, F> {
+    fn port(&self) -> &(dyn State + 'static) {
+        self.state.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        // One at a time.
+        self.state = None;
+        self.state = Some((self.open)());
+    }
+}
 
 macro_rules! kept {
     ($port:path, $adapter:ty) => {

@@ -8,7 +8,7 @@ mod faults;
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
-use fusion_store::conformance::{self, Reopen};
+use fusion_store::conformance::{self, Anew};
 use fusion_store::engines::postgres::PostgresState;
 use fusion_store::engines::started::StartedPostgres;
 use fusion_store::engines::{EngineSettings, TlsFiles, Whose};
@@ -26,22 +26,6 @@ fn open(settings: &EngineSettings) -> PostgresState {
     PostgresState::open(settings, whose(1)).unwrap()
 }
 
-struct Opened {
-    settings: EngineSettings,
-    state: Option<PostgresState>,
-}
-
-impl Reopen<dyn State> for Opened {
-    fn port(&self) -> &(dyn State + 'static) {
-        self.state.as_ref().unwrap()
-    }
-
-    fn reopen(&mut self) {
-        self.state = None;
-        self.state = Some(open(&self.settings));
-    }
-}
-
 #[test]
 fn it_conforms() {
     let Some(engine) = StartedPostgres::start() else { return };
@@ -51,7 +35,7 @@ fn it_conforms() {
         let database = format!("conformance_{number}");
         engine.sql("postgres", &format!("CREATE DATABASE {database}"));
         let settings = engine.settings(&database);
-        Box::new(Opened { state: Some(open(&settings)), settings })
+        Box::new(Anew::new(move || open(&settings)))
     });
 }
 

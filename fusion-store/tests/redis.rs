@@ -8,7 +8,7 @@ mod faults;
 use std::time::Duration;
 
 use fusion_core::time::ServerTime;
-use fusion_store::conformance::{self, Reopen};
+use fusion_store::conformance::{self, Anew};
 use fusion_store::engines::redis::RedisState;
 use fusion_store::engines::started::StartedRedis;
 use fusion_store::engines::{EngineSettings, TlsFiles, Whose};
@@ -25,22 +25,6 @@ fn open(settings: &EngineSettings) -> RedisState {
     RedisState::open(settings, whose(1)).unwrap()
 }
 
-struct Opened {
-    settings: EngineSettings,
-    state: Option<RedisState>,
-}
-
-impl Reopen<dyn State> for Opened {
-    fn port(&self) -> &(dyn State + 'static) {
-        self.state.as_ref().unwrap()
-    }
-
-    fn reopen(&mut self) {
-        self.state = None;
-        self.state = Some(open(&self.settings));
-    }
-}
-
 #[test]
 fn it_conforms() {
     let Some(engine) = StartedRedis::start() else { return };
@@ -48,7 +32,7 @@ fn it_conforms() {
     conformance::state(&mut || {
         number += 1;
         let settings = engine.settings(&format!("conformance-{number}:"));
-        Box::new(Opened { state: Some(open(&settings)), settings })
+        Box::new(Anew::new(move || open(&settings)))
     });
 }
 

@@ -9,6 +9,7 @@ use fusion_proto::views::ViewsClient;
 use tempfile::TempDir;
 
 use crate::launch::Launch;
+use crate::port::own_port;
 use crate::process::Process;
 use crate::settings::Settings;
 use crate::{binaries, compare};
@@ -21,7 +22,7 @@ pub const NOTICED: Duration = Duration::from_secs(40);
 /// How long evidence may be under way on a busy machine.
 pub const ARRIVE: Duration = Duration::from_secs(20);
 
-const LOOPBACK: &str = "127.0.0.1:0";
+const LOOPBACK: &str = "127.0.0.1";
 
 const IMPATIENT: &str = r#"
 [view_defaults]
@@ -122,7 +123,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary directory");
         let root = folder.path().join("tree");
         std::fs::create_dir(&root).expect("the tree");
-        Self::configured_on(folder, root, config, "0.0.0.0:0")
+        Self::configured_on(folder, root, config, "0.0.0.0")
     }
 
     /// Starts a server for a tree that is there already, with more arguments.
@@ -141,15 +142,15 @@ impl World {
             root,
             view: ViewName::new("tree").expect("a name"),
             server: None,
-            grpc: listen.to_owned(),
-            http: LOOPBACK.to_owned(),
+            grpc: format!("{listen}:{}", own_port()),
+            http: format!("{LOOPBACK}:{}", own_port()),
             server_args: server_args.iter().map(|&arg| arg.to_owned()).collect(),
         };
         world.start_server();
         world
     }
 
-    /// Starts the server (again), where it was before if it has been somewhere.
+    /// Starts the server (again), where it was before.
     ///
     /// # Panics
     /// It does not come up.
@@ -219,6 +220,19 @@ impl World {
             .args(args)
             .output()
             .expect("fusionctl can be run")
+    }
+
+    /// The lines of an answer of `fusionctl` in JSON.
+    ///
+    /// # Panics
+    /// It has not done what was asked.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self, args: &[&str]) -> Vec<serde_json::Value> {
+        let output = self.fusionctl(&[&["--output", "json"], args].concat());
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
+        let lines = String::from_utf8(output.stdout).expect("JSON");
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// A client of the server.
@@ -320,4 +334,11 @@ pub fn get(http: &str, path: &str) -> String {
     stream.read_to_end(&mut answer).expect("an answer");
     let text = String::from_utf8_lossy(&answer).into_owned();
     text.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+/// All that a program said.
+#[must_use]
+pub fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
 }

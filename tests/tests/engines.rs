@@ -4,13 +4,12 @@
 //! An engine that is not on this machine is said to be so on a line; see `fusion_store::engines::started`.
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
-use fusion_tests::pair::{READY, World};
+use fusion_tests::pair::{READY, World, text};
 use fusion_tests::{binaries, compare};
-use serde_json::Value;
 
 const SETTINGS: &str = r#"
 [view_defaults]
@@ -71,23 +70,9 @@ fn world(engine: &dyn Engine) -> World {
     World::start_configured(&format!("{state}{SETTINGS}"))
 }
 
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
-/// The lines of an answer in JSON; the command must have done what was asked.
-#[track_caller]
-fn json(world: &World, args: &[&str]) -> Vec<Value> {
-    let output = world.fusionctl(&[&["--output", "json"], args].concat());
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn sessions(world: &World) -> Vec<String> {
     let mut ids: Vec<_> =
-        json(world, &["sessions"]).iter().map(|it| it["session_id"].to_string()).collect();
+        world.json(&["sessions"]).iter().map(|it| it["session_id"].to_string()).collect();
     ids.sort();
     ids
 }
@@ -115,8 +100,8 @@ async fn lives_and_dies(engine: &mut dyn Engine) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(world.fusionctl(&["jobs", "run", "scan", "/"]).status.code(), Some(0));
-    let (had, jobs) = (sessions(&world), json(&world, &["jobs", "list"]));
-    let status = json(&world, &["status"]).remove(0);
+    let (had, jobs) = (sessions(&world), world.json(&["jobs", "list"]));
+    let status = world.json(&["status"]).remove(0);
     let (kind, at) =
         engine.place().split_once(" at ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let told = status["state"]["engine"].as_str().unwrap().to_owned();
@@ -127,7 +112,7 @@ async fn lives_and_dies(engine: &mut dyn Engine) {
     world.start_server();
     compare::until_ready(&mut world.client(), world.view(), READY).await;
     assert_eq!(sessions(&world), had, "the same sessions");
-    assert_eq!(json(&world, &["jobs", "list"])[0]["job_id"], jobs[0]["job_id"], "the same jobs");
+    assert_eq!(world.json(&["jobs", "list"])[0]["job_id"], jobs[0]["job_id"], "the same jobs");
     assert!(!leader.process.output().contains("obsolete"), "{}", leader.process.output());
 
     while_the_engine_is_away(engine, &mut world, &had).await;

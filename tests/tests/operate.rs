@@ -12,27 +12,13 @@ use std::time::Duration;
 use fusion_core::path::TreePath;
 use fusion_proto::convert::view::ReadClass;
 use fusion_tests::mounts::Bind;
-use fusion_tests::pair::{READY, World};
+use fusion_tests::pair::{READY, World, text};
 use fusion_tests::settings::Settings;
 use fusion_tests::{binaries, compare};
 use serde_json::Value;
 
 fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let both = [&output.stdout[..], &output.stderr[..]].concat();
-    String::from_utf8_lossy(&both).into_owned()
-}
-
-/// The lines of an answer in JSON; the command must have done what was asked.
-#[track_caller]
-fn json(world: &World, args: &[&str]) -> Vec<Value> {
-    let output = world.fusionctl(&[&["--output", "json"], args].concat());
-    assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn known(world: &World, path: &str) -> bool {
@@ -50,13 +36,13 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
     let _leader = world.launch("leader").root(mount.at()).start();
     compare::until_ready(&mut world.client(), world.view(), READY).await;
     let _follower = world.launch("follower").root(mount.at()).start();
-    until(&world, "two agents", |world| json(world, &["sessions"]).len() == 2).await;
+    until(&world, "two agents", |world| world.json(&["sessions"]).len() == 2).await;
 
     // A file, by the leader.
     fs::write(world.root().join("in/new"), "12345").unwrap();
     assert!(!known(&world, "/in/new"), "no event tells of it");
     let refresh = ["refresh", "/in/new", "--correlation-id", "ticket:4711"];
-    let found = json(&world, &refresh).remove(0);
+    let found = world.json(&refresh).remove(0);
     assert_eq!((&found["agent_id"], &found["complete"]), (&"leader".into(), &true.into()));
     assert_eq!((&found["entry"]["size"], &found["entry"]["blind"]), (&5.into(), &true.into()));
     assert!(known(&world, "/in/new"));
@@ -66,22 +52,22 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
     fs::create_dir_all(world.root().join("a/b/c")).unwrap();
     fs::write(world.root().join("a/b/c/deep"), "x").unwrap();
     fs::write(world.root().join("a/beside"), "x").unwrap();
-    let found = json(&world, &["refresh", "/a/b/c", "--agent", "follower"]).remove(0);
+    let found = world.json(&["refresh", "/a/b/c", "--agent", "follower"]).remove(0);
     assert_eq!((&found["agent_id"], &found["totals"]["files"]), (&"follower".into(), &1.into()));
     assert!(known(&world, "/a/b/c/deep"));
     // Nobody saw it appear. What is in it is told of by all agents, which are told to watch it, and is blind
     // only until then.
-    let blind = json(&world, &["blind-spots", "/a"]);
+    let blind = world.json(&["blind-spots", "/a"]);
     assert!(blind.iter().any(|row| row["path"] == "/a"), "{blind:?}");
 
     // A whole subtree that changed in every way, and what went from it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     fs::remove_file(world.root().join("in/old")).unwrap();
     fs::write(world.root().join("in/run/part"), "123").unwrap();
-    let found = json(&world, &["refresh", "-r", "/in"]).remove(0);
+    let found = world.json(&["refresh", "-r", "/in"]).remove(0);
     assert_eq!((&found["totals"]["files"], &found["errors"]), (&2.into(), &0.into()), "{found}");
     assert!(!known(&world, "/in/old"));
-    let gone = json(&world, &["blind-spots", "/in/old"]);
+    let gone = world.json(&["blind-spots", "/in/old"]);
     assert_eq!((&gone[0]["what"], &gone[0]["cause"]), (&"deletion".into(), &"AUDIT".into()));
 
     // A read that demands it is fresh by itself.
@@ -91,7 +77,7 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
     assert_eq!((totals.files, totals.bytes), (3, 15));
 
     // What is nowhere is answered too; who is not there is refused.
-    let nothing = json(&world, &["refresh", "/no/such/path"]).remove(0);
+    let nothing = world.json(&["refresh", "/no/such/path"]).remove(0);
     assert_eq!(nothing["entry"], Value::Null);
     let nobody = world.fusionctl(&["refresh", "/in", "--agent", "nobody"]);
     assert_eq!(nobody.status.code(), Some(1));
@@ -100,7 +86,7 @@ async fn what_no_event_tells_is_found_by_a_refresh_and_by_a_fresh_read() {
 
 /// Who asked, who looked and what changed are found by the id, and by the path.
 fn its_chain(world: &World) {
-    let trace = json(world, &["trace", "ticket:4711"]);
+    let trace = world.json(&["trace", "ticket:4711"]);
     // The directory changed with it.
     let [asked, job, looked, .., changed] = trace.as_slice() else { panic!("{trace:?}") };
     assert_eq!((&job["link"], &job["origin"]), (&"job".into(), &"REFRESH".into()));
@@ -115,7 +101,7 @@ fn its_chain(world: &World) {
     assert_eq!((&changed["agent_id"], &changed["blind"]), (&"leader".into(), &true.into()));
     assert_ne!(changed["causation_id"], Value::Null, "the command");
     let chain = [asked, job, looked, changed].map(Value::clone);
-    assert_eq!(json(world, &["explain", "/in/new"]), chain);
+    assert_eq!(world.json(&["explain", "/in/new"]), chain);
     let nothing = world.fusionctl(&["trace", "ticket:4712"]);
     assert_eq!(nothing.status.code(), Some(1), "{}", text(&nothing));
 }
@@ -139,8 +125,8 @@ async fn what_was_asked_for_while_the_server_was_away_is_done_once() {
     // Whatever else it says: it must not wait for who reads that.
     let rest: Vec<String> = told.map(Result::unwrap).collect();
     assert!(asking.wait().unwrap().success(), "{rest:?}");
-    assert_eq!(json(&world, &["jobs", "list"]).len(), 1);
-    let records = json(&world, &["records", "--chain", "c:1"]);
+    assert_eq!(world.json(&["jobs", "list"]).len(), 1);
+    let records = world.json(&["records", "--chain", "c:1"]);
     let [record] = records.as_slice() else { panic!("{records:?}") };
     assert_eq!(record["method"], "fusion.v1.JobService/CreateJob");
     assert_eq!(record["key_digest"].as_str().map(str::len), Some(16));
@@ -159,7 +145,7 @@ async fn the_trash_is_restored_and_purged_and_a_restart_keeps_it_so() {
         fs::remove_file(world.root().join("d").join(name)).unwrap();
     }
     world.settle().await;
-    let records = json(&world, &["trash", "list", "/d"]);
+    let records = world.json(&["trash", "list", "/d"]);
     let id = |path: &str| {
         let record = records.iter().find(|record| record["path"] == path);
         let record = record.unwrap_or_else(|| panic!("{path} is not in {records:?}"));
@@ -169,16 +155,16 @@ async fn the_trash_is_restored_and_purged_and_a_restart_keeps_it_so() {
     let (back, dropped) = (id("/d/back"), id("/d/drop"));
     // Nobody is there to look whether it is: it stays as it was restored.
     drop(agent);
-    let restored = json(&world, &["trash", "restore", &back]).remove(0);
+    let restored = world.json(&["trash", "restore", &back]).remove(0);
     assert_eq!((&restored["done"], &restored["path"]), (&"restored".into(), &"/d/back".into()));
-    let purged = json(&world, &["trash", "purge", &dropped]).remove(0);
+    let purged = world.json(&["trash", "purge", &dropped]).remove(0);
     assert_eq!(purged["done"], "purged");
 
     world.kill_server();
     world.start_server();
     assert!(known(&world, "/d/back"));
     assert!(!known(&world, "/d/drop"));
-    assert_eq!(json(&world, &["trash", "list"]), Vec::<Value>::new());
+    assert_eq!(world.json(&["trash", "list"]), Vec::<Value>::new());
     for id in [&back, &dropped] {
         let again = world.fusionctl(&["trash", "restore", id]);
         assert_eq!(again.status.code(), Some(1));
@@ -197,14 +183,14 @@ async fn a_view_is_reset_and_its_agent_lists_the_tree_anew() {
     let _agent = world.start_ready_agent("one").await;
     world.settle().await;
     let name = world.view().as_str();
-    let before = json(&world, &["views"]).remove(0);
+    let before = world.json(&["views"]).remove(0);
     let refused = world.fusionctl(&["views", "reset", name]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
-    let reset = json(&world, &["views", "reset", name, "--yes"]).remove(0);
+    let reset = world.json(&["views", "reset", name, "--yes"]).remove(0);
     assert_eq!(reset["sessions_ended"], 1);
     compare::until_ready(&mut world.client(), world.view(), READY).await;
     world.settle().await;
-    let after = json(&world, &["views"]).remove(0);
+    let after = world.json(&["views"]).remove(0);
     let number = |view: &Value, of: &str| view[of].as_u64().unwrap();
     assert!(number(&after, "leader_epoch") > number(&before, "leader_epoch"));
     let revision = |view: &Value| view["freshness"]["revision"].as_u64().unwrap();
@@ -221,7 +207,7 @@ async fn status_and_doctor_tell_what_is_wrong_and_what_to_do() {
 
     let agent = world.start_ready_agent("one").await;
     world.settle().await;
-    let status = json(&world, &["status"]).remove(0);
+    let status = world.json(&["status"]).remove(0);
     let view = &status["views"][0];
     assert_eq!((&view["view"], &view["freshness"]["state"]), (&"tree".into(), &"READY".into()));
     assert_eq!(view["agents"][0]["status"]["realtime_ready"], true);
@@ -233,7 +219,7 @@ async fn status_and_doctor_tell_what_is_wrong_and_what_to_do() {
     }
     until(&world, "all is well", |world| world.fusionctl(&["doctor"]).status.success()).await;
 
-    let session = json(&world, &["sessions"]).remove(0);
+    let session = world.json(&["sessions"]).remove(0);
     let id = session["session_id"].as_str().unwrap().to_owned();
     drop(agent);
     let _ = world.fusionctl(&["sessions", "evict", &id]);

@@ -110,10 +110,15 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let whose = methods::whose(request.uri().path());
-        let Some(shared) = self.layer.shared.clone().filter(|_| whose != Whose::Anyones) else {
+        // A server that is alone does not even ask whose a call is.
+        let Some(shared) = &self.layer.shared else {
             return Either::Left(self.inner.call(request));
         };
+        let whose = methods::whose(request.uri().path());
+        if whose == Whose::Anyones {
+            return Either::Left(self.inner.call(request));
+        }
+        let shared = Arc::clone(shared);
         // The one that is ready is the one that is called.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);

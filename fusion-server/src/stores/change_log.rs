@@ -4,8 +4,6 @@
 //! writes down which, and another one is refused. Must never: begin a view anew because its log is
 //! looked for in the wrong place.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,29 +17,25 @@ use crate::config::{ChangeLogConfig, ChangeLogEngine};
 const MARK: &str = "change-log";
 
 impl Stores {
-    /// The same, with the logs and the checkpoints where they are configured to be.
+    /// The same, with the logs and the checkpoints where they are configured to be; in memory they stay there.
     ///
     /// # Errors
     /// The engine is away, or the data directory goes by another log.
-    pub fn with_change_log(self, dir: &Path, config: &ChangeLogConfig) -> Result<Self, StoreError> {
+    pub fn with_change_log(self, config: &ChangeLogConfig) -> Result<Self, StoreError> {
+        let Some(directory) = self._directory.clone() else { return Ok(self) };
         let wanted = match config.engine {
             ChangeLogEngine::Embedded => None,
             ChangeLogEngine::Nats => Some(format!("nats {}\n", config.prefix)),
         };
-        let path = dir.join(MARK);
-        let marked = match fs::read_to_string(&path) {
-            Ok(text) => Some(text),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(StoreError::io("read", &path)(error)),
-        };
+        let marked = directory.noted(MARK)?;
         let has_views = marked.is_none() && wanted.is_some() && !self.log.views()?.is_empty();
         if has_views || (marked.is_some() && marked != wanted) {
-            return Err(other(dir, marked.as_deref(), wanted.as_deref()));
+            return Err(other(directory.dir(), marked.as_deref(), wanted.as_deref()));
         }
         let Some(wanted) = wanted else { return Ok(self) };
         let nats = Nats::connect(config.settings())?;
         if marked.is_none() {
-            fs::write(&path, wanted).map_err(StoreError::io("write", &path))?;
+            directory.note(MARK, &wanted)?;
         }
         match nats.sync() {
             NatsSync::Always => {
@@ -68,6 +62,8 @@ fn other(dir: &Path, marked: Option<&str>, wanted: Option<&str>) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use uuid::Uuid;
 
     use super::*;
@@ -78,17 +74,17 @@ mod tests {
         let open = || Stores::open(dir.path(), Uuid::from_u128(1), None).unwrap();
         let embedded = ChangeLogConfig::default();
         let refused = |config: &ChangeLogConfig| {
-            let refused = open().with_change_log(dir.path(), config).err();
+            let refused = open().with_change_log(config).err();
             assert!(matches!(refused, Some(StoreError::NotAStore { .. })), "{refused:?}");
         };
-        open().with_change_log(dir.path(), &embedded).unwrap();
+        open().with_change_log(&embedded).unwrap();
         let engine = ChangeLogEngine::Nats;
         let servers = vec!["nats://127.0.0.1:1".to_owned()];
         let timeout = std::time::Duration::from_millis(200);
         let nats = ChangeLogConfig { engine, servers, timeout, ..ChangeLogConfig::default() };
-        let away = open().with_change_log(dir.path(), &nats).err();
+        let away = open().with_change_log(&nats).err();
         assert!(matches!(away, Some(StoreError::Away { .. })), "{away:?}");
-        open().with_change_log(dir.path(), &embedded).unwrap();
+        open().with_change_log(&embedded).unwrap();
 
         fs::write(dir.path().join(MARK), "nats fusion\n").unwrap();
         refused(&embedded);

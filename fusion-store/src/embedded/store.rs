@@ -228,6 +228,24 @@ impl Store {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// A line that was noted in the directory, by the name of its file; none if none was.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn noted(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let path = self.dir.join(name);
+        read_text(&*self.disk, &path).map_err(StoreError::io("read", &path))
+    }
+
+    /// Notes a line in the directory; durable, and whole or not there, when it returns.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn note(&self, name: &str, line: &str) -> Result<(), StoreError> {
+        let path = self.dir.join(name);
+        write_text(&*self.disk, &path, line).map_err(StoreError::io("write", &path))
+    }
 }
 
 fn read_text(disk: &dyn Disk, path: &Path) -> io::Result<Option<String>> {
