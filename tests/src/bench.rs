@@ -13,6 +13,7 @@ mod raw;
 mod sessions;
 pub mod sink;
 mod snapshot;
+mod tree;
 pub mod watch;
 
 use std::time::Duration;
@@ -99,11 +100,29 @@ pub fn run(options: &Options) -> Result<()> {
         print(&runtime.block_on(queries::heartbeats(options))?);
         print(&runtime.block_on(sessions::heartbeats(options))?);
     }
+    if [11, 18].iter().any(|&row| options.wants(row)) {
+        runtime.block_on(silent(options))?;
+    }
     if options.wants(17) {
         print(&runtime.block_on(durable::flush(options))?);
     }
+    if options.wants(19) {
+        print(&runtime.block_on(tree::live(options))?);
+    }
     if (14..=16).any(|row| options.wants(row)) {
         runtime.block_on(jobs(options))?;
+    }
+    Ok(())
+}
+
+/// The rows on a tree that nobody touches.
+async fn silent(options: &Options) -> Result<()> {
+    let mut silent = tree::Silent::begin(options).await?;
+    if options.wants(11) {
+        print(&silent.idle(options).await?);
+    }
+    if options.wants(18) {
+        print(&silent.audit(options)?);
     }
     Ok(())
 }
@@ -152,7 +171,7 @@ fn print(line: &Line) {
 }
 
 fn figure(value: f64, unit: &str) -> String {
-    if matches!(unit, "s" | "ms") {
+    if matches!(unit, "s" | "ms" | "%") {
         format!("{value:.2} {unit}")
     } else {
         format!("{value:.0} {unit}")

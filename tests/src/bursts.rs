@@ -96,7 +96,7 @@ fn entries(root: &Path) -> f64 {
 const LISTED: &str = "fusion_agent_scan_entries_total{source=\"audit\"}";
 
 /// Most memory that the agent ever had resident, in bytes.
-fn peak_memory(agent: &Agent) -> u64 {
+pub(crate) fn peak_memory(agent: &Agent) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.process.id()));
     let status = status.expect("the status of a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

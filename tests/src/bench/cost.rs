@@ -62,7 +62,8 @@ fn used(server: u32) -> (f64, f64) {
     (of(&server.to_string()), of("self"))
 }
 
-fn of(process: &str) -> f64 {
+/// Seconds of processor time of a process so far.
+pub(super) fn of(process: &str) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name, in parentheses, may have blanks; user and system time are the 12th and 13th after it.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
