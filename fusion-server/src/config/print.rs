@@ -7,7 +7,8 @@ use fusion_store::engines::nats::NatsSync;
 use toml::{Table, Value};
 
 use super::{
-    ChangeLogConfig, Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, ViewConfig,
+    ChangeLogConfig, Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, StateEngine,
+    ViewConfig,
 };
 use crate::tls::TlsConfig;
 
@@ -89,6 +90,10 @@ fn quotas(quotas: &QuotaConfig) -> Value {
 }
 
 fn state(state: &StateConfig) -> Value {
+    if state.engine == StateEngine::Nats {
+        // All else is in the section of the logs.
+        return table([("engine", state.engine.as_str().into())]);
+    }
     let mut all = table([
         ("engine", state.engine.as_str().into()),
         ("connections", count(state.connections)),
