@@ -193,7 +193,7 @@ pub(crate) async fn build_with(
     let spool =
         SharedSpool::new(opened, own, Arc::clone(&state), Arc::clone(&clock), Arc::clone(&ids));
     let link = LinkConfig {
-        server: config.server.clone(),
+        servers: config.servers.clone(),
         tls: config.tls.clone(),
         token_file: config.token_file.clone(),
         view: config.view.clone(),
@@ -274,7 +274,7 @@ impl Agent {
             agent = %link.agent,
             view = %link.view,
             root = %shared.config.root.display(),
-            server = %link.server,
+            servers = %link.servers,
             "agent starts"
         );
         let mut shutdown = pin!(shutdown);

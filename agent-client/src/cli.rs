@@ -13,9 +13,10 @@ pub struct Cli {
     /// Reads settings from a TOML file; the environment (FUSION_AGENT__…) and flags go over it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the server is: http://HOST:PORT or https://HOST:PORT.
+    /// Where the server is: http://HOST:PORT or https://HOST:PORT; again for each of several that share
+    /// the views.
     #[arg(long, value_name = "URL")]
-    server: Option<String>,
+    server: Vec<String>,
     /// Certificates (PEM) of who may sign the server's; needed with https.
     #[arg(long, value_name = "FILE")]
     ca: Option<String>,
@@ -77,7 +78,7 @@ impl Cli {
     pub fn raw(&self) -> Raw {
         let value = |flag: &Option<String>| flag.as_deref().map(Value::from);
         Raw {
-            server: value(&self.server),
+            server: (!self.server.is_empty()).then(|| self.server.join(",").as_str().into()),
             ca: value(&self.ca),
             client_certificate: value(&self.client_certificate),
             client_key: value(&self.client_key),

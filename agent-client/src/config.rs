@@ -56,8 +56,8 @@ pub struct ProcessConfig {
 /// watches, the rate and the threads of scans are for all of them together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
-    /// Where the server is.
-    pub server: ServerUrl,
+    /// Where the server is, or several that share the views.
+    pub servers: ServerUrls,
     /// The files that `https://` needs.
     pub tls: ClientTls,
     /// The file of the token; absent: none is shown.
@@ -92,9 +92,14 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// A configuration with all defaults, for whoever embeds an agent.
     #[must_use]
-    pub fn new(server: ServerUrl, view: ViewName, root: PathBuf, spool: PathBuf) -> Self {
+    pub fn new(
+        servers: impl Into<ServerUrls>,
+        view: ViewName,
+        root: PathBuf,
+        spool: PathBuf,
+    ) -> Self {
         Self {
-            server,
+            servers: servers.into(),
             tls: ClientTls::default(),
             token_file: None,
             view,
@@ -160,6 +165,50 @@ impl fmt::Display for ServerUrl {
     }
 }
 
+/// The URLs of servers that share the views: at least one, all with TLS or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrls(Vec<ServerUrl>);
+
+impl ServerUrls {
+    /// Takes URLs apart by commas.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, or with all together, in words for people.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let servers = text.split(',').map(|url| ServerUrl::new(url.trim()));
+        let servers: Vec<_> = servers.collect::<Result<_, _>>()?;
+        if servers.iter().any(|server| server.is_tls() != servers[0].is_tls()) {
+            return Err("must be https:// for all servers, or for none".into());
+        }
+        Ok(Self(servers))
+    }
+
+    /// All of them, at least one.
+    #[must_use]
+    pub fn list(&self) -> &[ServerUrl] {
+        &self.0
+    }
+
+    /// Whether they are of TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.iter().all(ServerUrl::is_tls)
+    }
+}
+
+impl From<ServerUrl> for ServerUrls {
+    fn from(server: ServerUrl) -> Self {
+        Self(vec![server])
+    }
+}
+
+impl fmt::Display for ServerUrls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<_> = self.0.iter().map(ServerUrl::as_str).collect();
+        f.write_str(&urls.join(","))
+    }
+}
+
 /// One thing that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -213,16 +262,16 @@ pub fn load(
 /// Checks every value; `None` only if a fault was added.
 fn check(raw: &Raw, environment: &Environment, faults: &mut Vec<Fault>) -> Option<ProcessConfig> {
     let mut checks = Checks { faults };
-    let server = checks.required("server", raw.server.as_ref(), ServerUrl::new);
+    let servers = checks.required("server", raw.server.as_ref(), ServerUrls::new);
     let trees = trees::check(raw, environment, &mut checks);
     let http_listen = checks.optional("http_listen", raw.http_listen.as_ref(), socket_address);
     let address_file = checks.optional("address_file", raw.address_file.as_ref(), non_empty_path);
     let log = checks.optional("log", raw.log.as_ref(), log_filter);
     // All are checked before any is missed.
     let options = check_options(raw, &mut checks);
-    let (server, trees) = (server?, trees?);
+    let (servers, trees) = (servers?, trees?);
     let agent = |tree: trees::Tree| {
-        options(AgentConfig::new(server.clone(), tree.view, tree.root, tree.spool))
+        options(AgentConfig::new(servers.clone(), tree.view, tree.root, tree.spool))
     };
     Some(ProcessConfig {
         agents: trees.list.into_iter().map(agent).collect(),

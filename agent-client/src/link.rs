@@ -20,6 +20,7 @@ mod realtime;
 mod scan;
 mod session;
 pub(crate) mod told;
+mod ways;
 mod withhold;
 
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ pub use fusion_proto::convert::session::{AgentSettings, Capability, ClientInfo};
 pub use session::{Link, LinkHandle};
 
 use crate::clock::SharedClock;
-use crate::config::ServerUrl;
+use crate::config::ServerUrls;
 use crate::ids::SharedIds;
 use crate::ops::metrics::Metrics;
 use crate::scan::Exclusion;
@@ -56,8 +57,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 /// What a link needs to know.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
-    /// Where the server is.
-    pub server: ServerUrl,
+    /// Where the server is, or several that share the views.
+    pub servers: ServerUrls,
     /// The files that `https://` needs.
     pub tls: ClientTls,
     /// The file of the token; absent: none is shown.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use fusion_proto::client::{Bearer, ClientTls};
 
-use super::{Checks, Raw, ServerUrl, non_empty_path};
+use super::{Checks, Raw, ServerUrls, non_empty_path};
 
 /// Checks the files of TLS by reading them; whether there are too few or too many for the server.
 pub(super) fn tls(raw: &Raw, checks: &mut Checks<'_>) -> ClientTls {
@@ -17,8 +17,8 @@ pub(super) fn tls(raw: &Raw, checks: &mut Checks<'_>) -> ClientTls {
         ),
         key: checks.optional("client_key", raw.client_key.as_ref(), non_empty_path),
     };
-    let server = raw.server.as_ref().and_then(|url| ServerUrl::new(&url.to_string()).ok());
-    let is_tls = server.is_some_and(|url| url.is_tls());
+    let servers = raw.server.as_ref().and_then(|urls| ServerUrls::new(&urls.to_string()).ok());
+    let is_tls = servers.is_some_and(|urls| urls.is_tls());
     if is_tls {
         if let Err(fault) = tls.load() {
             checks.missing("ca, client_certificate, client_key", &fault.to_string());
@@ -34,13 +34,13 @@ pub(super) fn tls(raw: &Raw, checks: &mut Checks<'_>) -> ClientTls {
 
 /// Reads the token, to tell now that it cannot be shown.
 pub(super) fn token(raw: &Raw, checks: &mut Checks<'_>) -> Option<PathBuf> {
-    let server = raw.server.as_ref().and_then(|url| ServerUrl::new(&url.to_string()).ok());
+    let servers = raw.server.as_ref().and_then(|urls| ServerUrls::new(&urls.to_string()).ok());
     checks.optional("token_file", raw.token_file.as_ref(), |text| {
         let file = non_empty_path(text)?;
-        match server.map(|server| Bearer::for_server(server.as_str(), &file)) {
-            Some(Err(fault)) => Err(fault.to_string()),
-            // What is wrong with the server is told with it.
-            Some(Ok(_)) | None => Ok(file),
+        // What is wrong with a server is told with it.
+        for server in servers.iter().flat_map(|servers| servers.list()) {
+            Bearer::for_server(server.as_str(), &file).map_err(|fault| fault.to_string())?;
         }
+        Ok(file)
     })
 }

@@ -67,7 +67,7 @@ impl AgentConfig {
     /// What is the same for all trees of a process, and its spool.
     fn settings(&self, table: &mut Table) {
         let mut set = |key: &str, value: Option<Value>| put(table, key, value);
-        set("server", Some(text(&self.server)));
+        set("server", Some(text(&self.servers)));
         set("ca", path(&self.tls.ca));
         set("client_certificate", path(&self.tls.certificate));
         set("client_key", path(&self.tls.key));

@@ -52,6 +52,9 @@ fn what_tls_needs_is_told_before_anything_starts() {
         assert!(told.contains(says), "{text}: {told}");
     }
     assert!(ServerUrl::new("https://fusion.example:7700").unwrap().is_tls());
+    let several = ServerUrls::new("http://a:1, http://b:2/").unwrap();
+    assert_eq!(several.to_string(), "http://a:1,http://b:2");
+    assert!(ServerUrls::new("http://a:1,https://b:2").is_err(), "the safe and the unsafe");
 }
 
 #[test]

@@ -20,7 +20,8 @@ impl Credentials {
     /// Reads the token, if there is to be one.
     pub(super) fn of(config: &LinkConfig) -> Result<Self, LinkError> {
         let file = config.token_file.as_deref();
-        let bearer = file.map(|file| Bearer::for_server(config.server.as_str(), file)).transpose();
+        let first = &config.servers.list()[0];
+        let bearer = file.map(|file| Bearer::for_server(first.as_str(), file)).transpose();
         bearer.map(Self).map_err(|fault| LinkError::Refused(fault.to_string()))
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::time::Monotonic;
-use fusion_proto::client::SessionsClient;
 use fusion_proto::convert::session::heartbeat::{Heartbeat, HeartbeatHeard};
 use tracing::Instrument as _;
 
@@ -16,6 +15,7 @@ use super::board::{Board, Reports};
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
+use super::ways::Ways;
 use super::{CALL_LIMIT, LinkDeps, NextAudit, TimeExchange};
 
 /// Shortest time between two tries after one failed.
@@ -29,11 +29,13 @@ pub(crate) struct HeartbeatTask {
     pub(crate) session: SessionId,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
-    pub(crate) client: SessionsClient,
+    pub(crate) ways: Arc<Ways>,
     pub(crate) deps: LinkDeps,
     pub(crate) board: Arc<Board>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) exchange: Arc<TimeExchange>,
+    /// Who answered last.
+    pub(crate) by: Option<String>,
 }
 
 impl HeartbeatTask {
@@ -84,10 +86,21 @@ impl HeartbeatTask {
             reports,
         };
         let sent = self.deps.clock.monotonic();
-        let call = self.client.heartbeat(&beat).instrument(span);
+        let mut way = self.ways.now();
+        let call = way.control.heartbeat(&beat).instrument(span);
         let answer = tokio::time::timeout(CALL_LIMIT.min(self.timeout), call).await;
-        let answer = answer.map_err(|_| Trouble::unexpected("no answer to a heartbeat"))?;
-        let heard = answer.map_err(Trouble::of)?;
+        let answer = answer.map_err(|_| Trouble::unexpected("no answer to a heartbeat"));
+        let heard = answer.and_then(|answer| answer.map_err(Trouble::of));
+        let heard = heard.inspect_err(|trouble| self.ways.failed(&way, trouble))?;
+        // Who answers is another server, with a clock of its own.
+        let by = way.control.owner().unwrap_or(way.server.as_str());
+        if self.by.as_deref().is_some_and(|before| before != by) {
+            self.exchange.clear();
+        }
+        self.by = Some(by.to_owned());
+        if let Some(owner) = way.control.owner() {
+            self.ways.owner_named(&way, owner);
+        }
         self.reports.told(&beat.reports);
         self.hear(heard, sent);
         Ok(())
@@ -118,7 +131,9 @@ impl HeartbeatTask {
                 return Err(Ending::Obsolete { cause: *cause, after: *after });
             }
             Reaction::Superseded => return Err(Ending::Superseded),
-            Reaction::Reconnect { after } | Reaction::SlowDown { after } => *after,
+            Reaction::Reconnect { after }
+            | Reaction::GoToOwner { after, .. }
+            | Reaction::SlowDown { after } => *after,
             Reaction::WaitForOther { .. }
             | Reaction::OtherTree { .. }
             | Reaction::RenewSpool

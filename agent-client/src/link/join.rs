@@ -64,13 +64,17 @@ impl Link {
             proposed_timeout: self.config.proposed_timeout,
         };
         let sent = self.deps.clock.monotonic();
-        let call = self.control.create(&asked).instrument(span);
+        let mut way = self.ways.now();
+        let call = way.control.create(&asked).instrument(span);
         let answer = tokio::time::timeout(CALL_LIMIT, call).await;
-        let answer = answer.map_err(|_| Trouble::unexpected("the server does not answer"))?;
-        let created = answer.map_err(|error| {
-            let trouble = Trouble::of(error);
+        let answer = answer.map_err(|_| Trouble::unexpected("the server does not answer"));
+        let created = answer.and_then(|answer| answer.map_err(Trouble::of)).map_err(|trouble| {
+            self.ways.failed(&way, &trouble);
             if root.is_now { trouble } else { trouble.of_root_unread() }
         })?;
+        if let Some(owner) = way.control.owner() {
+            self.ways.owner_named(&way, owner);
+        }
         let received = self.deps.clock.monotonic();
         // Another session may be with another server, whose clock is another.
         self.exchange.clear();
@@ -94,6 +98,7 @@ impl Link {
             Reaction::Report => Err(LinkError::Refused(trouble.text)),
             Reaction::Superseded => Err(LinkError::Superseded),
             Reaction::NewSession { after, .. }
+            | Reaction::GoToOwner { after, .. }
             | Reaction::Reconnect { after }
             | Reaction::SlowDown { after } => Ok(patience.max(after)),
             Reaction::RenewSpool
@@ -108,7 +113,7 @@ impl Link {
         if !tries.told.is_news(&trouble.text, self.deps.clock.monotonic()) {
             return;
         }
-        let server = &self.config.server;
+        let server = &self.ways.now().server;
         if trouble.from_server {
             tracing::warn!(%server, "no session yet: {}", trouble.text);
         } else {

@@ -5,6 +5,7 @@
 //! batch delivered because it was sent.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 
 use fusion_core::id::{LeaderEpoch, SessionId};
@@ -24,6 +25,7 @@ use super::board::{Board, Reports};
 use super::reaction::{Reaction, Trouble};
 use super::session::Ending;
 use super::told::Told;
+use super::ways::{Way, Ways};
 use super::{CALL_LIMIT, LinkDeps};
 use crate::ops::metrics::gauge;
 use crate::ops::telemetry::traceparent;
@@ -74,10 +76,14 @@ struct Sent {
     _span: Span,
 }
 
+/// Which connection of a way a lane takes.
+pub(crate) type OfWay = fn(&Way) -> &EventsClient;
+
 /// One lane at work.
 pub(crate) struct LaneTask<S> {
     pub(crate) session: SessionId,
-    pub(crate) client: EventsClient,
+    pub(crate) ways: Arc<Ways>,
+    pub(crate) client: OfWay,
     pub(crate) source: S,
     pub(crate) deps: LinkDeps,
     pub(crate) board: Arc<Board>,
@@ -95,7 +101,9 @@ impl<S: Source> LaneTask<S> {
         let mut backoff = Backoff::default();
         let mut told = Told::default();
         loop {
-            let Err(trouble) = self.stream(&mut backoff).await;
+            let way = self.ways.now();
+            let Err(trouble) = self.stream(&way, &mut backoff).await;
+            self.ways.failed(&way, &trouble);
             self.sent.0.clear();
             self.show_unacknowledged();
             let now = self.deps.clock.monotonic();
@@ -106,9 +114,9 @@ impl<S: Source> LaneTask<S> {
                 }
                 Reaction::Superseded => return Ending::Superseded,
                 Reaction::RenewSpool => return Ending::RenewSpool,
-                Reaction::Reconnect { after } | Reaction::SlowDown { after } => {
-                    patience.max(*after)
-                }
+                Reaction::Reconnect { after }
+                | Reaction::GoToOwner { after, .. }
+                | Reaction::SlowDown { after } => patience.max(*after),
                 // The opening says where we are, and its answer where to go on.
                 Reaction::ResumeFrom { .. } => patience,
                 Reaction::StopScanning => {
@@ -130,14 +138,19 @@ impl<S: Source> LaneTask<S> {
     }
 
     /// One stream from its opening to its end.
-    async fn stream(&mut self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Trouble> {
+    async fn stream(
+        &mut self,
+        way: &Way,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Trouble> {
         let (up, handed_over) = mpsc::channel(HANDED_OVER);
         let Opening { lane, first_held, next } = self.source.opening().await?;
         let opening = PushOpening { session: self.session, lane, first_held, next };
         // There is room: nothing was sent yet.
         let _ = up.try_send(FromAgent::Opening(opening));
         let opened = async {
-            let mut down = self.client.push(ReceiverStream::new(handed_over)).await?;
+            let mut down =
+                (self.client)(way).clone().push(ReceiverStream::new(handed_over)).await?;
             let first = down.next().await?;
             Ok::<_, CallError>((down, first))
         };
@@ -151,16 +164,19 @@ impl<S: Source> LaneTask<S> {
         tracing::debug!(lane = S::NAME, after = resume_after, "lane open");
         self.source.resume(resume_after).await?;
         backoff.healthy(self.deps.clock.monotonic());
-        self.pump(&up, down).await
+        self.pump(way, &up, down).await
     }
 
     /// Feeds the stream and hears what comes back.
     async fn pump(
         &mut self,
+        way: &Way,
         up: &mpsc::Sender<FromAgent>,
         mut down: Heard,
     ) -> Result<std::convert::Infallible, Trouble> {
         let mut waiting: Option<Outgoing> = None;
+        let ways = Arc::clone(&self.ways);
+        let mut moved = pin!(ways.moved(way));
         loop {
             let has_room = self.sent.0.len() < WINDOW && waiting.is_none();
             tokio::select! {
@@ -173,6 +189,7 @@ impl<S: Source> LaneTask<S> {
                     }
                     Err(error) => return Err(Trouble::of(error)),
                 },
+                () = &mut moved => return Err(Trouble::moved()),
                 next = self.source.next(), if has_room => waiting = Some(next?),
                 permit = up.reserve(), if waiting.is_some() => {
                     let permit = permit.map_err(|_| Trouble::unexpected("the stream broke"))?;

@@ -26,6 +26,8 @@ pub(crate) enum Reaction {
     StopScanning,
     /// The same session, another connection or stream, after this time.
     Reconnect { after: Duration },
+    /// The same session, with the owner of the view: directly if it can be reached.
+    GoToOwner { owner: String, after: Duration },
     /// Go on from this sequence.
     ResumeFrom { expected: u64 },
     /// Go on, more slowly: at the earliest after this time.
@@ -61,6 +63,12 @@ impl Trouble {
             CallError::Request(_) => (Reaction::Report, false),
         };
         Self { reaction, text, from_server }
+    }
+
+    /// Another way is taken: what was under way is sent again on it.
+    pub(crate) fn moved() -> Self {
+        let (reaction, text) = (Reaction::Reconnect { after: Duration::ZERO }, "another server");
+        Self { reaction, text: text.to_owned(), from_server: true }
     }
 
     /// The root did not answer, so what it was before was told: that this is not the view's tree says
@@ -115,8 +123,11 @@ fn react(refusal: &Refusal) -> Reaction {
         Refusal::SpoolRolledBack { .. } => Reaction::RenewSpool,
         Refusal::NotLeader { .. } | Refusal::LeaderEpochStale { .. } => Reaction::StopScanning,
         Refusal::SequenceGap { expected } => Reaction::ResumeFrom { expected: *expected },
+        Refusal::NotOwner { owner: Some(owner), retry_after, .. } => {
+            Reaction::GoToOwner { owner: owner.clone(), after: *retry_after }
+        }
         Refusal::ServerDraining { retry_after }
-        | Refusal::NotOwner { retry_after, .. }
+        | Refusal::NotOwner { owner: None, retry_after, .. }
         | Refusal::StreamReplaced { retry_after } => {
             Reaction::Reconnect { after: *retry_after }
         }

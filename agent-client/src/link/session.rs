@@ -10,20 +10,21 @@ use std::time::Duration;
 
 use fusion_core::id::SessionId;
 use fusion_core::session::ObsoleteCause;
-use fusion_proto::client::{EventsClient, SessionsClient, lazy_channel_with};
+use fusion_proto::client::lazy_channel_with;
 use fusion_proto::convert::session::{CreatedSession, EndSession};
 use tokio::sync::{mpsc, watch};
-use tonic::transport::Channel;
 
 use super::backoff::Backoff;
 use super::batch::ScanSink;
 use super::board::{Board, COMMANDS_WAITING, Reports};
 use super::credentials::{self, Credentials};
 use super::heartbeat::HeartbeatTask;
-use super::lane::{LaneTask, SentBatches};
+use super::lane::{LaneTask, OfWay, SentBatches};
 use super::realtime::RealtimeSource;
 use super::scan::ScanSource;
+use super::ways::{Connect, Ways};
 use super::{Command, LinkConfig, LinkDeps, LinkError, LinkView, Standing, TimeExchange};
+use crate::config::ServerUrl;
 use crate::spawn::spawn;
 
 /// Longest that the goodbye may take: the server may be gone.
@@ -46,9 +47,7 @@ pub(crate) enum Ending {
 pub struct Link {
     pub(crate) config: LinkConfig,
     pub(crate) deps: LinkDeps,
-    pub(crate) control: SessionsClient,
-    realtime: EventsClient,
-    scan: EventsClient,
+    pub(crate) ways: Arc<Ways>,
     pub(crate) board: Arc<Board>,
     reports: Arc<Reports>,
     pub(crate) exchange: Arc<TimeExchange>,
@@ -69,24 +68,24 @@ pub struct LinkHandle {
 }
 
 impl Link {
-    /// Makes the connections, which connect when they are used: one for control and one per lane, so
-    /// that a heartbeat never waits behind a large batch, nor realtime evidence behind a scan.
+    /// Makes the connections to one of the servers, which connect when they are used.
     ///
     /// # Errors
     /// The URL is none that the library takes.
     pub fn new(config: LinkConfig, deps: LinkDeps) -> Result<(Self, LinkHandle), LinkError> {
-        let (server, tls) = (config.server.clone(), config.tls.clone());
-        Self::connected_by(config, deps, || {
+        let tls = config.tls.clone();
+        let connect = move |server: &ServerUrl| {
             lazy_channel_with(server.as_str(), &tls)
                 .map_err(|error| LinkError::Refused(error.to_string()))
-        })
+        };
+        Self::connected_by(config, deps, Box::new(connect))
     }
 
     /// The same over connections of somebody else's making.
     pub(crate) fn connected_by(
         config: LinkConfig,
         deps: LinkDeps,
-        connect: impl Fn() -> Result<Channel, LinkError>,
+        connect: Connect,
     ) -> Result<(Self, LinkHandle), LinkError> {
         let (commands, commands_arriving) = mpsc::channel(COMMANDS_WAITING);
         let board = Arc::new(Board::new(commands));
@@ -98,11 +97,11 @@ impl Link {
             exchange: Arc::clone(&exchange),
         };
         let credentials = Credentials::of(&config)?;
-        let hook = credentials.hook();
+        // Agents that start together begin with all servers alike.
+        let first = (deps.ids.fraction() * config.servers.list().len() as f64) as usize;
+        let ways = Ways::new(config.clone(), connect, credentials.hook(), first)?;
         let link = Self {
-            control: SessionsClient::on(connect()?, hook.clone()),
-            realtime: EventsClient::on(connect()?, hook.clone()),
-            scan: EventsClient::on(connect()?, hook),
+            ways: Arc::new(ways),
             config,
             deps,
             board,
@@ -160,9 +159,10 @@ impl Link {
         self.backoff.healthy(self.deps.clock.monotonic());
         let heartbeat = spawn("heartbeat", self.heartbeat(&created).run());
         let source = RealtimeSource::new(&self.deps, Arc::clone(&self.exchange), withheld);
-        let realtime = spawn("realtime lane", self.lane(session, &self.realtime, source).run());
+        let realtime =
+            spawn("realtime lane", self.lane(session, |way| &way.realtime, source).run());
         let source = ScanSource::new(arriving, withheld);
-        let lane = spawn("scan lane", self.lane(session, &self.scan, source).run());
+        let lane = spawn("scan lane", self.lane(session, |way| &way.scan, source).run());
         let (name, ended) = tokio::select! {
             ended = heartbeat => ("heartbeat", ended),
             ended = realtime => ("realtime lane", ended),
@@ -180,18 +180,20 @@ impl Link {
             session: created.session,
             interval: created.heartbeat_interval,
             timeout: created.info.timeout,
-            client: self.control.clone(),
+            ways: Arc::clone(&self.ways),
             deps: self.deps.clone(),
             board: Arc::clone(&self.board),
             reports: Arc::clone(&self.reports),
             exchange: Arc::clone(&self.exchange),
+            by: None,
         }
     }
 
-    fn lane<S>(&self, session: SessionId, client: &EventsClient, source: S) -> LaneTask<S> {
+    fn lane<S>(&self, session: SessionId, client: OfWay, source: S) -> LaneTask<S> {
         LaneTask {
             session,
-            client: client.clone(),
+            ways: Arc::clone(&self.ways),
+            client,
             source,
             deps: self.deps.clone(),
             board: Arc::clone(&self.board),
@@ -227,7 +229,8 @@ impl Link {
     /// Ends the session, if there is still somebody to tell.
     async fn goodbye(&mut self, session: SessionId) {
         let asked = EndSession { session, allow_missing: true };
-        match tokio::time::timeout(GOODBYE_LIMIT, self.control.end(&asked)).await {
+        let mut control = self.ways.now().control;
+        match tokio::time::timeout(GOODBYE_LIMIT, control.end(&asked)).await {
             Ok(Ok(())) => tracing::info!(%session, "session ended"),
             Ok(Err(error)) => tracing::info!(%session, "session not ended: {error}"),
             Err(_) => tracing::info!(%session, "session not ended: no answer"),

@@ -1,6 +1,7 @@
 //! The reaction to each refusal, against a scripted server and on paused time.
 
 pub(crate) mod fake;
+mod follow;
 mod rig;
 
 use std::time::Duration;

@@ -47,6 +47,11 @@ fn table() -> Vec<(Refusal, Reaction)> {
         (Refusal::SequenceGap { expected: 4 }, Reaction::ResumeFrom { expected: 4 }),
         (Refusal::ServerDraining { retry_after: WAIT }, again()),
         (Refusal::StreamReplaced { retry_after: WAIT }, again()),
+        (Refusal::NotOwner { view: view(), owner: None, retry_after: WAIT }, again()),
+        (
+            Refusal::NotOwner { view: view(), owner: Some(text()), retry_after: WAIT },
+            Reaction::GoToOwner { owner: text(), after: WAIT },
+        ),
         (Refusal::QuotaExceeded { quota: text(), limit: 1, retry_after: WAIT }, slow()),
         (Refusal::RateExceeded { rate: text(), limit: 1, retry_after: WAIT }, slow()),
         (Refusal::QueueFull { queue: text(), retry_after: WAIT }, slow()),

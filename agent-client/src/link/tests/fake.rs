@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use fusion_proto::limits::OWNER_KEY;
 use fusion_proto::pb::event_service_server::{EventService, EventServiceServer};
 use fusion_proto::pb::evidence::Evidence;
 use fusion_proto::pb::push_events_request::Message as Up;
@@ -46,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) on_create: VecDeque<Answer>,
     /// New sessions follow instead of leading.
     pub(crate) follows: bool,
+    /// Where the owner of the view is, as sessions and heartbeats are told.
+    pub(crate) owner: Option<&'static str>,
     /// What the view excludes.
     pub(crate) exclude: Vec<String>,
     /// The server's clock, always; [`EPOCH`] if absent.
@@ -137,6 +140,15 @@ impl Fake {
         self.0.lock().unwrap()
     }
 
+    /// An answer that names the owner, if it is another one.
+    fn of_owner<T>(&self, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        if let Some(owner) = self.script().owner {
+            response.metadata_mut().insert(OWNER_KEY, owner.parse().unwrap());
+        }
+        response
+    }
+
     async fn answer(answer: Option<Answer>) -> Result<(), Status> {
         match answer {
             None => Ok(()),
@@ -193,7 +205,7 @@ impl SessionService for Fake {
             root_uri: request.root.map(|root| root.uri).unwrap_or_default(),
             status: None,
         };
-        Ok(Response::new(pb::CreateSessionResponse {
+        Ok(self.of_owner(pb::CreateSessionResponse {
             session: Some(session),
             session_id,
             role,
@@ -228,7 +240,7 @@ impl SessionService for Fake {
             (answer, commands, epoch, script.role(), audits, script.time())
         };
         Self::answer(answer).await?;
-        Ok(Response::new(HeartbeatResponse {
+        Ok(self.of_owner(HeartbeatResponse {
             server_time: clock,
             role,
             leader_epoch: epoch,

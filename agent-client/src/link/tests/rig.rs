@@ -1,5 +1,6 @@
 //! A link on the scripted server of [`fake`](super::fake), over connections in memory.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use super::fake::{Fake, Script};
 use crate::agent::spooler::SharedSpool;
 use crate::clock::RuntimeClock;
-use crate::config::ServerUrl;
+use crate::config::{ServerUrl, ServerUrls};
 use crate::ids::RandomIds;
 use crate::link::{
     AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkHandle, Reporter, RootKnown,
@@ -74,7 +75,7 @@ pub(crate) struct Rig {
     pub(crate) shown: Exposition,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     link: Task<Result<(), LinkError>>,
-    _server: Task<()>,
+    _servers: Vec<Task<()>>,
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -82,17 +83,30 @@ impl Rig {
     /// Starts server and link.
     pub(crate) fn start(prepare: impl FnOnce(&mut Script)) -> Self {
         let fake = Fake::new(prepare);
-        let (connections, incoming) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(8);
-        let services = fake.router();
-        let server = spawn("fake server", async {
-            services.serve_with_incoming(ReceiverStream::new(incoming)).await.unwrap();
-        });
+        Self::on(&[("http://fake:1", &fake)], "http://fake:1")
+    }
+
+    /// The same on several servers by their addresses, of which some are configured; the first one is
+    /// `fake`.
+    pub(crate) fn on(fakes: &[(&'static str, &Fake)], servers: &str) -> Self {
+        let fake = fakes[0].1.clone();
+        let mut serving = Vec::new();
+        let mut doors = HashMap::new();
+        for (url, fake) in fakes {
+            let (connections, incoming) = mpsc::channel::<Result<DuplexStream, std::io::Error>>(8);
+            let services = fake.router();
+            serving.push(spawn("fake server", async {
+                services.serve_with_incoming(ReceiverStream::new(incoming)).await.unwrap();
+            }));
+            doors.insert(*url, connections);
+        }
+        let config = config(servers);
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(RuntimeClock::starting_at(AgentTime::from_nanos(5)));
         let ids = Arc::new(RandomIds);
         let spool = SharedSpool::alone(folder.path(), clock.clone(), ids.clone()).unwrap();
         let shown = Exposition::new().unwrap();
-        let metrics = Arc::new(Metrics::new(&shown, &config().view).unwrap());
+        let metrics = Arc::new(Metrics::new(&shown, &config.view).unwrap());
         let deps = LinkDeps {
             clock,
             ids,
@@ -101,8 +115,9 @@ impl Rig {
             news: Arc::default(),
             spool: spool.clone(),
         };
-        let connect = || Ok(connect(connections.clone()));
-        let (link, handle) = Link::connected_by(config(), deps, connect).unwrap();
+        let connect =
+            move |server: &ServerUrl| Ok::<_, LinkError>(connect(doors[server.as_str()].clone()));
+        let (link, handle) = Link::connected_by(config, deps, Box::new(connect)).unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let link = spawn(
             "link",
@@ -111,13 +126,18 @@ impl Rig {
             }),
         );
         let stop = Some(stop);
-        Self { fake, handle, spool, shown, stop, link, _server: server, folder }
+        Self { fake, handle, spool, shown, stop, link, _servers: serving, folder }
     }
 
     /// Runs until the script says so; on paused time this costs none.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&Script) -> bool) {
+        Self::until_at(&self.fake, what, is).await;
+    }
+
+    /// The same of any server.
+    pub(crate) async fn until_at(fake: &Fake, what: &str, is: impl Fn(&Script) -> bool) {
         for _ in 0..20_000 {
-            if is(&self.fake.script()) {
+            if is(&fake.script()) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -143,9 +163,9 @@ impl Rig {
     }
 }
 
-fn config() -> LinkConfig {
+fn config(servers: &str) -> LinkConfig {
     LinkConfig {
-        server: ServerUrl::new("http://fake:1").unwrap(),
+        servers: ServerUrls::new(servers).unwrap(),
         tls: ClientTls::default(),
         token_file: None,
         view: ViewName::new("v").unwrap(),
