@@ -11,6 +11,10 @@ use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
 use fusion_tests::pair::{READY, World, text};
 use fusion_tests::{binaries, compare};
 
+#[path = "../../fusion-store/tests/engines/nats/server.rs"]
+#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
+mod server;
+
 const SETTINGS: &str = r#"
 [view_defaults]
 cache_horizon = "200ms"
@@ -22,10 +26,14 @@ session_timeout = "6s"
 trait Engine {
     fn kill(&mut self);
     fn go_on(&mut self);
-    /// The engine's name and address, as the configuration has them.
-    fn section(&self) -> String;
+    /// What the configuration says of it.
+    fn sections(&self) -> String;
     /// As people read it in errors.
     fn place(&self) -> String;
+    /// It has the logs as well: while it is away no evidence is taken.
+    fn has_the_logs(&self) -> bool {
+        false
+    }
 }
 
 impl Engine for StartedPostgres {
@@ -37,8 +45,8 @@ impl Engine for StartedPostgres {
         Self::go_on(self);
     }
 
-    fn section(&self) -> String {
-        format!("engine = \"postgres\"\nurl = \"{}\"", self.settings("fusion").url)
+    fn sections(&self) -> String {
+        state("postgres", &self.settings("fusion").url)
     }
 
     fn place(&self) -> String {
@@ -55,8 +63,8 @@ impl Engine for StartedRedis {
         Self::go_on(self);
     }
 
-    fn section(&self) -> String {
-        format!("engine = \"redis\"\nurl = \"{}\"", self.settings("").url)
+    fn sections(&self) -> String {
+        state("redis", &self.settings("").url)
     }
 
     fn place(&self) -> String {
@@ -64,10 +72,37 @@ impl Engine for StartedRedis {
     }
 }
 
+impl Engine for server::Nats {
+    fn kill(&mut self) {
+        self.nodes[0].kill();
+    }
+
+    fn go_on(&mut self) {
+        self.nodes[0].start();
+        self.wait_until_well();
+    }
+
+    fn sections(&self) -> String {
+        let log = format!("engine = \"nats\"\nservers = {:?}\nsync = \"always\"", self.urls());
+        format!("[state]\nengine = \"nats\"\n[change_log]\n{log}\ntimeout = \"2s\"\n")
+    }
+
+    fn place(&self) -> String {
+        format!("NATS at {}", self.urls()[0])
+    }
+
+    fn has_the_logs(&self) -> bool {
+        true
+    }
+}
+
+fn state(engine: &str, url: &str) -> String {
+    let how = format!("password = \"{PASSWORD}\"\ntimeout = \"2s\"");
+    format!("[state]\nengine = \"{engine}\"\nurl = \"{url}\"\n{how}\n")
+}
+
 fn world(engine: &dyn Engine) -> World {
-    let state =
-        format!("[state]\n{}\npassword = \"{PASSWORD}\"\ntimeout = \"2s\"\n", engine.section());
-    World::start_configured(&format!("{state}{SETTINGS}"))
+    World::start_configured(&format!("{}{SETTINGS}", engine.sections()))
 }
 
 fn sessions(world: &World) -> Vec<String> {
@@ -135,7 +170,9 @@ async fn while_the_engine_is_away(engine: &mut dyn Engine, world: &mut World, ha
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(sessions(world), had, "heartbeats go on");
     fs::write(world.root().join("while-away"), "1").unwrap();
-    world.settle().await;
+    if !engine.has_the_logs() {
+        world.settle().await;
+    }
     let run = world.fusionctl(&["jobs", "run", "scan", "/"]);
     assert!(!run.status.success() && text(&run).contains("store"), "{}", text(&run));
     engine.go_on();
@@ -164,6 +201,15 @@ async fn a_server_on_postgresql_outlives_itself_and_its_engine() {
 async fn a_server_on_redis_outlives_itself_and_its_engine() {
     let Some(mut engine) = StartedRedis::start() else { return };
     lives_and_dies(&mut engine).await;
+}
+
+#[tokio::test]
+async fn a_server_on_nats_alone_outlives_itself_and_its_engine() {
+    if !server::is_there("a_server_on_nats_alone_outlives_itself_and_its_engine") {
+        return;
+    }
+    let options = server::Options { sync_always: true, ..server::Options::default() };
+    lives_and_dies(&mut server::Nats::one(&options)).await;
 }
 
 #[test]

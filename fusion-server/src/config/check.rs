@@ -70,6 +70,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     let (kept, own) = (raw.idempotency_ttl, default.idempotency_ttl);
     let idempotency_ttl = check.duration("idempotency_ttl", kept, own, MILLI..=YEAR);
     let views = views(check, raw.views, &view_defaults, &session);
+    let change_log = change_log::change_log(check, raw.change_log, default.change_log);
     let config = Config {
         grpc,
         http: listener(check, "listen.http", listen.http, default.http, false),
@@ -107,10 +108,10 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         max_watchers: check.count("max_watchers", raw.max_watchers, default.max_watchers, WATCHERS),
         max_queries: check.count("max_queries", raw.max_queries, default.max_queries, QUERIES),
         quotas: quotas(check, raw.quotas, &default.quotas),
-        state: state::state(check, raw.state, default.state),
+        state: state::state(check, raw.state, default.state, &change_log),
         view_defaults,
         views,
-        change_log: change_log::change_log(check, raw.change_log, default.change_log),
+        change_log,
         cluster: cluster::cluster(check, raw.cluster),
     };
     cluster::fits(check, &config);

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 
 use super::{
     ChangeLogConfig, ClusterConfig, Config, ListenerConfig, QuotaConfig, SessionConfig,
-    StateConfig, ViewConfig,
+    StateConfig, StateEngine, ViewConfig,
 };
 use crate::tls::TlsConfig;
 
@@ -91,6 +91,10 @@ fn quotas(quotas: &QuotaConfig) -> Value {
 }
 
 fn state(state: &StateConfig) -> Value {
+    if state.engine == StateEngine::Nats {
+        // All else is in the section of the logs.
+        return table([("engine", state.engine.as_str().into())]);
+    }
     let mut all = table([
         ("engine", state.engine.as_str().into()),
         ("connections", count(state.connections)),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fusion_store::engines::nats::NatsSettings;
 use fusion_store::engines::{EngineSettings, Secret, TlsFiles};
 
 /// Where sessions, jobs, audit records, results of calls and names of views are kept.
@@ -30,6 +31,8 @@ pub struct StateConfig {
     pub timeout: Duration,
     /// What the names of keys in Redis begin with.
     pub key_prefix: String,
+    /// How NATS is reached, as `[change_log]` says it, if the state is there.
+    pub nats: Option<NatsSettings>,
 }
 
 /// An engine of the state.
@@ -41,17 +44,24 @@ pub enum StateEngine {
     Postgres,
     /// Redis.
     Redis,
+    /// A key-value bucket of NATS JetStream.
+    Nats,
 }
 
 impl StateEngine {
-    pub(super) const ALL: [(&str, Self); 3] =
-        [("embedded", Self::Embedded), ("postgres", Self::Postgres), ("redis", Self::Redis)];
+    pub(super) const ALL: [(&str, Self); 4] = [
+        ("embedded", Self::Embedded),
+        ("postgres", Self::Postgres),
+        ("redis", Self::Redis),
+        ("nats", Self::Nats),
+    ];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
             Self::Postgres => "postgres",
             Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 }
@@ -70,6 +80,7 @@ impl Default for StateConfig {
             connect_timeout: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
             key_prefix: "fusion:".to_owned(),
+            nats: None,
         }
     }
 }

@@ -220,9 +220,9 @@ fn what_differs_is_told_by_key_and_what_is_fixed_is_refused() {
 }
 
 /// What may not be in `[state]`: of which key that is told, and how.
-const WRONG_STATES: [(&str, &str, &str); 18] = [
+const WRONG_STATES: [(&str, &str, &str); 20] = [
     ("engine = \"postgres\"", "state.url", "set, because"),
-    ("engine = \"mysql\"", "state.engine", "one of embedded, postgres, redis"),
+    ("engine = \"mysql\"", "state.engine", "one of embedded, postgres, redis, nats"),
     ("url = \"redis://localhost\"", "state.url", "state.engine is embedded"),
     ("engine = \"postgres\"\nurl = \"redis://localhost\"", "state.url", "postgres://"),
     (
@@ -259,6 +259,12 @@ const WRONG_STATES: [(&str, &str, &str); 18] = [
     ("connections = 0", "state.connections", "from 1 to 1000"),
     ("timeout = \"1h\"", "state.timeout", "10m"),
     ("key_prefix = \"a b\"", "state.key_prefix", "visible"),
+    ("engine = \"nats\"", "state.engine", "only if change_log.engine is nats"),
+    (
+        "engine = \"nats\"\nurl = \"nats://a:1\"\n[change_log]\nengine = \"nats\"\nservers = [\"nats://a:1\"]",
+        "state.url",
+        "as [change_log] says",
+    ),
 ];
 
 #[test]
@@ -306,6 +312,14 @@ fn addresses_of_engines_are_taken_as_their_own_programs_write_them() {
         let config = load(&format!("state.engine = \"{engine}\"\nstate.url = \"{url}\""), &[], &[]);
         assert_eq!(load(&config.clone().unwrap().to_toml(), &[], &[]), config);
     }
+}
+
+#[test]
+fn a_state_on_nats_is_reached_as_the_logs_are() {
+    let text = "[state]\nengine = \"nats\"\n[change_log]\nengine = \"nats\"\nreplicas = 3\nservers = [\"nats://a:1\"]";
+    let config = load(text, &[], &[]).unwrap();
+    assert_eq!(config.state.nats, Some(config.change_log.settings()));
+    assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config));
 }
 
 #[test]

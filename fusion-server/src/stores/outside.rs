@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use fusion_store::embedded::Store;
 use fusion_store::engines::Whose;
+use fusion_store::engines::nats::Nats;
 use fusion_store::engines::postgres::PostgresState;
 use fusion_store::engines::redis::RedisState;
 use fusion_store::{State, StoreError};
@@ -42,6 +43,15 @@ pub(super) fn state(
     let (state, id): (Arc<dyn State>, Uuid) = match config.engine {
         StateEngine::Redis => {
             let state = RedisState::open(&settings, whose)?;
+            let id = state.id();
+            (Arc::new(state), id)
+        }
+        StateEngine::Nats => {
+            let Some(nats) = config.nats.clone() else {
+                return refused("it is on NATS, and change_log names no server of it".to_owned());
+            };
+            // A connection of its own, so that a large checkpoint is in no session's way.
+            let state = Nats::connect(nats)?.state(whose)?;
             let id = state.id();
             (Arc::new(state), id)
         }

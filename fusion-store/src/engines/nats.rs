@@ -1,8 +1,9 @@
-//! The log and the blocks on NATS JetStream, which orders, replicates and stores.
+//! The log, the blocks and the state on NATS JetStream, which orders, replicates and stores.
 //!
 //! Called by the server as every adapter is. One connection for all views, on a thread of its own.
 //! A view has two streams, one of its log and one of its blocks, each with one writer that says
 //! after which message its next one comes: so a server that no longer owns the view writes nothing.
+//! The state of all servers is one key-value bucket.
 //! Must never: append without saying after what, take silence for an answer, tell a credential.
 //! Tested by the conformance suite and by faults of real servers in `tests/engines`.
 //!
@@ -14,6 +15,7 @@ mod blocks;
 mod connection;
 mod log;
 mod ownership;
+mod state;
 mod stream;
 
 use std::path::PathBuf;
@@ -27,6 +29,7 @@ pub use blocks::NatsBlocks;
 pub use connection::Nats;
 pub use log::NatsLog;
 pub use ownership::NatsOwnership;
+pub use state::NatsState;
 
 /// How JetStream is reached, and what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,4 +9,7 @@
 )]
 
 #[cfg(feature = "nats")]
+#[allow(dead_code, reason = "each of the tests that take this file uses a part of it")]
+mod faults;
+#[cfg(feature = "nats")]
 mod nats;

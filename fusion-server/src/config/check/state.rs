@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use fusion_store::engines::nats::NatsSettings;
 use fusion_store::engines::{Secret, postgres, redis};
 use toml::Value;
 
@@ -10,7 +11,7 @@ use super::leaf::Checker;
 use super::section;
 use crate::config::print::HIDDEN;
 use crate::config::raw::RawState;
-use crate::config::{StateConfig, StateEngine};
+use crate::config::{ChangeLogConfig, ChangeLogEngine, StateConfig, StateEngine};
 
 const MILLI: Duration = Duration::from_millis(1);
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -21,8 +22,9 @@ pub(super) fn state(
     check: &mut Checker,
     value: Option<Value>,
     default: StateConfig,
+    log: &ChangeLogConfig,
 ) -> StateConfig {
-    let raw: RawState = section(check, "state", value);
+    let raw: RawState = section(check, "state", value.clone());
     check.unknown("state", &raw.unknown);
     let prefix_allowed = format!("1 to {PREFIX_MAX} visible ASCII characters");
     let is_prefix = |text: &str| {
@@ -47,10 +49,37 @@ pub(super) fn state(
         connect_timeout,
         timeout,
         key_prefix: prefix.unwrap_or(default.key_prefix),
+        nats: None,
     };
+    if state.engine == StateEngine::Nats {
+        state.nats = as_the_log(check, value, log);
+        return state;
+    }
     read_password(check, &mut state);
     fits(check, &state);
     state
+}
+
+/// The state is where the logs are, and reached as they are.
+fn as_the_log(
+    check: &mut Checker,
+    value: Option<Value>,
+    log: &ChangeLogConfig,
+) -> Option<NatsSettings> {
+    let given = value.as_ref().and_then(Value::as_table).into_iter().flatten();
+    for (key, value) in given.filter(|(key, _)| RawState::FIELDS.contains(&key.as_str())) {
+        if key != "engine" {
+            let allowed =
+                "left out, because state.engine is nats: it is reached as [change_log] says";
+            check.fault(&format!("state.{key}"), value, allowed);
+        }
+    }
+    if log.engine == ChangeLogEngine::Nats {
+        return Some(log.settings());
+    }
+    let allowed = "embedded, postgres or redis; nats only if change_log.engine is nats as well";
+    check.fault("state.engine", &Value::String("nats".to_owned()), allowed);
+    None
 }
 
 fn url(check: &mut Checker, value: Option<Value>) -> Option<String> {

@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::stream::{ACKNOWLEDGE, ASK, Stream};
-use super::{NatsBlocks, NatsLog, NatsOwnership, NatsSettings, NatsSync};
+use super::{NatsBlocks, NatsLog, NatsOwnership, NatsSettings, NatsState, NatsSync};
+use crate::engines::Whose;
 use crate::engines::bridge::{Bridge, causes};
 use crate::error::StoreError;
 use crate::ports::{ViewId, ViewRef};
@@ -74,6 +75,15 @@ impl Nats {
     /// It cannot be made or read.
     pub fn ownership(self: &Arc<Self>) -> Result<NatsOwnership, StoreError> {
         NatsOwnership::open(Arc::clone(self))
+    }
+
+    /// The state of all servers.
+    ///
+    /// # Errors
+    /// `Away`; `Refused` if the servers are older than 2.12; `FutureFormat` if a later version wrote it;
+    /// `OtherState` if it is not the one that is wanted.
+    pub fn state(self: &Arc<Self>, whose: Whose) -> Result<NatsState, StoreError> {
+        NatsState::open(Arc::clone(self), whose)
     }
 
     /// What the operator says of the servers' disks.

@@ -4,6 +4,8 @@
 //! its number, of whoever is near. While a leader is elected nobody answers and what was asked is lost,
 //! so everything is asked again until its limit; all of it may be done twice.
 
+mod many;
+
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     Config, DirectGetErrorKind, DiscardPolicy, Info, RawMessageErrorKind, StorageType,
 };
-use async_nats::{Request, StatusCode};
+use async_nats::{HeaderMap, Request, StatusCode};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -28,6 +30,8 @@ use tokio::sync::watch;
 
 use crate::engines::bridge::causes;
 use crate::error::StoreError;
+
+pub(super) use many::{Many, Outgoing};
 
 /// The code of JetStream for a stream that is not there.
 const NO_STREAM: u64 = 10_059;
@@ -58,13 +62,19 @@ pub(super) struct Stream {
 pub(super) struct Stored {
     pub(super) sequence: u64,
     pub(super) subject: String,
+    pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
 }
 
 impl Stored {
     fn of(message: StreamMessage) -> Self {
-        let subject = message.subject.to_string();
-        Self { sequence: message.sequence, subject, payload: message.payload }
+        let StreamMessage { subject, sequence, headers, payload, .. } = message;
+        Self { sequence, subject: subject.to_string(), headers, payload }
+    }
+
+    /// What a header of it says.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.as_str())
     }
 }
 
@@ -84,11 +94,14 @@ pub(super) struct Extent {
     pub(super) first: u64,
     /// The number of the last message that was ever stored; 0 if none was.
     pub(super) last: u64,
+    /// When it was made, in nanoseconds, by the engine's clock: another one is another stream.
+    pub(super) made: i128,
 }
 
 impl Extent {
     fn of(info: &Info) -> Self {
-        Self { first: info.state.first_sequence.max(1), last: info.state.last_sequence }
+        let made = info.created.unix_timestamp_nanos();
+        Self { first: info.state.first_sequence.max(1), last: info.state.last_sequence, made }
     }
 }
 
@@ -177,11 +190,23 @@ impl Stream {
         let bytes = |config: &Config| config.max_bytes.max(0);
         let renamed =
             wanted.metadata.iter().any(|(key, value)| is.metadata.get(key) != Some(value));
-        if is.num_replicas == wanted.num_replicas && bytes(is) == bytes(wanted) && !renamed {
+        let batches = |config: &Config| config.allow_atomic_publish && config.allow_message_ttl;
+        let is_able = batches(is) || !batches(wanted);
+        if is.num_replicas == wanted.num_replicas
+            && bytes(is) == bytes(wanted)
+            && !renamed
+            && is_able
+        {
             return Ok(Extent::of(info));
         }
         let info = self.context.update_stream(wanted).await;
-        info.map(|info| Extent::of(&info)).map_err(self.away("change a stream at"))
+        let info = info.map_err(self.away("change a stream at"))?;
+        if batches(wanted) && !batches(&info.config) {
+            let why =
+                "its servers know no batches; they must be of version 2.12 or later".to_owned();
+            return Err(StoreError::Refused { what: "the state", why });
+        }
+        Ok(Extent::of(&info))
     }
 
     /// From where to where it goes now; `None` if there is no such stream.
@@ -295,7 +320,8 @@ impl Stream {
             let told = sequence.zip(header("Nats-Subject"));
             let (sequence, subject) =
                 told.ok_or_else(|| self.odd("read from", "a message has no number"))?;
-            found.push(Stored { sequence, subject, payload: next.payload });
+            let headers = next.headers.unwrap_or_default();
+            found.push(Stored { sequence, subject, headers, payload: next.payload });
         }
     }
 

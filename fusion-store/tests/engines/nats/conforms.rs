@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use fusion_store::conformance::{self, Reopen};
-use fusion_store::engines::nats::{Nats, NatsBlocks, NatsLog, NatsOwnership, NatsSettings};
-use fusion_store::{Blocks, ChangeLog, Ownership};
+use fusion_store::engines::nats::{
+    Nats, NatsBlocks, NatsLog, NatsOwnership, NatsSettings, NatsState,
+};
+use fusion_store::{Blocks, ChangeLog, Ownership, State};
 
 use super::server::{self, Options};
-use super::settings;
+use super::{settings, whose};
 
 struct Log {
     nats: Arc<Nats>,
@@ -99,6 +101,40 @@ fn the_log_conforms() {
             let nats =
                 Nats::connect(NatsSettings { message_bytes, ..settings(servers.urls()) }).unwrap();
             Box::new(Log { log: Some(nats.log()), nats })
+        });
+    }
+}
+
+struct Stated {
+    nats: Arc<Nats>,
+    state: NatsState,
+}
+
+impl Reopen<dyn State> for Stated {
+    fn port(&self) -> &(dyn State + 'static) {
+        &self.state
+    }
+
+    fn reopen(&mut self) {
+        self.state = self.nats.state(whose(1)).unwrap();
+    }
+}
+
+/// With values that are cut in many parts, and with the usual ones; on one server and on three.
+#[test]
+fn the_state_conforms() {
+    if !server::is_there("the_state_conforms") {
+        return;
+    }
+    let one = server::Nats::one(&Options::default());
+    let three = server::Nats::three(&Options::default());
+    for (servers, replicas, message_bytes) in
+        [(&one, 1, 8 << 10), (&one, 1, 512 << 10), (&three, 3, 512 << 10)]
+    {
+        conformance::state(&mut || {
+            let settings = NatsSettings { replicas, message_bytes, ..settings(servers.urls()) };
+            let nats = Nats::connect(settings).unwrap();
+            Box::new(Stated { state: nats.state(whose(1)).unwrap(), nats })
         });
     }
 }

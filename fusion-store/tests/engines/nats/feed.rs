@@ -58,9 +58,10 @@ impl Feed {
 
     /// How many are acknowledged. Those that are, are the first ones.
     pub fn acknowledged(&self) -> usize {
-        let count = self.tickets.iter().take_while(|ticket| ticket.is_durable()).count();
-        assert!(self.tickets[count..].iter().all(|ticket| !ticket.is_durable()), "out of order");
-        count
+        // From the last to the first: what becomes so meanwhile is no hole.
+        let durable: Vec<_> = self.tickets.iter().rev().map(Ticket::is_durable).collect();
+        assert!(durable.is_sorted(), "out of order");
+        durable.iter().filter(|is| **is).count()
     }
 
     /// Waits until all are acknowledged.
