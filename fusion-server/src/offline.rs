@@ -1,6 +1,6 @@
 //! What an operator does with a data directory that no server has: look whether it is whole
-//! ([`check`]), give back space ([`compact`]), write out what is in it ([`export`]); and copy one,
-//! whoever has it ([`back_up`]).
+//! ([`check`]), give back space ([`compact`]), write out what is in it ([`export`]), have it elsewhere
+//! ([`moving`]); and copy one, whoever has it ([`back_up`]).
 //!
 //! Called by the binary's `store` commands. Must never: work in a directory that a server has, make
 //! one, or remove what was not asked for by name. Tested by `tests/store_commands.rs`.
@@ -8,6 +8,7 @@
 pub mod check;
 pub mod compact;
 pub mod export;
+pub mod moving;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -50,6 +50,15 @@ pub(super) enum Alone {
         #[arg(long, value_name = "VIEW")]
         remove_view: Vec<String>,
     },
+    /// Copy everything to the engines of another configuration, which must be empty: how a server comes to keep its
+    /// logs and its state outside, and back; sessions go on there
+    Move {
+        #[command(flatten)]
+        place: Place,
+        /// The configuration of the server that is to go on: its `data_dir`, `[change_log]` and `[state]`
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Print what is stored of a view as JSON, a line for each change or entry
     Export {
         #[command(flatten)]
@@ -94,7 +103,10 @@ impl StoreCommand {
     pub(super) fn run(self) -> ExitCode {
         let (Self::Backup { place, .. }
         | Self::Alone(
-            Alone::Check { place, .. } | Alone::Compact { place, .. } | Alone::Export { place, .. },
+            Alone::Check { place, .. }
+            | Alone::Compact { place, .. }
+            | Alone::Move { place, .. }
+            | Alone::Export { place, .. },
         )) = &self;
         let (config, dir) = match place.find() {
             Ok(found) => found,
@@ -135,6 +147,7 @@ impl Alone {
         match self {
             Self::Check { .. } => "`store check`",
             Self::Compact { .. } => "`store compact`",
+            Self::Move { .. } => "`store move`",
             Self::Export { .. } => "`store export`",
         }
     }
@@ -157,6 +170,10 @@ impl Alone {
                 print(&compacted.to_string());
                 Ok(if compacted.is_whole() { ExitCode::SUCCESS } else { FAILED.into() })
             }
+            Self::Move { to, .. } => match Config::load(&sources(Some(to), &[])) {
+                Ok(to) => Ok(print(&dir.move_to(config, &to)?.to_string())),
+                Err(faults) => Ok(fail(USAGE, &faults)),
+            },
             Self::Export { view, from, entries, .. } => {
                 let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
                 if entries {

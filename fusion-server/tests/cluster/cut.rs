@@ -54,8 +54,8 @@ impl ChangeLog for Cut<dyn ChangeLog> {
         self.get()?.views()
     }
 
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
-        self.get()?.open(view)
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError> {
+        self.get()?.open_at(view, begin)
     }
 
     fn append(

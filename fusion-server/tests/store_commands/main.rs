@@ -8,6 +8,7 @@
 )]
 
 mod made;
+mod moving;
 mod start;
 
 use std::io::Read as _;

@@ -20,6 +20,7 @@ pub fn change_log(make: &mut dyn FnMut() -> Box<dyn Reopen<Log>>) {
     what_is_appended_is_read(&mut *make());
     revisions_are_never_given_twice(&mut *make());
     a_second_writer_is_found_out(&mut *make());
+    a_log_goes_on_where_another_one_ends(&mut *make());
     reading_begins_anywhere(&mut *make());
     views_do_not_touch_each_other(&mut *make());
     who_follows_gets_every_record_once(&mut *make());
@@ -29,7 +30,11 @@ pub fn change_log(make: &mut dyn FnMut() -> Box<dyn Reopen<Log>>) {
 
 /// Appends batches of these sizes and waits; the records as they must be read.
 fn fill(log: &Log, view: &ViewRef, sizes: &[u64]) -> Vec<StoredRecord> {
-    let mut after = log.open(view).unwrap().end;
+    let after = log.open(view).unwrap().end;
+    fill_after(log, view, after, sizes)
+}
+
+fn fill_after(log: &Log, view: &ViewRef, mut after: LogPoint, sizes: &[u64]) -> Vec<StoredRecord> {
     let mut records = Vec::new();
     let mut last = None;
     for size in sizes {
@@ -46,6 +51,32 @@ fn fill(log: &Log, view: &ViewRef, sizes: &[u64]) -> Vec<StoredRecord> {
 
 fn all(log: &Log, view: &ViewRef, from: ReadFrom) -> Vec<StoredRecord> {
     log.read(view.id, from).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// As it is moved from one store to another: from wherever the first one begins.
+fn a_log_goes_on_where_another_one_ends(store: &mut dyn Reopen<Log>) {
+    let view = sample::view(1);
+    let begin = LogPoint { record: 70, revision: Revision(4_000) };
+    let opened = store.port().open_at(&view, begin).unwrap();
+    assert_eq!((opened.start, opened.end, opened.cut), (begin, begin, None));
+    assert!(all(store.port(), &view, ReadFrom::Start).is_empty());
+    let early = LogPoint { record: 69, revision: Revision(3_999) };
+    let trimmed = store.port().read(view.id, ReadFrom::After(early)).err();
+    assert!(matches!(trimmed, Some(StoreError::Trimmed { .. })), "{trimmed:?}");
+    let records = fill_after(store.port(), &view, begin, &[3, 1, 5]);
+    assert_eq!(records[0].point.record, 71);
+    for reopened in [false, true] {
+        if reopened {
+            store.reopen();
+        }
+        // It is there, so where to begin says nothing any more.
+        let opened = store.port().open(&view).unwrap();
+        assert_eq!((opened.start, opened.end), (begin, records[2].point));
+        assert_eq!(all(store.port(), &view, ReadFrom::Start), records);
+        assert_eq!(all(store.port(), &view, ReadFrom::After(begin)), records);
+        let from = ReadFrom::Revision(Revision(4_004));
+        assert_eq!(all(store.port(), &view, from), records[1..]);
+    }
 }
 
 fn what_is_appended_is_read(store: &mut dyn Reopen<Log>) {

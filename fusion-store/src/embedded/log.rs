@@ -120,13 +120,13 @@ impl ChangeLog for EmbeddedLog {
         Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(log) = self.get(view.id) {
             return Ok(log.opened());
         }
         let (disk, dir) = (Arc::clone(&self.disk), self.dir_of(view.id));
-        let log = ViewLog::open(disk, dir, view, self.settings)?;
+        let log = ViewLog::open(disk, dir, (view, begin), self.settings)?;
         let opened = log.opened();
         let mut views = self.views.write().unwrap_or_else(PoisonError::into_inner);
         views.insert(view.id, Arc::new(log));

@@ -78,9 +78,9 @@ impl<L: ChangeLog> ChangeLog for FlakyLog<L> {
         self.inner.views()
     }
 
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError> {
         self.moods.call("open")?;
-        let opened = self.inner.open(view)?;
+        let opened = self.inner.open_at(view, begin)?;
         let mut views = self.lock();
         let held = views.entry(view.id).or_insert_with(|| Held {
             progress: Progress::new(opened.end),

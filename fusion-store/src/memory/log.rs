@@ -72,14 +72,14 @@ impl ChangeLog for MemoryLog {
         Ok(self.lock().values().map(|log| log.view.clone()).collect())
     }
 
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError> {
         let mut views = self.lock();
         let log = views.entry(view.id).or_insert_with(|| Log {
             view: view.clone(),
-            start: LogPoint::default(),
-            end: LogPoint::default(),
+            start: begin,
+            end: begin,
             records: VecDeque::new(),
-            progress: Progress::new(LogPoint::default()),
+            progress: Progress::new(begin),
         });
         log.view.name.clone_from(&view.name);
         Ok(OpenedLog { start: log.start, end: log.end, cut: None })

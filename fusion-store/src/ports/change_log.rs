@@ -28,7 +28,16 @@ pub trait ChangeLog: Send + Sync {
     ///
     /// # Errors
     /// It cannot be read or made, is corrupt, or is from the future.
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError>;
+    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+        self.open_at(view, LogPoint::default())
+    }
+
+    /// The same; a log that is made begins after a place, and not before the first record: for what goes on where
+    /// a log in another store ends. That it was made may be forgotten until something is appended.
+    ///
+    /// # Errors
+    /// As for [`ChangeLog::open`].
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError>;
 
     /// Appends one record after `after`, which must be the end of the log: so a writer that is
     /// not the only one learns of it. Does not wait for the disk; durable is what the ticket says.

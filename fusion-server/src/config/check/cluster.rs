@@ -56,7 +56,7 @@ pub(super) fn fits(check: &mut Checker, config: &Config) {
         check.fault("change_log.engine", &engine, "nats, because [cluster] is set");
     }
     if config.state.engine == StateEngine::Embedded {
-        let allowed = "outside of the server (postgres, redis), because [cluster] is set";
+        let allowed = "outside of the server (nats, postgres, redis), because [cluster] is set";
         check.fault("state.engine", &text(config.state.engine.as_str()), allowed);
     }
     if config.tls.is_some() && cluster.advertise.starts_with("http://") {

@@ -70,11 +70,11 @@ struct Files {
 }
 
 impl ViewLog {
-    /// Opens the log in a directory; makes it if there is none.
+    /// Opens the log in a directory; makes it if there is none, so that it begins after a place.
     pub(super) fn open(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
-        view: &ViewRef,
+        (view, begin): (&ViewRef, LogPoint),
         settings: LogSettings,
     ) -> Result<Self, StoreError> {
         disk.make_dir(&dir).map_err(StoreError::io("make the directory", &dir))?;
@@ -93,7 +93,7 @@ impl ViewLog {
         let next = segments.last().map_or(1, |last| last.head.number + 1);
         let mut files =
             Files { segments: Vec::new(), lengths: Vec::new(), spares, orphans: Vec::new(), next };
-        let (tail, cut) = find_end(&*disk, &dir, view, segments, &mut files)?;
+        let (tail, cut) = find_end(&*disk, &dir, (view, begin), segments, &mut files)?;
         let marked = mark::read(&*disk, &dir)?;
         if tail.point < marked {
             let why = format!("it ends at {}, and was closed at {marked}", tail.point);
@@ -241,7 +241,7 @@ impl Drop for ViewLog {
 fn find_end(
     disk: &dyn Disk,
     dir: &Path,
-    view: &ViewRef,
+    (view, begin): (&ViewRef, LogPoint),
     mut segments: Vec<Segment>,
     files: &mut Files,
 ) -> Result<(Tail, Option<String>), StoreError> {
@@ -266,7 +266,7 @@ fn find_end(
             }
             (found.tail.point, found.tail.last_at, found.cut)
         }
-        None => (LogPoint::default(), 0, None),
+        None => (begin, 0, None),
     };
     let head = SegmentHead { view: view.clone(), number: files.next, base, base_at };
     files.next += 1;

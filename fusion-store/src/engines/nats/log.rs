@@ -68,7 +68,7 @@ impl ChangeLog for NatsLog {
         self.nats.views(PURPOSE, "")
     }
 
-    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+    fn open_at(&self, view: &ViewRef, begin: LogPoint) -> Result<OpenedLog, StoreError> {
         let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(known) = self.get(view.id) {
             let asked = Arc::clone(&known);
@@ -80,7 +80,7 @@ impl ChangeLog for NatsLog {
         let (nats, stream, view) = (Arc::clone(&self.nats), self.stream(view.id), view.clone());
         let (id, subject) = (view.id, format!("{}{}", nats.subject(PURPOSE), view.id.0.simple()));
         let (log, opened) = self.run("read from", async move {
-            let log = ViewLog::open(nats, stream, subject, view).await?;
+            let log = ViewLog::open(nats, stream, subject, (view, begin)).await?;
             let opened = log.just_opened();
             Ok((log, opened))
         })?;

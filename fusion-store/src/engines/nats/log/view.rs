@@ -150,7 +150,9 @@ async fn look(
     known: Bounds,
 ) -> Result<(Bounds, Option<String>), StoreError> {
     if extent.last == 0 {
-        return Ok((Bounds::default(), None));
+        // Nothing was ever appended; or the stream is not the one that was known.
+        let begun = if known.last == 0 { known } else { Bounds::default() };
+        return Ok((begun, None));
     }
     let get = async |sequence: u64| {
         let place = || format!("message {sequence} of stream {}", stream.name());
@@ -180,12 +182,12 @@ async fn look(
 }
 
 impl ViewLog {
-    /// Opens the log of a view; makes it if there is none.
+    /// Opens the log of a view; makes it if there is none, so that its first message follows a place.
     pub(super) async fn open(
         nats: Arc<Nats>,
         stream: Stream,
         subject: String,
-        view: ViewRef,
+        (view, begin): (ViewRef, LogPoint),
     ) -> Result<Self, StoreError> {
         let max_bytes = nats.settings.log_max_bytes;
         let config = Config {
@@ -193,7 +195,8 @@ impl ViewLog {
             ..nats.config("the log", &view, vec![subject.clone()])
         };
         let extent = stream.ensure(config).await?;
-        let (bounds, cut) = look(&stream, view.id, extent, Bounds::default()).await?;
+        let begun = Bounds { start: begin, end: begin, ..Bounds::default() };
+        let (bounds, cut) = look(&stream, view.id, extent, begun).await?;
         let cutter = Cutter {
             view: view.id,
             writer: random()?,
