@@ -28,13 +28,19 @@ pub struct Launch {
 
 impl Launch {
     pub(crate) fn new(world: &World, name: &str) -> Self {
+        let view = world.view().to_string();
+        Self::at(&world.path(""), name, &world.url()).view(&view).root(world.root())
+    }
+
+    /// An agent of no world: its files are in `folder`, its view and root are to be said.
+    pub(crate) fn at(folder: &Path, name: &str, server: &str) -> Self {
         Self {
             name: name.to_owned(),
-            server: world.url(),
-            root: world.root().to_path_buf(),
-            spool: world.path(&format!("{name}.spool")),
-            folder: world.path(""),
-            view: world.view().to_string(),
+            server: server.to_owned(),
+            root: PathBuf::new(),
+            spool: folder.join(format!("{name}.spool")),
+            folder: folder.to_path_buf(),
+            view: String::new(),
             trees: Vec::new(),
             id: name.to_owned(),
             http: "127.0.0.1:0".to_owned(),
