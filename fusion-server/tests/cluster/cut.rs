@@ -1,7 +1,8 @@
 //! Stores that a server can be cut off from, and a clock that can be stopped with it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fusion_core::change::Change;
@@ -92,6 +93,75 @@ impl ChangeLog for Cut<dyn ChangeLog> {
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {
         self.get()?.remove(view)
+    }
+}
+
+/// A server's own handle on the log, as engines outside have it: it knows the end from when it was opened, and from
+/// what it has appended itself.
+pub(crate) struct Handle {
+    log: Arc<dyn ChangeLog>,
+    ends: Mutex<HashMap<ViewId, LogPoint>>,
+}
+
+impl Handle {
+    pub(crate) fn on(log: &Arc<dyn ChangeLog>) -> Arc<dyn ChangeLog> {
+        Arc::new(Self { log: Arc::clone(log), ends: Mutex::default() })
+    }
+}
+
+impl ChangeLog for Handle {
+    fn views(&self) -> Result<Vec<ViewRef>, StoreError> {
+        self.log.views()
+    }
+
+    fn open(&self, view: &ViewRef) -> Result<OpenedLog, StoreError> {
+        let mut ends = self.ends.lock().unwrap();
+        let opened = self.log.open(view)?;
+        ends.insert(view.id, opened.end);
+        Ok(opened)
+    }
+
+    fn append(
+        &self,
+        view: ViewId,
+        after: LogPoint,
+        head: &RecordHead,
+        changes: &[Change],
+    ) -> Result<Ticket, StoreError> {
+        let mut ends = self.ends.lock().unwrap();
+        let end = *ends.get(&view).ok_or(StoreError::NoView { view })?;
+        if after != end {
+            return Err(StoreError::NotNext { view, after, end });
+        }
+        let ticket = self.log.append(view, after, head, changes)?;
+        ends.insert(view, ticket.point());
+        Ok(ticket)
+    }
+
+    fn read(&self, view: ViewId, from: ReadFrom) -> Result<Records, StoreError> {
+        self.log.read(view, from)
+    }
+
+    fn follow(&self, view: ViewId, after: LogPoint) -> Result<Box<dyn Follow>, StoreError> {
+        self.log.follow(view, after)
+    }
+
+    fn trim(
+        &self,
+        view: ViewId,
+        through: LogPoint,
+        keep: &Retention,
+        now: ServerTime,
+    ) -> Result<LogPoint, StoreError> {
+        self.log.trim(view, through, keep, now)
+    }
+
+    fn status(&self, view: ViewId) -> Result<LogStatus, StoreError> {
+        self.log.status(view)
+    }
+
+    fn remove(&self, view: ViewId) -> Result<(), StoreError> {
+        self.log.remove(view)
     }
 }
 

@@ -12,7 +12,7 @@ use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryOwnership, MemoryState
 use fusion_store::{Blocks, ChangeLog, Ownership, Roll, State};
 use tonic::Status;
 
-use crate::cut::{Cut, Stoppable, Switch};
+use crate::cut::{Cut, Handle, Stoppable, Switch};
 use crate::harness::{TestServer, VIEW, config, start_given};
 
 /// Long enough for a busy machine, short enough for a test.
@@ -62,7 +62,7 @@ impl Engine {
             memory: 1 << 30,
         };
         let stores = Stores::new(
-            Cut::new(&switch, &self.log),
+            Cut::new(&switch, &Handle::on(&self.log)),
             Cut::new(&switch, &self.blocks),
             Cut::new(&switch, &self.state),
         );

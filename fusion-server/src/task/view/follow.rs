@@ -222,6 +222,8 @@ impl ViewTask {
         let store = |error: StoreError| NotOwned::Store(error.to_string());
         let (log, view) = (&follower.stores.log, follower.view.id);
         loop {
+            // A log is appended to behind the end that it had when it was opened, and another server has appended since.
+            log.open(&follower.view).map_err(store)?;
             self.catch_up(&**log, follower).map_err(store)?;
             if self.owner >= own.epoch {
                 return Err(NotOwned::Outdated(self.owner));
