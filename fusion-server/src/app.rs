@@ -5,6 +5,7 @@
 //! [`Deps`] or an argument of [`Server::run`].
 
 mod address_file;
+mod deps;
 mod drain;
 mod guards;
 mod in_process;
@@ -14,28 +15,27 @@ mod tasks;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::time::Clock;
-use fusion_store::{ServerId, StoreError};
+use fusion_store::ServerId;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::deps::{Deps, ServerError};
 use self::drain::{begin_drain, end, quiet};
 pub(crate) use self::guards::Guards;
 pub use self::in_process::Edge;
 use crate::access::quotas::Quotas;
-use crate::clock::RuntimeClock;
-use crate::cluster::{Cluster, Membership};
+use crate::cluster::Cluster;
 use crate::config::{Config, InForce, Reread};
 use crate::grpc::health::Health;
 use crate::grpc::{self, Services};
-use crate::ids::{Ids, RandomIds};
+use crate::ids::Ids;
 use crate::ops::http::{self, Probed};
 use crate::ops::log_filter::LogFilter;
 use crate::ops::metrics::Metrics;
@@ -57,98 +57,6 @@ use crate::task::view::{ScanNews, ViewFailed};
 
 /// How long the last write may take when all else has ended.
 const LET_GO: Duration = Duration::from_secs(1);
-
-/// What a server is given from outside.
-pub struct Deps {
-    /// Listens for gRPC.
-    pub grpc: TcpListener,
-    /// Listens for `/metrics`, `/livez` and `/readyz`.
-    pub http: TcpListener,
-    /// Listens for health checks alone.
-    pub health: Option<TcpListener>,
-    /// The source of time.
-    pub clock: Arc<dyn Clock>,
-    /// The source of ids.
-    pub ids: Arc<dyn Ids>,
-    /// What survives.
-    pub stores: Stores,
-    /// How it takes part among several servers on the same stores; absent if it is alone.
-    pub membership: Option<Membership>,
-    /// What is logged.
-    pub log: LogFilter,
-    /// Reads the configuration anew.
-    pub reread: Reread,
-}
-
-/// Why a server did not start, or did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// An address cannot be listened on.
-    #[error("listen for {what} on {address}: {source}")]
-    Listen {
-        /// `gRPC` or `HTTP`.
-        what: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// Why; a port in use says so.
-        source: std::io::Error,
-    },
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A file that was asked for cannot be written.
-    #[error("write {}: {source}", .path.display())]
-    Write {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A metric that Prometheus refuses, or a view that gets no thread.
-    #[error("start: {0}")]
-    Start(String),
-    /// A listener broke while it was served.
-    #[error("serve: {0}")]
-    Serve(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl Deps {
-    /// Listens on the configured addresses and opens the data directory, with the real clock and
-    /// random ids. Read anew, the configuration is always this one.
-    ///
-    /// # Errors
-    /// [`ServerError::Listen`], naming the address; [`ServerError::Store`], naming the directory.
-    pub async fn bind(config: &Config) -> Result<Self, ServerError> {
-        Ok(Self {
-            grpc: listen("gRPC", config.grpc.address).await?,
-            http: listen("HTTP", config.http.address).await?,
-            health: match config.health {
-                Some(address) => Some(listen("health checks", address).await?),
-                None => None,
-            },
-            clock: Arc::new(RuntimeClock::new()),
-            ids: Arc::new(RandomIds),
-            stores: match &config.data_dir {
-                Some(dir) => {
-                    let (ids, state) = (RandomIds, &config.state);
-                    Stores::open_as(dir, ids.draw(), config.server_id, state, || ids.draw())?
-                        .with_change_log(&config.change_log)?
-                }
-                None => Stores::memory(),
-            },
-            membership: None,
-            log: LogFilter::detached(&config.log.filter),
-            reread: {
-                let config = config.clone();
-                Arc::new(move || Ok(config.clone()))
-            },
-        })
-    }
-}
-
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { what, address, source })
-}
 
 /// A server that listens and does not yet serve.
 pub struct Server {
@@ -471,6 +379,7 @@ impl Server {
         let served = match early {
             Some(served) => served,
             None => {
+                membership::leave(services.conductor.as_ref(), grace / 4).await;
                 begin_drain(&services, &health).await;
                 stop.cancel();
                 tokio::select! {

@@ -7,14 +7,17 @@
 
 mod clock;
 mod conduct;
+mod hand_over;
 mod known;
 mod lease;
 mod member;
+mod memory;
 mod placement;
 mod said;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fusion_core::time::Clock;
@@ -26,6 +29,7 @@ pub(crate) use conduct::{Busy, Conductor};
 pub(crate) use known::{Known, Owner};
 pub(crate) use lease::{Lease, Term};
 pub(crate) use member::Membered;
+pub(crate) use memory::allowed as memory_allowed;
 pub(crate) use said::Said;
 
 /// How a server takes part.
@@ -59,6 +63,9 @@ struct Shared {
     clock: Arc<SharedClock>,
     lease: Lease,
     known: watch::Sender<Arc<Known>>,
+    /// It gives its views away, and takes none; and whether the others have been told.
+    draining: AtomicBool,
+    said_draining: AtomicBool,
     /// There may be something to do before the next look.
     nudge: Notify,
 }
@@ -68,7 +75,9 @@ impl Cluster {
         let clock = Arc::new(SharedClock::new(clock));
         let lease = Lease::new(membership.lease, Arc::clone(&clock) as _);
         let (known, nudge) = (watch::Sender::default(), Notify::new());
-        Self { shared: Arc::new(Shared { id, membership, clock, lease, known, nudge }) }
+        let (draining, said_draining) = (AtomicBool::default(), AtomicBool::default());
+        let shared = Shared { id, membership, clock, lease, known, draining, said_draining, nudge };
+        Self { shared: Arc::new(shared) }
     }
 
     /// This server.
@@ -99,6 +108,20 @@ impl Cluster {
     /// Who owns a view by the last look, if somebody does who lives.
     pub(crate) fn owner(&self, view: ViewId) -> Option<Owner> {
         self.shared.known.borrow().owner(view)
+    }
+
+    /// Whether it gives its views away, and takes none that others can have.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Acquire)
+    }
+
+    fn set_draining(&self, drains: bool) {
+        self.shared.draining.store(drains, Ordering::Release);
+    }
+
+    /// The same, and its record says so: nobody takes a view of it for one that it would take back.
+    fn has_said_that_it_drains(&self) -> bool {
+        self.is_draining() && self.shared.said_draining.load(Ordering::Acquire)
     }
 
     /// Has the conductor look at once: a view has come.

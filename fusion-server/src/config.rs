@@ -5,8 +5,10 @@
 //! into [`Config`] ([`check`]) with all faults at once. Must never: give a value a hidden meaning,
 //! or adjust one in silence.
 
+mod bytes;
 mod change_log;
 mod check;
+mod cluster;
 mod in_force;
 mod overlay;
 mod print;
@@ -30,6 +32,7 @@ use uuid::Uuid;
 use crate::tls::TlsConfig;
 
 pub use change_log::{ChangeLogConfig, ChangeLogEngine};
+pub use cluster::ClusterConfig;
 pub(crate) use in_force::InForce;
 pub use overlay::{ENV_PREFIX, Sources};
 pub use settings::{Setting, settings};
@@ -86,6 +89,8 @@ pub struct Config {
     pub state: StateConfig,
     /// Where the logs and the checkpoints of views are kept.
     pub change_log: ChangeLogConfig,
+    /// How it takes part among several servers; absent: it is alone.
+    pub cluster: Option<ClusterConfig>,
     /// Settings of views that are created when an agent names them.
     pub view_defaults: ViewConfig,
     /// Configured views.
@@ -237,6 +242,7 @@ impl Default for Config {
             },
             state: StateConfig::default(),
             change_log: ChangeLogConfig::default(),
+            cluster: None,
             view_defaults: ViewConfig::default(),
             views: BTreeMap::new(),
         }

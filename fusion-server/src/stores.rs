@@ -14,8 +14,11 @@ use std::time::Duration;
 use fusion_core::time::ServerTime;
 use fusion_proto::status::Refusal;
 use fusion_store::embedded::{BlocksSettings, LogSettings, Store, StoreOptions};
+use fusion_store::engines::nats::Nats;
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
-use fusion_store::{Blocks, ChangeLog, Item, Space, State, StoreError, Survives, ViewId};
+use fusion_store::{
+    Blocks, ChangeLog, Item, Ownership, Space, State, StoreError, Survives, ViewId,
+};
 use uuid::Uuid;
 
 use crate::config::StateConfig;
@@ -38,6 +41,8 @@ pub struct Stores {
     pub blocks: Arc<dyn Blocks>,
     /// Sessions and all else.
     pub state: Arc<dyn State>,
+    /// The engine that the logs are in, if they are in one.
+    engine: Option<Arc<Nats>>,
     /// Held as long as anything uses what is in it.
     _directory: Option<Arc<Store>>,
 }
@@ -95,6 +100,7 @@ impl Stores {
             log: Arc::clone(store.log()) as _,
             blocks: Arc::clone(store.blocks()) as _,
             state: Arc::clone(store.state()) as _,
+            engine: None,
             _directory: Some(store),
         }
     }
@@ -107,6 +113,15 @@ impl Stores {
     /// The id of the server whose data this is; none if it is kept in memory.
     pub(crate) fn server(&self) -> Option<Uuid> {
         self._directory.as_ref().map(|store| store.server())
+    }
+
+    /// Which servers there are and who owns what, where the engine of the logs keeps it.
+    ///
+    /// # Errors
+    /// The engine is away, or refuses.
+    pub(crate) fn ownership(&self) -> Result<Option<Arc<dyn Ownership>>, StoreError> {
+        let Some(nats) = &self.engine else { return Ok(None) };
+        Ok(Some(Arc::new(nats.ownership()?)))
     }
 
     /// Bytes that the log and the blocks of a view take; 0 where that cannot be told now.
@@ -128,7 +143,7 @@ impl Stores {
     /// Any adapters.
     #[must_use]
     pub fn new(log: Arc<dyn ChangeLog>, blocks: Arc<dyn Blocks>, state: Arc<dyn State>) -> Self {
-        Self { log, blocks, state, _directory: None }
+        Self { log, blocks, state, engine: None, _directory: None }
     }
 }
 

@@ -136,6 +136,22 @@ fn more_callers_than_connections_wait_for_one() {
 }
 
 #[test]
+fn servers_that_begin_together_in_an_empty_database_have_one_state() {
+    let Some(engine) = StartedPostgres::start() else { return };
+    for round in 0..8 {
+        let database = format!("empty_{round}");
+        engine.sql("postgres", &format!("CREATE DATABASE {database}"));
+        let settings = &engine.settings(&database);
+        std::thread::scope(|scope| {
+            let open = |number| PostgresState::open(settings, whose(number)).unwrap().id();
+            let opened: Vec<_> = (1..4).map(|number| scope.spawn(move || open(number))).collect();
+            let ids: Vec<_> = opened.into_iter().map(|one| one.join().unwrap()).collect();
+            assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        });
+    }
+}
+
+#[test]
 fn a_dump_of_schema_1_is_migrated_once_and_a_schema_of_the_future_is_refused() {
     let Some(engine) = StartedPostgres::start() else { return };
     engine.sql("fusion", DUMP);

@@ -33,7 +33,7 @@ impl Launch {
     }
 
     /// An agent of no world: its files are in `folder`, its view and root are to be said.
-    pub(crate) fn at(folder: &Path, name: &str, server: &str) -> Self {
+    pub fn at(folder: &Path, name: &str, server: &str) -> Self {
         Self {
             name: name.to_owned(),
             server: server.to_owned(),

@@ -1,5 +1,7 @@
 //! Being one of several servers: begun after all else, ended when nothing is acted on any more.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use super::{ServerError, not_started};
@@ -32,6 +34,13 @@ pub(super) fn begin(conductor: Conductor) -> Result<Membered, ServerError> {
     let membered = cluster.join(Box::new(move || says.says())).map_err(not_started)?;
     conductor.tasks.clone().spawn("conductor", conductor.run());
     Ok(membered)
+}
+
+/// Gives the views away, while calls are still taken and sent on; begun before all else that ends.
+pub(super) async fn leave(conductor: Option<&Conductor>, limit: Duration) {
+    if let Some(conductor) = conductor {
+        conductor.leave(limit).await;
+    }
 }
 
 /// Ends to be one of several servers: others need not wait for its lease.

@@ -12,7 +12,7 @@ use fusion_store::{
     Claim, Claimed, OwnerEpoch, ServerId, Stamp, Stamped, StoreError, ViewId, ViewRef,
 };
 
-use super::known::Known;
+use super::known::{Known, Known1};
 use super::placement::place;
 use super::said::{SaidAsOwner, SaidOfView};
 use super::{Cluster, Said};
@@ -22,9 +22,6 @@ use crate::service::views::Views;
 use crate::spawn::Tasks;
 use crate::stores::Stores;
 use crate::task::view::{NotOwned, OwnerSays, Role, ViewGone, ViewHandle};
-
-/// A view is handed over to who is at most so many revisions behind: what that one reads before it appends its epoch.
-const CLOSE: u64 = 100_000;
 
 /// Conducts the views of a server; a cheap handle.
 #[derive(Clone)]
@@ -43,7 +40,7 @@ pub(crate) struct Conductor {
 pub(crate) type Busy = Arc<Mutex<HashSet<ViewName>>>;
 
 /// Something is being done for a view, as long as this lives.
-struct Doing {
+pub(super) struct Doing {
     busy: Busy,
     view: ViewName,
 }
@@ -56,7 +53,7 @@ impl Drop for Doing {
 
 /// Why a view was not taken over. It is looked at again.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
+pub(super) enum NotTaken {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("its claim was written by another server")]
@@ -92,7 +89,7 @@ impl Conductor {
             let (view, name) = (ViewId(view.id()), view.name().clone());
             SaidOfView { view, name, revision, owned }
         });
-        Said { at, views: views.collect() }
+        Said { at, draining: self.cluster.is_draining(), views: views.collect() }
     }
 
     /// Goes on for as long as the server lives.
@@ -110,7 +107,7 @@ impl Conductor {
         }
     }
 
-    fn look(&self, known: &Known) {
+    pub(super) fn look(&self, known: &Known) {
         let views = self.views.all();
         let is_new = |id: &ViewId| views.iter().all(|view| ViewId(view.id()) != *id);
         if known.claims.keys().any(is_new) {
@@ -130,7 +127,7 @@ impl Conductor {
         self.jobs.give_up(&followed);
     }
 
-    fn is_busy(&self, view: &ViewName) -> bool {
+    pub(super) fn is_busy(&self, view: &ViewName) -> bool {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains(view)
     }
 
@@ -172,38 +169,10 @@ impl Conductor {
         }
     }
 
-    fn give_up(&self, view: &ViewHandle) {
+    pub(super) fn give_up(&self, view: &ViewHandle) {
         tracing::warn!(view = %view.name(), "no longer owner");
         view.give_up();
         self.sessions.give_up(view.name());
-    }
-
-    /// Gives a view to who is to have it next, once that one follows it closely.
-    fn hand_over(&self, known: &Known, view: &ViewHandle, claim: &Stamped<Claim>) {
-        let Some(next) = claim.it.next.filter(|next| *next != self.cluster.id()) else { return };
-        let theirs = known.live(next).and_then(|next| next.said.of(ViewId(view.id())));
-        let is_close = theirs.is_some_and(|theirs| view.durable().0 <= theirs.revision.0 + CLOSE);
-        let Some(doing) = self.begin(view.name()).filter(|_| is_close) else { return };
-        let (this, view, claim) = (self.clone(), view.clone(), claim.clone());
-        self.tasks.spawn("hand-over", async move {
-            let _doing = doing;
-            if let Err(error) = this.give_away(&view, claim).await {
-                tracing::warn!(view = %view.name(), %error, "the view was not handed over");
-            }
-        });
-    }
-
-    /// In this order: no call is taken any more, what was answered is written, nothing is appended any more, and then
-    /// the claim says so. What is under way is not acknowledged, and is sent again.
-    async fn give_away(&self, view: &ViewHandle, claim: Stamped<Claim>) -> Result<(), NotTaken> {
-        tracing::info!(view = %view.name(), "the view is handed over");
-        view.set_role(Role::Follows);
-        self.sessions.give_up(view.name());
-        self.sessions.settled().await;
-        self.give_up(view);
-        view.ended().await;
-        let given = Claim { owner: None, ..claim.it };
-        self.write(given, Some(claim.stamp)).await
     }
 
     /// What the owner of a view says of it.
@@ -244,18 +213,27 @@ impl Conductor {
             _ => {}
         }
         let next = claim.and_then(|claim| claim.it.next);
-        if let Some(next) = next.filter(|next| known.live(*next).is_some()) {
+        if let Some(next) = next.filter(|next| known.takes(*next)) {
             return next == mine;
         }
         self.placed(known, ViewId(view.id())) == Some(mine)
     }
 
-    /// Which of the live servers has a view: of those that follow it, if some do.
-    fn placed(&self, known: &Known, view: ViewId) -> Option<ServerId> {
-        let live = || known.members.values().filter(|known| known.is_live);
-        let follow = live().filter(|known| known.said.of(view).is_some());
-        let of = |known: &super::known::Known1| (known.member.id, known.member.memory);
-        place(view, follow.map(of)).or_else(|| place(view, live().map(of)))
+    /// Which of the live servers has a view: one that drains only if all do, and one that does not follow it only if
+    /// none does that could have it.
+    pub(super) fn placed(&self, known: &Known, view: ViewId) -> Option<ServerId> {
+        let follows = |one: &&Known1| one.said.of(view).is_some();
+        let of = |one: &Known1| (one.member.id, one.member.memory);
+        let live = || known.members.values().filter(|one| one.is_live);
+        let drains = |one: &Known1| match one.member.id == self.cluster.id() {
+            true => self.cluster.is_draining(),
+            false => one.said.draining,
+        };
+        let take = || live().filter(|one| !drains(one));
+        place(view, take().filter(follows).map(of))
+            .or_else(|| place(view, take().map(of)))
+            .or_else(|| place(view, live().filter(follows).map(of)))
+            .or_else(|| place(view, live().map(of)))
     }
 
     fn take(&self, view: ViewHandle, claim: Option<Stamped<Claim>>) {
@@ -310,7 +288,7 @@ impl Conductor {
         self.write(claim, expect).await
     }
 
-    async fn write(&self, claim: Claim, expect: Option<Stamp>) -> Result<(), NotTaken> {
+    pub(super) async fn write(&self, claim: Claim, expect: Option<Stamp>) -> Result<(), NotTaken> {
         let ownership = Arc::clone(&self.cluster.shared.membership.ownership);
         match blocking(move || ownership.claim(&claim, expect)).await?? {
             Claimed::Done(_) => Ok(()),
@@ -319,14 +297,14 @@ impl Conductor {
     }
 
     /// Begins to do something for a view; nothing if something is being done.
-    fn begin(&self, view: &ViewName) -> Option<Doing> {
+    pub(super) fn begin(&self, view: &ViewName) -> Option<Doing> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = busy.insert(view.clone());
         is_first.then(|| Doing { busy: Arc::clone(&self.busy), view: view.clone() })
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, NotTaken> {
     let acted = tokio::task::spawn_blocking(act).await;

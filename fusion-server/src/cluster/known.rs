@@ -78,6 +78,16 @@ impl Known {
         self.members.get(&server).filter(|known| known.is_live)
     }
 
+    /// Whether a server lives, and takes views.
+    pub(super) fn takes(&self, server: ServerId) -> bool {
+        self.live(server).is_some_and(|known| !known.said.draining)
+    }
+
+    /// All servers but one.
+    pub(super) fn others(&self, than: ServerId) -> impl Iterator<Item = ServerId> {
+        self.members.keys().copied().filter(move |server| *server != than)
+    }
+
     /// Who owns a view, if somebody does who lives.
     pub(crate) fn owner(&self, view: ViewId) -> Option<Owner> {
         let server = self.claims.get(&view)?.it.owner?;

@@ -1,6 +1,6 @@
 //! The thread that keeps a server a member: it renews its record and reads those of all.
 //!
-//! The only one that writes the lease. It may wait for the engine as long as that takes: meanwhile the lease runs out,
+//! The only one that writes the lease; what it says of itself another may say, too, when it must be known at once. It may wait for the engine as long as that takes: meanwhile the lease runs out,
 //! and what others said becomes too old to be believed, both by themselves. Must never: count a renewal from when it
 //! ended.
 
@@ -58,17 +58,24 @@ impl Cluster {
     }
 
     fn renew(&self, say: &Say) -> Result<(), StoreError> {
+        let begun = self.shared.clock.monotonic();
+        self.put(&say())?;
+        self.shared.lease.renewed(begun);
+        Ok(())
+    }
+
+    /// Puts this server's record.
+    pub(super) fn put(&self, said: &Said) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let begun = shared.clock.monotonic();
         let member = Member {
             id: shared.id,
             address: shared.membership.address.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             memory: shared.membership.memory,
-            said: say().to_bytes(),
+            said: said.to_bytes(),
         };
         shared.membership.ownership.renew(&member)?;
-        shared.lease.renewed(begun);
+        shared.said_draining.store(said.draining, Ordering::Release);
         Ok(())
     }
 

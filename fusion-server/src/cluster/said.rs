@@ -22,6 +22,8 @@ const REASON: usize = 200;
 pub(crate) struct Said {
     /// When, by its own server time.
     pub(crate) at: ServerTime,
+    /// It gives its views away, and takes none.
+    pub(crate) draining: bool,
     /// Of each of its views.
     pub(crate) views: Vec<SaidOfView>,
 }
@@ -52,6 +54,8 @@ pub(crate) struct SaidAsOwner {
 struct Stored {
     v: u32,
     at_ns: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
     views: Vec<StoredView>,
 }
 
@@ -108,7 +112,7 @@ impl Said {
         // More views than a record has room for: those that are owned come first.
         let mut views = self.views.clone();
         views.sort_by_key(|view| view.owned.is_none());
-        let mut cut = Self { at: self.at, views };
+        let mut cut = Self { views, ..*self };
         loop {
             cut.views.truncate(cut.views.len() / 2);
             let bytes = cut.with_reasons(0);
@@ -121,7 +125,8 @@ impl Said {
 
     fn with_reasons(&self, most: usize) -> Vec<u8> {
         let views = self.views.iter().map(|view| view.stored(most)).collect();
-        let stored = Stored { v: VERSION, at_ns: self.at.as_nanos(), views };
+        let (at_ns, draining) = (self.at.as_nanos(), self.draining);
+        let stored = Stored { v: VERSION, at_ns, draining, views };
         // Of such a value `serde_json` refuses nothing: it has no key that is no string.
         serde_json::to_vec(&stored).unwrap_or_default()
     }
@@ -129,9 +134,9 @@ impl Said {
     /// Reads what was stored, by this version or an earlier one.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, RecordError> {
         check_version(bytes, VERSION)?;
-        let Stored { v: _, at_ns, views } = serde_json::from_slice(bytes)?;
+        let Stored { v: _, at_ns, draining, views } = serde_json::from_slice(bytes)?;
         let views = views.into_iter().map(SaidOfView::read).collect::<Result<_, _>>()?;
-        Ok(Self { at: ServerTime::from_nanos(at_ns), views })
+        Ok(Self { at: ServerTime::from_nanos(at_ns), draining, views })
     }
 
     /// What it says of a view.
@@ -195,13 +200,16 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_and_the_form_does_not_drift() {
         let at = ServerTime::from_nanos(1_700_000_000_000_000_001);
-        let said = Said { at, views: vec![of_view(1, true), of_view(2, false)] };
+        let views = vec![of_view(1, true), of_view(2, false)];
+        let said = Said { at, draining: false, views };
         let bytes = said.to_bytes();
         assert_eq!(
             String::from_utf8(bytes),
             String::from_utf8(GOLDEN_V1.trim_ascii_end().to_vec())
         );
         assert_eq!(Said::read(GOLDEN_V1).unwrap(), said);
+        let draining = Said { draining: true, ..said };
+        assert_eq!(Said::read(&draining.to_bytes()).unwrap(), draining);
         for bad in [&b"{\"v\":2}"[..], b"{\"v\":1}", b""] {
             assert!(Said::read(bad).is_err());
         }
@@ -211,7 +219,7 @@ mod tests {
     fn what_is_too_much_is_cut() {
         let mut views: Vec<_> = (0..9_000).map(|number| of_view(number, false)).collect();
         views.extend((9_000..11_000).map(|number| of_view(number, true)));
-        let bytes = Said { at: ServerTime::default(), views }.to_bytes();
+        let bytes = Said { views, ..Said::default() }.to_bytes();
         assert!(bytes.len() <= SAID_MAX);
         let told = Said::read(&bytes).unwrap().views;
         assert_eq!(told.iter().filter(|view| view.owned.is_some()).count(), 2_000);

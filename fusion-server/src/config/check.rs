@@ -1,6 +1,7 @@
 //! Raw values into checked configuration; every fault is kept and told.
 
 mod change_log;
+mod cluster;
 mod leaf;
 mod state;
 
@@ -69,7 +70,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
     let (kept, own) = (raw.idempotency_ttl, default.idempotency_ttl);
     let idempotency_ttl = check.duration("idempotency_ttl", kept, own, MILLI..=YEAR);
     let views = views(check, raw.views, &view_defaults, &session);
-    Config {
+    let config = Config {
         grpc,
         http: listener(check, "listen.http", listen.http, default.http, false),
         health: health(check, listen.health),
@@ -110,7 +111,10 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         view_defaults,
         views,
         change_log: change_log::change_log(check, raw.change_log, default.change_log),
-    }
+        cluster: cluster::cluster(check, raw.cluster),
+    };
+    cluster::fits(check, &config);
+    config
 }
 
 /// Reads a section; what is no table is a fault.

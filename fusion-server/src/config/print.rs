@@ -7,7 +7,8 @@ use fusion_store::engines::nats::NatsSync;
 use toml::{Table, Value};
 
 use super::{
-    ChangeLogConfig, Config, ListenerConfig, QuotaConfig, SessionConfig, StateConfig, ViewConfig,
+    ChangeLogConfig, ClusterConfig, Config, ListenerConfig, QuotaConfig, SessionConfig,
+    StateConfig, ViewConfig,
 };
 use crate::tls::TlsConfig;
 
@@ -64,6 +65,7 @@ pub(super) fn tree(config: &Config) -> Table {
     tree.insert("quotas".to_owned(), quotas(&config.quotas));
     tree.insert("state".to_owned(), state(&config.state));
     tree.insert("change_log".to_owned(), change_log(&config.change_log));
+    tree.extend(config.cluster.iter().map(|it| ("cluster".to_owned(), cluster(it))));
     tree.insert("view_defaults".to_owned(), view(&config.view_defaults));
     let views = config.views.iter().map(|(name, config)| (name.to_string(), view(config)));
     tree.insert("views".to_owned(), Value::Table(views.collect()));
@@ -139,6 +141,16 @@ fn change_log(config: &ChangeLogConfig) -> Value {
     for (name, file) in files {
         all.extend(file.iter().map(|file| (name.to_owned(), file.display().to_string().into())));
     }
+    Value::Table(all)
+}
+
+fn cluster(config: &ClusterConfig) -> Value {
+    let mut all = Table::from_iter([("lease".to_owned(), span(config.lease))]);
+    let address = Some(&config.advertise).filter(|address| !address.is_empty());
+    all.extend(address.map(|address| ("advertise".to_owned(), address.clone().into())));
+    all.extend(
+        config.memory.map(|bytes| ("memory".to_owned(), super::bytes::written(bytes).into())),
+    );
     Value::Table(all)
 }
 

@@ -28,8 +28,8 @@ raw! {
     RawConfig {
         data_dir, server_id, address_file, shutdown_grace, idempotency_ttl, auto_create_views,
         max_views, max_connections, max_watchers, max_queries, max_open_jobs, job_ttl, audit_ttl,
-        listen, tls, auth, log, session, quotas, state, change_log, view_defaults,
-        views,
+        listen, tls, auth, log, session, quotas, state, change_log, cluster,
+        view_defaults, views,
     }
 }
 raw! {
@@ -73,6 +73,10 @@ raw! {
         engine, servers, prefix, replicas, max_bytes, sync, credentials_file, ca_file,
         certificate_file, key_file, timeout,
     }
+}
+raw! {
+    /// `[cluster]`.
+    RawCluster { advertise, lease, memory }
 }
 raw! {
     /// `[view_defaults]` and each `[views.NAME]`.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use toml::{Table, Value};
 
 use super::raw::{
-    RawAuth, RawChangeLog, RawConfig, RawListen, RawListener, RawLog, RawQuotas, RawSession,
-    RawState, RawTls, RawView,
+    RawAuth, RawChangeLog, RawCluster, RawConfig, RawListen, RawListener, RawLog, RawQuotas,
+    RawSession, RawState, RawTls, RawView,
 };
-use super::{Config, Fault, ViewConfig, check, in_force};
+use super::{ClusterConfig, Config, Fault, ViewConfig, check, in_force};
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,7 @@ fn wrong_everywhere() -> Table {
         ("quotas", RawQuotas::FIELDS),
         ("state", RawState::FIELDS),
         ("change_log", RawChangeLog::FIELDS),
+        ("cluster", RawCluster::FIELDS),
     ];
     let mut tree = wrong(RawConfig::FIELDS);
     for (section, fields) in sections {
@@ -78,7 +79,7 @@ fn wrong(fields: &[&str]) -> Table {
 }
 
 fn defaults() -> BTreeMap<String, String> {
-    let mut config = Config::default();
+    let mut config = Config { cluster: Some(ClusterConfig::default()), ..Config::default() };
     let name = fusion_core::id::ViewName::new("name");
     config.views.extend(name.map(|name| (name, ViewConfig::default())));
     let mut leaves = BTreeMap::new();

@@ -381,3 +381,51 @@ fn the_shipped_example_is_in_order_and_shows_every_setting() {
         }
     }
 }
+
+#[test]
+fn one_of_several_servers_has_a_log_and_a_state_that_are_shared() {
+    let shared = "[change_log]\nengine = \"nats\"\nservers = [\"nats://a:4222\"]\n[state]\nengine = \"redis\"\nurl = \"redis://localhost\"\n";
+    let with = |text: &str| format!("{shared}[cluster]\n{text}\n");
+    let good = "advertise = \"http://fusion-0:7700\"\nlease = \"5s\"\nmemory = \"8GiB\"";
+    let config = load(&with(good), &[], &[]).unwrap();
+    let cluster = config.cluster.clone().unwrap();
+    assert_eq!((cluster.lease.as_secs(), cluster.memory), (5, Some(8 << 30)));
+    assert_eq!(load(&config.to_toml(), &[], &[]), Ok(config.clone()));
+    let refused = Config { cluster: None, ..config.clone() }.changes_to(&config).unwrap_err();
+    assert!(refused.iter().all(|fault| fault.key.starts_with("cluster.")), "{refused:?}");
+    let env = [("FUSION_SERVER__CLUSTER__ADVERTISE", "https://[::1]:7700")];
+    let by_env = load(shared, &env, &[]).unwrap().cluster.unwrap();
+    assert_eq!((by_env.advertise.as_str(), by_env.lease.as_secs()), ("https://[::1]:7700", 3));
+    assert_eq!(by_env.memory, None);
+
+    for address in [
+        "",
+        "fusion-0:7700",
+        "http://fusion-0",
+        "http://fusion-0:0",
+        "http://fusion-0:7700/",
+        "http://fusion-0:7700/x",
+        "nats://fusion-0:7700",
+        "http://0.0.0.0:7700",
+        "http://[::]:7700",
+        "http://me@fusion-0:7700",
+        "http://:7700",
+        "http://fusion-0:70000",
+    ] {
+        let text = with(&format!("advertise = \"{address}\""));
+        assert_eq!(keys(&text), ["cluster.advertise"], "{address}");
+    }
+    for (text, key) in [
+        ("", "cluster.advertise"),
+        ("advertise = \"http://a:1\"\nlease = \"999ms\"", "cluster.lease"),
+        ("advertise = \"http://a:1\"\nlease = \"61s\"", "cluster.lease"),
+        ("advertise = \"http://a:1\"\nmemory = 8", "cluster.memory"),
+        ("advertise = \"http://a:1\"\nmemory = \"1B\"", "cluster.memory"),
+        ("advertise = \"http://a:1\"\nadress = \"x\"", "cluster.adress"),
+    ] {
+        assert_eq!(keys(&with(text)), [key], "{text}");
+    }
+    let alone = keys("[cluster]\nadvertise = \"http://a:1\"");
+    assert_eq!(alone, ["change_log.engine", "state.engine"]);
+    assert_eq!(keys("cluster = \"http://a:1\"").len(), 3);
+}

@@ -46,7 +46,8 @@ impl Stores {
                  not the loss of power (change_log.sync)"
             ),
         }
-        Ok(Self { log: Arc::new(nats.log()), blocks: Arc::new(nats.blocks()), ..self })
+        let (log, blocks) = (Arc::new(nats.log()), Arc::new(nats.blocks()));
+        Ok(Self { log, blocks, engine: Some(nats), ..self })
     }
 }
 

@@ -13,6 +13,7 @@ use globset::{Glob, GlobBuilder, GlobSetBuilder};
 use toml::{Table, Value};
 use uuid::Uuid;
 
+use crate::config::bytes;
 use crate::config::print::{HIDDEN, written};
 use crate::config::{ConfigFaults, Fault};
 
@@ -84,6 +85,20 @@ impl Checker {
         };
         self.leaf(key, value, default, &allowed, |value| {
             humantime::parse_duration(value.as_str()?).ok().filter(|span| range.contains(span))
+        })
+    }
+
+    /// A number of bytes with its unit.
+    pub(super) fn bytes(
+        &mut self,
+        key: &str,
+        value: Option<Value>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let (least, most) = (bytes::written(*range.start()), bytes::written(*range.end()));
+        let allowed = format!("a size with its unit (`512MiB`, `8GiB`) from {least} to {most}");
+        self.leaf(key, value, None, &allowed, |value| {
+            bytes::read(value.as_str()?).filter(|size| range.contains(size)).map(Some)
         })
     }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::stream::Config;
-use async_nats::{ConnectOptions, Event};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event};
 use fusion_core::id::ViewName;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::stream::{ACKNOWLEDGE, ASK, Stream};
@@ -42,7 +43,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Connects, and sees that JetStream answers.
+    /// Connects, and sees that JetStream answers; waits for both while they come up.
     ///
     /// # Errors
     /// `Away` if it does not, `Refused` if a setting cannot be.
@@ -51,7 +52,7 @@ impl Nats {
         let bridge = Bridge::new("nats", format!("NATS at {}", settings.servers.join(", ")))?;
         let (lost, losses) = watch::channel(0);
         let connecting = connect(settings.clone(), lost, bridge.engine().to_owned());
-        let contexts = bridge.run("connect to", settings.timeout * 2, connecting)?;
+        let contexts = bridge.run("connect to", settings.timeout * 3, connecting)?;
         Ok(Arc::new(Self { bridge, settings, contexts, losses }))
     }
 
@@ -153,6 +154,25 @@ fn check(settings: &NatsSettings) -> Result<(), StoreError> {
     Err(StoreError::Refused { what: "the settings for NATS", why })
 }
 
+/// Connects, also to servers that come up in this moment: what started with them need not be started again.
+async fn dial(options: &ConnectOptions, settings: &NatsSettings) -> Result<Client, ConnectError> {
+    let until = Instant::now() + settings.timeout;
+    loop {
+        let error = match options.clone().connect(settings.servers.clone()).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        let may_pass = matches!(
+            error.kind(),
+            ConnectErrorKind::Io | ConnectErrorKind::TimedOut | ConnectErrorKind::Dns
+        );
+        if !may_pass || Instant::now() >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 async fn connect(
     settings: NatsSettings,
     lost: watch::Sender<u64>,
@@ -188,8 +208,7 @@ async fn connect(
         let place = credentials.display();
         options = read.map_err(|error| away(format!("credentials `{place}`: {error}")))?;
     }
-    let client = options.connect(settings.servers.clone()).await;
-    let client = client.map_err(|error| away(causes(&error)))?;
+    let client = dial(&options, &settings).await.map_err(|error| away(causes(&error)))?;
     let context = |wait| ContextBuilder::new().timeout(wait).build(client.clone());
     let (asks, publishes) = (context(ASK), context(ACKNOWLEDGE));
     // Nobody answers while a leader is elected.

@@ -41,10 +41,12 @@ pub(super) async fn migrate(client: &Client) -> Result<i32, Failure> {
     Ok(found)
 }
 
-/// The version that the database has; 0 if it has none.
+/// The version that the database has; 0 if it has none. Asked of the catalogue itself: `to_regclass` goes by what its
+/// connection remembers, and says within a transaction that there is no table which another server has just made.
 async fn version(client: &Client) -> Result<i32, Failure> {
-    let row = client.query_typed_one("SELECT to_regclass('fusion_migrations')::text", &[]).await?;
-    if row.try_get::<_, Option<String>>(0)?.is_none() {
+    let there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relname = 'fusion_migrations' \
+         AND pg_catalog.pg_table_is_visible(oid))";
+    if !client.query_typed_one(there, &[]).await?.try_get::<_, bool>(0)? {
         return Ok(0);
     }
     let last = "SELECT coalesce(max(version), 0) FROM fusion_migrations";
