@@ -127,8 +127,9 @@ impl Storm {
     async fn is_well(&mut self) {
         let from = now();
         until("evidence is acknowledged", async || {
+            let trouble = self.witness.seen().trouble.clone();
+            assert!(trouble.is_empty(), "{trouble:?}");
             let seen = self.witness.seen();
-            assert!(seen.trouble.is_empty(), "{:?}", seen.trouble);
             seen.acknowledged.last().is_some_and(|it| it.at > from).then_some(())
         })
         .await;

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 
 use fusion_core::id::Revision;
 use fusion_core::path::TreePath;
-use fusion_proto::client::lazy_channel;
+use fusion_proto::client::{CallError, lazy_channel};
 use fusion_proto::pb;
 use fusion_proto::pb::event_service_client::EventServiceClient;
 use fusion_proto::pb::session_service_client::SessionServiceClient;
 use fusion_proto::views::live::{EventFilter, WatchView, may_go_on};
 use futures_util::future::join_all;
-use tonic::Code;
 use uuid::Uuid;
 
 use super::fleet::{SERVERS, client, url, view};
@@ -279,13 +278,16 @@ impl Sender {
     /// One new file under its own number. Not taken: with a reason if it must not be so, without one if nobody could.
     async fn push(&self, file: u64) -> Result<(), Option<String>> {
         let channel = lazy_channel(&url(self.server)).expect("our own address");
-        let upsert = pb::Upsert {
-            path: path(file).into_bytes().into(),
-            stat: Some(load::stat(pb::EntryKind::File, 100 + file, 0)),
-            parent: Some(load::stat(pb::EntryKind::Directory, 1, 0)),
-            atomic: true,
+        let root = load::stat(pb::EntryKind::Directory, 1, 0);
+        let upsert = |path: String, stat, parent| {
+            let path = path.into_bytes().into();
+            let upsert = pb::Upsert { path, stat: Some(stat), parent, atomic: true };
+            load::evidence(pb::evidence::Evidence::Upsert(upsert))
         };
-        let rows = vec![load::evidence(pb::evidence::Evidence::Upsert(upsert))];
+        let stat = load::stat(pb::EntryKind::File, 100 + file, 0);
+        // The root is told each time: it costs a row, and nobody has listed it.
+        let rows =
+            vec![upsert("/".to_owned(), root.clone(), None), upsert(path(file), stat, Some(root))];
         let request = pb::PushEventBatchRequest {
             session_id: self.session.clone(),
             lane: pb::Lane::Realtime.into(),
@@ -298,7 +300,7 @@ impl Sender {
         };
         let told = match answer {
             Ok(answer) => answer.into_inner().acknowledgement.unwrap_or_default(),
-            Err(status) if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) => {
+            Err(status) if may_go_on(&CallError::from(status.clone())).is_some() => {
                 return Err(None);
             }
             Err(status) => return Err(Some(format!("evidence was refused: {status}"))),
