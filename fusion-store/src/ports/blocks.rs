@@ -105,7 +105,8 @@ pub trait CheckpointWriter: Send {
     /// Makes all of it count at once. Durable when it returns.
     ///
     /// # Errors
-    /// It cannot be written: the checkpoint before counts, and what was put must be put again. `Overtaken`, see
+    /// It cannot be written: the checkpoint before counts, and what was put must be put again. Of an engine that went
+    /// away in the middle it is not known: all of it may count later, until another checkpoint does. `Overtaken`, see
     /// [`CheckpointWriter::follows`].
     fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }

@@ -1,8 +1,8 @@
 //! The log on JetStream: a stream for each view, a message for as many records as fit.
 //!
-//! One stream a view and not one for all, so that the numbers of a view's messages have no holes:
-//! each one is known before the one before it is acknowledged, and many can be under way. What that
-//! was weighed against is in docs/decisions.
+//! One stream a view and not one for all, so that the numbers of a view's messages have no holes: each
+//! one is known when the one before it is acknowledged. What that was weighed against is in
+//! docs/decisions.
 
 mod find;
 mod follow;

@@ -94,14 +94,20 @@ fn what_arrives_late_does_not_count() {
     first.append(&one, [3, 0, 7]);
     first.wait(&one);
     proxy.set(Line::Held);
-    first.append(&one, [5, 0, 5]);
-    std::thread::sleep(Duration::from_millis(200));
+    for size in [5, 0, 5] {
+        first.append(&one, [size]);
+        // Apart, so that it does not go with the one before.
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let mut second = Feed::open(&two, sample::view(1));
-    second.append(&two, [0, 2]);
+    // One message: it has the number of the first that is held, and not that of the second.
+    second.append(&two, [2]);
     second.wait(&two);
     proxy.set(Line::Open);
     wait_for("the zombie to learn of it", || first.tickets.last().unwrap().wait().is_err());
     check_fenced(&one, &mut first, 3);
+    second.append(&two, [0, 1]);
+    second.wait(&two);
     first.records.truncate(3);
     first.records.append(&mut second.records);
     first.check(&direct);

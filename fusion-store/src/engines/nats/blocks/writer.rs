@@ -1,9 +1,11 @@
 //! Writing a checkpoint: values in messages, some under way at once, and then their index, whose
 //! last message is the commit.
 //!
-//! Each message says its number; so if anybody else wrote meanwhile nothing of this counts. When the
+//! Each message says its number, and the last one is sent when all before it are known to be there; so if
+//! anybody else wrote meanwhile nothing of this counts. When the
 //! acknowledgement of the last one is lost, it is read whether it is there. A checkpoint that fails
-//! leaves messages that count for nothing; they go with the oldest ones.
+//! leaves messages that count for nothing; they go with the oldest ones. What was sent to an engine that
+//! went away may arrive when it is back: all of it, or what arrived counts for nothing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -205,10 +207,24 @@ impl Writer {
         let last = messages.len() - 1;
         let mut stored = 0;
         for (number, index) in messages.into_iter().enumerate() {
+            if number == last {
+                // Of several under way the first can be refused, and those after it be taken behind
+                // somebody else's.
+                self.settle().map_err(|error| self.overtaken().unwrap_or(error))?;
+            }
             stored = index.len() as u64;
             let message = self.head(Kind::Index(number == last)).seal(index);
             self.send(".i", message)?;
         }
+        if let Err(error) = self.settle() {
+            return self.is_there(error);
+        }
+        let contains = (self.view.clone(), self.contains);
+        self.blocks.committed(parts, self.next - 1, stored, contains)
+    }
+
+    /// Waits until all that was sent is there, each message under its number.
+    fn settle(&mut self) -> Result<(), StoreError> {
         let under_way = std::mem::take(&mut self.under_way);
         let told = async move {
             for told in under_way {
@@ -217,12 +233,7 @@ impl Writer {
             Ok(())
         };
         let limit = self.blocks.nats.settings.timeout * 2;
-        let told = self.blocks.nats.bridge.run("write to", limit, told);
-        if let Err(error) = told {
-            return self.is_there(error);
-        }
-        let contains = (self.view.clone(), self.contains);
-        self.blocks.committed(parts, self.next - 1, stored, contains)
+        self.blocks.nats.bridge.run("write to", limit, told)
     }
 
     /// The messages of the index.

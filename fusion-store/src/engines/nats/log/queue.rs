@@ -128,9 +128,8 @@ impl Queue {
         self.lock().closed.clone()
     }
 
-    /// Takes records that fit into one message, or one record that does not; only if they fill a
-    /// message, where that is asked for.
-    fn take(&self, room: usize, full: bool) -> Vec<Record> {
+    /// Takes records that fit into one message, or one record that does not.
+    fn take(&self, room: usize) -> Vec<Record> {
         let mut waiting = self.lock();
         let mut size = 0;
         let fits = |record: &&Record| {
@@ -138,10 +137,6 @@ impl Queue {
             size <= room
         };
         let count = waiting.records.iter().take_while(fits).count();
-        let is_full = size > room;
-        if full && !is_full {
-            return Vec::new();
-        }
         let count = count.max(1).min(waiting.records.len());
         waiting.records.drain(..count).collect()
     }
@@ -161,11 +156,10 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// The next messages: one, or all pieces of one record. None if nothing waits, or less than one
-    /// message where a full one is asked for.
-    pub(super) fn cut(&mut self, queue: &Queue, bytes: usize, full: bool) -> Vec<Outgoing> {
+    /// The next messages: one, or all pieces of one record. None if nothing waits.
+    pub(super) fn cut(&mut self, queue: &Queue, bytes: usize) -> Vec<Outgoing> {
         let room = bytes - HEAD;
-        let records = queue.take(room, full);
+        let records = queue.take(room);
         let Some(last) = records.last() else { return Vec::new() };
         let (point, at) = (last.point, last.at);
         if let [large] = &*records
@@ -242,7 +236,7 @@ mod tests {
             }
             let (mut sent, mut record, mut read) = (Vec::new(), Vec::new(), Vec::new());
             loop {
-                let cut = cutter.cut(&queue, bytes, false);
+                let cut = cutter.cut(&queue, bytes);
                 if cut.is_empty() {
                     break;
                 }
@@ -272,22 +266,6 @@ mod tests {
             assert_eq!((read.last().unwrap().point, queue.end()), (after, (after, 0)));
             assert_eq!(point.revision, Revision(351));
         }
-    }
-
-    #[test]
-    fn a_message_that_is_not_full_waits_where_that_is_asked_for() {
-        let view = sample::view(1).id;
-        let (queue, mut cutter) = (Queue::new(LogPoint::default()), cutter(view));
-        let mut after = LogPoint::default();
-        let mut append = || {
-            let changes = sample::batch(after, 20);
-            after = queue.append(view, after, &sample::full_head(), &changes).unwrap();
-        };
-        append();
-        assert!(cutter.cut(&queue, 10_000, true).is_empty());
-        (0..30).for_each(|_| append());
-        assert_eq!(cutter.cut(&queue, 10_000, true).len(), 1);
-        assert!(queue.end().1 > 0);
     }
 
     #[test]

@@ -1,11 +1,13 @@
-//! The task that writes the log of a view: messages in order, several under way at once.
+//! The task that writes the log of a view: messages in order, one under way at a time.
 //!
-//! Each message says which number it must become; so what follows one that was lost or refused is
-//! refused as well, and nothing is ever stored twice or out of order. When an acknowledgement does
-//! not come, it is found out by reading what is the last message there: one of ours, and then all
-//! up to it is stored, and the rest is sent again, the very same messages under the same numbers; or
-//! somebody else's, and then this log is closed. Must never: send other bytes under a number that it
-//! has sent before, advance a ticket past what the engine acknowledged or was seen to have.
+//! Each message says which number it must become, so nothing is ever stored twice or out of order. The
+//! next one is sent only when it is known that the one before is there: of two under way the first could
+//! be refused because another server's message has its number, and the second one then be taken behind
+//! that. What is appended meanwhile gathers, and goes with the next message. When an acknowledgement
+//! does not come, it is found out by reading what is the last message there: ours, and then it is stored;
+//! the one before, and then it is sent again, the very same message under the same number; or somebody
+//! else's, and then this log is closed. Must never: send other bytes under a number that it has sent
+//! before, advance a ticket past what the engine acknowledged or was seen to have.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,10 +25,6 @@ use crate::engines::nats::stream::ASK;
 use crate::error::StoreError;
 use crate::ports::Health;
 
-/// Messages under way at most.
-const UNDER_WAY: usize = 16;
-/// While so many are under way, only full ones follow: so what is small gathers.
-const SMALL: usize = 2;
 /// The first and the longest wait before the engine is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -39,10 +37,10 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     losses: watch::Receiver<u64>,
     cutter: Cutter,
-    /// Cut and not sent, or to be sent again.
+    /// Cut and not known to be stored, in order.
     ready: VecDeque<Outgoing>,
-    /// Sent and not acknowledged, in order.
-    sent: VecDeque<(Outgoing, Acknowledgement)>,
+    /// The first of them was sent.
+    sent: Option<Acknowledgement>,
     fails: u32,
 }
 
@@ -56,20 +54,19 @@ enum News {
 impl Writer {
     pub(super) fn new(nats: Arc<Nats>, shared: Arc<Shared>, cutter: Cutter) -> Self {
         let losses = nats.losses();
-        let (ready, sent) = (VecDeque::new(), VecDeque::new());
-        Self { nats, shared, losses, cutter, ready, sent, fails: 0 }
+        Self { nats, shared, losses, cutter, ready: VecDeque::new(), sent: None, fails: 0 }
     }
 
     /// Ends when the log is closed and nothing is left, or cannot be written then.
     pub(super) async fn run(mut self) {
         loop {
             let mut outcome = self.send().await;
-            if outcome.is_ok() && self.sent.is_empty() && self.shared.queue.closed().is_some() {
+            if outcome.is_ok() && self.sent.is_none() && self.shared.queue.closed().is_some() {
                 return;
             }
             if outcome.is_ok() {
                 outcome = match self.news().await {
-                    News::Acknowledged(told) => told.map(|()| self.first_is_stored()),
+                    News::Acknowledged(told) => told.map(|()| self.is_stored()),
                     News::Lost => {
                         Err(self.shared.stream.odd("write to", "the connection was lost"))
                     }
@@ -84,28 +81,26 @@ impl Writer {
         }
     }
 
-    /// Sends what there is room for.
+    /// Sends the next message, unless one is under way or nothing waits.
     async fn send(&mut self) -> Result<(), StoreError> {
-        while self.sent.len() < UNDER_WAY {
-            if self.ready.is_empty() {
-                let (bytes, full) = (self.nats.message_bytes(), self.sent.len() >= SMALL);
-                self.ready.extend(self.cutter.cut(&self.shared.queue, bytes, full));
-            }
-            let Some(next) = self.ready.front() else { return Ok(()) };
-            let (sequence, payload) = (next.sequence, next.payload.clone());
-            let sent = self.shared.stream.publish(&self.shared.subject, sequence, payload).await?;
-            let stream = self.shared.stream.clone();
-            let told = async move { stream.acknowledged(sequence, sent).await }.boxed();
-            self.sent.extend(self.ready.pop_front().map(|next| (next, told)));
+        if self.sent.is_some() {
+            return Ok(());
         }
+        if self.ready.is_empty() {
+            self.ready.extend(self.cutter.cut(&self.shared.queue, self.nats.message_bytes()));
+        }
+        let Some(next) = self.ready.front() else { return Ok(()) };
+        let (sequence, payload) = (next.sequence, next.payload.clone());
+        let sent = self.shared.stream.publish(&self.shared.subject, sequence, payload).await?;
+        let stream = self.shared.stream.clone();
+        self.sent = Some(async move { stream.acknowledged(sequence, sent).await }.boxed());
         Ok(())
     }
 
     async fn news(&mut self) -> News {
-        let changed = self.shared.queue.changed.notified();
-        let Some((_, told)) = self.sent.front_mut() else {
+        let Some(told) = &mut self.sent else {
             return tokio::select! {
-                () = changed => News::More,
+                () = self.shared.queue.changed.notified() => News::More,
                 _ = self.losses.changed() => News::Lost,
             };
         };
@@ -113,13 +108,13 @@ impl Writer {
             biased;
             told = told => News::Acknowledged(told),
             _ = self.losses.changed() => News::Lost,
-            () = changed => News::More,
         }
     }
 
-    /// The first message that was sent is stored.
-    fn first_is_stored(&mut self) {
-        if let Some((first, _)) = self.sent.pop_front() {
+    /// The message that was sent is stored.
+    fn is_stored(&mut self) {
+        self.sent = None;
+        if let Some(first) = self.ready.pop_front() {
             self.shared.stored(&first);
         }
         if self.fails > 0 {
@@ -131,8 +126,7 @@ impl Writer {
     /// Something failed: finds out what is stored, until that is known; whether the log goes on.
     async fn recover(&mut self, mut error: StoreError) -> bool {
         // What is under way is the same under the same number as what is sent again.
-        let under_way: Vec<_> = self.sent.drain(..).map(|(outgoing, _)| outgoing).collect();
-        under_way.into_iter().rev().for_each(|outgoing| self.ready.push_front(outgoing));
+        self.sent = None;
         loop {
             tracing::debug!(view = %self.shared.view.name, %error, "the log cannot be written");
             self.shared.set_health(Health::Failing(error.clone()));
@@ -194,16 +188,13 @@ impl Writer {
         let stored = stored.ok_or_else(|| stream.odd("read from", "its last message is gone"))?;
         let last = Message::of(stored.sequence, stored.payload, self.shared.view.id);
         let last = last.map_err(self.shared.corrupt(extent.last))?;
-        let ours = self
-            .ready
-            .iter()
-            .any(|outgoing| outgoing.sequence == last.sequence && outgoing.head == last.head);
-        if !ours && (extent.last > known || last.head.after != end) {
+        let is_ours =
+            |sent: &mut Outgoing| sent.sequence == last.sequence && sent.head == last.head;
+        if let Some(first) = self.ready.pop_front_if(is_ours) {
+            self.shared.stored(&first);
+        } else if extent.last > known || last.head.after != end {
             let view = self.shared.view.id;
             return Err(StoreError::NotNext { view, after: end, end: last.head.after });
-        }
-        while let Some(first) = self.ready.pop_front_if(|first| first.sequence <= last.sequence) {
-            self.shared.stored(&first);
         }
         Ok(())
     }
