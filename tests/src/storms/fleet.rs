@@ -41,6 +41,9 @@ cache_horizon = "200ms"
 hot_threshold = "100ms"
 session_timeout = "30s"
 audit_interval = "1h"
+[views.tree]
+[views.beside]
+[views.acknowledged]
 "#;
 
 /// Everything; it ends when this does.

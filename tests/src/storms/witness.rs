@@ -115,7 +115,6 @@ impl Witness {
     }
 
     /// What they saw so far.
-    #[must_use]
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         lock(&self.seen)
     }
@@ -286,8 +285,7 @@ impl Sender {
         };
         let stat = load::stat(pb::EntryKind::File, 100 + file, 0);
         // The root is told each time: it costs a row, and nobody has listed it.
-        let rows =
-            vec![upsert("/".to_owned(), root.clone(), None), upsert(path(file), stat, Some(root))];
+        let rows = vec![upsert("/".to_owned(), root, None), upsert(path(file), stat, Some(root))];
         let request = pb::PushEventBatchRequest {
             session_id: self.session.clone(),
             lane: pb::Lane::Realtime.into(),
