@@ -2,12 +2,13 @@
 
 mod answers;
 pub mod arrivals;
+pub mod cluster;
 mod cost;
 mod durable;
 mod ingest;
 mod jobs;
 mod latency;
-mod load;
+pub(crate) mod load;
 mod queries;
 mod raw;
 mod sessions;

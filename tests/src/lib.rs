@@ -15,11 +15,14 @@ pub mod disk;
 pub mod faults;
 pub mod launch;
 pub mod mounts;
+/// Real nats-servers, which the tests of the store have too.
+#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
+#[path = "../../fusion-store/tests/engines/nats/server.rs"]
+pub mod nats;
 pub mod pair;
-#[path = "../../fusion-store/src/engines/started/port.rs"]
-mod port;
 pub mod process;
 pub mod settings;
 pub mod soak;
+pub mod storms;
 pub mod unpacked;
 pub mod witnesses;

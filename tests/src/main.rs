@@ -39,6 +39,8 @@ struct Bench {
 enum BenchOf {
     /// How many agents come back whose sessions are lost in one moment.
     Arrivals(bench::arrivals::Options),
+    /// How long a fail-over takes, how far a follower is behind, how long joining takes.
+    Cluster(bench::cluster::Options),
     /// How fast changes are told to those who watch.
     Watch(bench::watch::Options),
 }
@@ -47,6 +49,9 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Bench(Bench { only: Some(BenchOf::Arrivals(options)), .. }) => {
             bench::arrivals::run(&options)
+        }
+        Command::Bench(Bench { only: Some(BenchOf::Cluster(options)), .. }) => {
+            bench::cluster::run(&options)
         }
         Command::Bench(Bench { only: Some(BenchOf::Watch(options)), .. }) => {
             bench::watch::run(&options)

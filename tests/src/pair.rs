@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_proto::views::ViewsClient;
+use fusion_store::engines::started::own_port;
 use tempfile::TempDir;
 
 use crate::launch::Launch;
-use crate::port::own_port;
 use crate::process::Process;
 use crate::settings::Settings;
 use crate::{binaries, compare};

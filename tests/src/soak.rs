@@ -1,11 +1,15 @@
 //! Soaks: the long forms of tests, by name. What was seen is kept in docs/soak.md and docs/faults.md.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
 use crate::process::now;
+use crate::storms::engines::StateOn;
+use crate::storms::plan::{Fault, Schedule};
 use crate::witnesses::{self, Caches};
-use crate::{blind, bursts, faults, unpacked};
+use crate::{blind, bursts, faults, storms, unpacked};
 
 /// Which soak, and how long.
 #[derive(Debug, clap::Args)]
@@ -13,15 +17,21 @@ pub struct Options {
     /// Which one.
     #[arg(value_enum)]
     name: Name,
-    /// How many schedules of the simulator.
-    #[arg(long, default_value_t = 1_000_000)]
-    schedules: u64,
+    /// How many schedules of the simulator, or of `cluster`; 1,000,000 or 100 unless given.
+    #[arg(long)]
+    schedules: Option<u64>,
     /// How often a fault is done.
     #[arg(long, default_value_t = 100)]
     rounds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// What keeps the state in `cluster`; drawn for each schedule unless given.
+    #[arg(long, value_enum)]
+    state: Option<StateOn>,
+    /// A file for the time line of a fail-over, in place of the schedules of `cluster`.
+    #[arg(long)]
+    timeline: Option<PathBuf>,
 }
 
 /// The soaks that there are.
@@ -68,6 +78,8 @@ enum Name {
     Trees,
     /// 100,000 files, a tree of 100,000, two versions of a repository, 50,000 temporary files.
     Bursts,
+    /// Random faults over three servers, their engines and five agents (docs/storms.md).
+    Cluster,
     /// All faults, one after the other.
     Faults,
 }
@@ -101,6 +113,7 @@ const FAULTS: [Name; 15] = [
 pub fn run(options: &Options) -> Result<()> {
     match options.name {
         Name::Sim => sim(options),
+        Name::Cluster => cluster(options),
         Name::Faults => {
             for name in FAULTS {
                 rounds(name, options)?;
@@ -113,13 +126,40 @@ pub fn run(options: &Options) -> Result<()> {
 
 fn sim(options: &Options) -> Result<()> {
     let started = now();
-    let seeds = options.from..options.from + options.schedules;
+    let seeds = options.from..options.from + options.schedules.unwrap_or(1_000_000);
     println!("seeds {} to {}", seeds.start, seeds.end);
     let report = fusion_sim::run(&Settings::all(), seeds);
     println!("{report}");
     let took = started.elapsed().as_secs_f64();
     println!("{:.0} schedules a second", report.schedules as f64 / took);
     ensure!(report.failures.is_empty(), "{} schedules failed", report.failures.len());
+    Ok(())
+}
+
+/// Every schedule in a runtime and a network of its own; one that does not hold ends it, having printed its seed.
+fn cluster(options: &Options) -> Result<()> {
+    let started = now();
+    if let Some(file) = &options.timeline {
+        return timeline(file, options);
+    }
+    let schedules = options.schedules.unwrap_or(100);
+    for seed in options.from..options.from + schedules {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(storms::run(&Schedule::draw(seed, options.state)));
+    }
+    println!("{schedules} schedules from seed {} in {:.0?}", options.from, started.elapsed());
+    Ok(())
+}
+
+/// Two fail-overs as they were seen, drawn.
+fn timeline(file: &Path, options: &Options) -> Result<()> {
+    let state = options.state.unwrap_or(StateOn::Postgres);
+    let faults = [Fault::KillOwner, Fault::Zombie, Fault::Rolling];
+    let schedule = Schedule::of_faults(options.from, state, &faults);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let story = runtime.block_on(storms::run(&schedule));
+    std::fs::write(file, storms::timeline::svg(&story))?;
+    println!("drawn in {}", file.display());
     Ok(())
 }
 
@@ -151,7 +191,7 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
 /// One round in its long form.
 async fn fault(name: Name, seed: u64) {
     match name {
-        Name::Sim | Name::Kill | Name::KillTwo | Name::Rolling | Name::Faults => {}
+        Name::Sim | Name::Cluster | Name::Kill | Name::KillTwo | Name::Rolling | Name::Faults => {}
         Name::Pause => {
             faults::pause::leader_past_its_timeout(2_000).await;
             faults::pause::only_agent_past_its_timeout(seed).await;

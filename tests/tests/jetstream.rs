@@ -4,11 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use fusion_tests::compare;
+use fusion_tests::nats as server;
 use fusion_tests::pair::{READY, World, counter};
-
-#[path = "../../fusion-store/tests/engines/nats/server.rs"]
-#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
-mod server;
 
 const SNAPSHOTS: &str = "fusion_agent_scans_total{outcome=\"complete\",source=\"snapshot\"}";
 

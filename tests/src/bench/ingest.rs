@@ -118,6 +118,16 @@ async fn push_all(
 
 /// Batches of upserts at random paths of the resident entries, each a change.
 pub(super) fn upserts(resident: u64, batches: u64, round: u64) -> Vec<EncodedBatch> {
+    upserts_of(BATCH, resident, batches, round)
+}
+
+/// The same in batches of so many rows.
+pub(super) fn upserts_of(
+    batch_rows: u64,
+    resident: u64,
+    batches: u64,
+    round: u64,
+) -> Vec<EncodedBatch> {
     let directories = resident.div_ceil(PER_DIRECTORY);
     let mut random = 0x9E37_79B9_7F4A_7C15_u64.wrapping_add(round);
     let mut draw = |below: u64| {
@@ -128,11 +138,11 @@ pub(super) fn upserts(resident: u64, batches: u64, round: u64) -> Vec<EncodedBat
     };
     (0..batches)
         .map(|number| {
-            let rows = (0..BATCH).map(|row| {
+            let rows = (0..batch_rows).map(|row| {
                 let (directory, file) = (draw(directories), draw(PER_DIRECTORY));
                 let path = format!("{}/{}", load::directory(directory), load::child(file));
                 let inode = 1_000_000 + (10 + directory) * PER_DIRECTORY + file;
-                let change = i64::try_from(1 + number * BATCH + row).unwrap_or_default();
+                let change = i64::try_from(1 + number * batch_rows + row).unwrap_or_default();
                 load::evidence(pb::evidence::Evidence::Upsert(pb::Upsert {
                     path: path.into_bytes().into(),
                     stat: Some(load::stat(pb::EntryKind::File, inode, change)),

@@ -20,7 +20,7 @@ pub(super) const BATCH: u64 = 1_000;
 /// Batches under way on a stream.
 const WINDOW: usize = 32;
 
-pub(super) fn stat(kind: pb::EntryKind, inode: u64, change: i64) -> pb::Stat {
+pub(crate) fn stat(kind: pb::EntryKind, inode: u64, change: i64) -> pb::Stat {
     pb::Stat {
         kind: kind.into(),
         size: inode % 100_000,
@@ -46,7 +46,7 @@ pub(super) fn child(number: u64) -> String {
 
 /// What a new agent asks for a session with. It is told only what its view is; the longest timeout
 /// lets it be silent.
-pub(super) fn asks(view: &str) -> pb::CreateSessionRequest {
+pub(crate) fn asks(view: &str) -> pb::CreateSessionRequest {
     pb::CreateSessionRequest {
         view: view.to_owned(),
         agent_id: format!("load-{}", Uuid::new_v4().simple()),
@@ -88,6 +88,13 @@ impl LoadSession {
         let answer = answer.into_inner();
         let (session_id, epoch) = (answer.session_id, answer.leader_epoch);
         Ok(Self { channel, session_id, spool_id, epoch })
+    }
+
+    /// The same session at another server.
+    pub(super) fn at(&self, url: &str) -> Result<Self> {
+        let channel = fusion_proto::client::lazy_channel(url).context("our own address")?;
+        let (session_id, spool_id) = (self.session_id.clone(), self.spool_id.clone());
+        Ok(Self { channel, session_id, spool_id, epoch: self.epoch })
     }
 
     /// Says that it watches everything.
@@ -242,7 +249,7 @@ pub(super) fn listing_batches(
 }
 
 /// One evidence row of now.
-pub(super) fn evidence(evidence: pb::evidence::Evidence) -> pb::Evidence {
+pub(crate) fn evidence(evidence: pb::evidence::Evidence) -> pb::Evidence {
     pb::Evidence { observed_at: Some(now_pb()), evidence: Some(evidence) }
 }
 

@@ -87,7 +87,7 @@ pub async fn by_its_disk() {
     let world = World::start_configured(CONFIG);
     let work = world.root().join("work");
     fs::create_dir(&work).expect("the tree");
-    let disk = Disk::mount(&world.path("disk"));
+    let disk = Disk::mount(&world.path("disk"), "1m");
     let agent = world.launch("one").spool(&disk.0.join("spool")).start();
     let session = new_session(&world, "one", None).await;
     recovered(&world).await;
@@ -122,14 +122,15 @@ pub async fn by_its_disk() {
 }
 
 /// A small disk.
-struct Disk(PathBuf);
+#[derive(Debug)]
+pub(crate) struct Disk(pub(crate) PathBuf);
 
 impl Disk {
-    fn mount(place: &Path) -> Self {
+    pub(crate) fn mount(place: &Path, size: &str) -> Self {
         fs::create_dir(place).expect("a mount point");
         let place = place.to_path_buf();
         let text = place.to_str().expect("a path in UTF-8");
-        run(&["mount", "-t", "tmpfs", "-o", "size=1m", "fusion-faults", text]);
+        run(&["mount", "-t", "tmpfs", "-o", &format!("size={size}"), "fusion-faults", text]);
         Self(place)
     }
 }

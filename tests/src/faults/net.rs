@@ -57,8 +57,7 @@ impl Net {
     /// # Panics
     /// The kernel refuses.
     pub fn enter(&mut self) {
-        let own = format!("/proc/{}/task/{}/ns/net", std::process::id(), thread_id());
-        self.home = Some(File::open(own).expect("our own namespace"));
+        self.home = Some(own_namespace());
         move_into(&File::open(format!("/run/netns/{}", self.near)).expect("the near end"));
     }
 
@@ -103,11 +102,15 @@ impl Drop for Net {
     }
 }
 
-fn thread_id() -> i32 {
-    rustix::thread::gettid().as_raw_nonzero().get()
+/// The namespace that the calling thread is in.
+pub(crate) fn own_namespace() -> File {
+    let thread = rustix::thread::gettid().as_raw_nonzero();
+    let own = format!("/proc/{}/task/{thread}/ns/net", std::process::id());
+    File::open(own).expect("our own namespace")
 }
 
-fn move_into(space: &File) {
+/// Moves the calling thread.
+pub(crate) fn move_into(space: &File) {
     let moved = move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network));
     moved.expect("root may change its namespace");
 }

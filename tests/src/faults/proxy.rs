@@ -3,8 +3,8 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How often a thread that waits looks whether it may go on.
@@ -12,7 +12,11 @@ const LOOK: Duration = Duration::from_millis(5);
 /// What is forwarded at once.
 const BUFFER: usize = 8 * 1024;
 
-/// A listener on loopback whose connections go on to the server while it is open.
+/// How long it is tried to reach a server before the next one is.
+const REACH: Duration = Duration::from_secs(1);
+
+/// A listener whose connections go on to the server, or the next one that can be reached of several, while it
+/// is open.
 #[derive(Debug)]
 pub struct Proxy {
     url: String,
@@ -24,7 +28,13 @@ struct State {
     blocked: AtomicBool,
     /// How long a buffer's worth waits, in milliseconds.
     delay: AtomicU64,
+    /// Whether anything waits so long, and not only what fills a buffer.
+    delays_all: AtomicBool,
     ended: AtomicBool,
+    /// `HOST:PORT` of each server.
+    servers: Mutex<Vec<String>>,
+    /// How many connections there were.
+    accepted: AtomicUsize,
 }
 
 impl Proxy {
@@ -34,13 +44,30 @@ impl Proxy {
     /// There is no port or no thread.
     #[must_use]
     pub fn to(server: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::at("127.0.0.1:0", &[server.trim_start_matches("http://").to_owned()])
+    }
+
+    /// Listens there, and forwards to one of these, each `HOST:PORT`: a connection to each in turn, and to the
+    /// next one where one cannot be reached.
+    ///
+    /// # Panics
+    /// There is no port or no thread.
+    #[must_use]
+    pub fn at(listen: &str, servers: &[String]) -> Self {
+        let listener = TcpListener::bind(listen).expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let server = server.trim_start_matches("http://").to_owned();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { servers: Mutex::new(servers.to_vec()), ..State::default() });
         let shared = Arc::clone(&state);
-        thread(move || accept(&listener, &server, &shared));
+        thread(move || accept(&listener, &shared));
         Self { url, state }
+    }
+
+    /// From now on connections go on to this one.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn turn_to(&self, server: String) {
+        *self.state.servers.lock().expect("no panic") = vec![server];
     }
 
     /// Where it listens.
@@ -55,6 +82,12 @@ impl Proxy {
         self.state.delay.store(millis, Ordering::SeqCst);
     }
 
+    /// From now on all that passes waits so long.
+    pub fn slow_each(&self, delay: Duration) {
+        self.slow(delay);
+        self.state.delays_all.store(true, Ordering::SeqCst);
+    }
+
     /// From now on nothing gets through.
     pub fn block(&self) {
         self.state.blocked.store(true, Ordering::SeqCst);
@@ -63,6 +96,7 @@ impl Proxy {
     /// Everything gets through again, as fast as it can.
     pub fn open(&self) {
         self.slow(Duration::ZERO);
+        self.state.delays_all.store(false, Ordering::SeqCst);
         self.state.blocked.store(false, Ordering::SeqCst);
     }
 }
@@ -81,9 +115,19 @@ impl State {
         }
         !self.ended.load(Ordering::SeqCst)
     }
+
+    /// A connection to a server; none if none can be reached.
+    fn reach(&self) -> Option<TcpStream> {
+        let servers = self.servers.lock().expect("no panic").clone();
+        let first = self.accepted.fetch_add(1, Ordering::SeqCst);
+        (0..servers.len()).find_map(|more| {
+            let server = servers[(first + more) % servers.len()].parse().expect("an address");
+            TcpStream::connect_timeout(&server, REACH).ok()
+        })
+    }
 }
 
-fn accept(listener: &TcpListener, server: &str, state: &Arc<State>) {
+fn accept(listener: &TcpListener, state: &Arc<State>) {
     listener.set_nonblocking(true).expect("a listener that can be asked");
     while !state.ended.load(Ordering::SeqCst) {
         let Ok((agent, _)) = listener.accept() else {
@@ -91,15 +135,15 @@ fn accept(listener: &TcpListener, server: &str, state: &Arc<State>) {
             continue;
         };
         agent.set_nonblocking(false).expect("a connection that can be waited for");
-        let (server, state) = (server.to_owned(), Arc::clone(state));
-        thread(move || connect(agent, &server, &state));
+        let state = Arc::clone(state);
+        thread(move || connect(agent, &state));
     }
 }
 
 /// One connection of an agent, forwarded both ways.
-fn connect(agent: TcpStream, server: &str, state: &Arc<State>) {
+fn connect(agent: TcpStream, state: &Arc<State>) {
     // A server that is not there is a connection that breaks.
-    let Some(server) = state.pass().then(|| TcpStream::connect(server).ok()).flatten() else {
+    let Some(server) = state.pass().then(|| state.reach()).flatten() else {
         return;
     };
     for stream in [&agent, &server] {
@@ -122,7 +166,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, state: &State) {
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock) => continue,
             Err(_) => break,
         };
-        if read == BUFFER {
+        if read == BUFFER || state.delays_all.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(state.delay.load(Ordering::SeqCst)));
         }
         if !state.pass() || to.write_all(&buffer[..read]).is_err() {

@@ -50,6 +50,31 @@ impl StartedPostgres {
         Some(started)
     }
 
+    /// Starts a standby of it: a commit is answered from now on when both have it.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        // Not the one on the PATH, which may be a wrapper that looks for a version.
+        let copy = self.program.with_file_name("pg_basebackup");
+        let dir = tempfile::tempdir().unwrap();
+        give_away(dir.path());
+        let mut command = unprivileged(&copy);
+        command.args(["-h", "127.0.0.1", "-U", "fusion", "-p", &self.port.to_string(), "-R"]);
+        command.args(["-c", "fast", "--no-sync"]).env("PGPASSWORD", PASSWORD);
+        run(command.arg("-D").arg(dir.path().join("data")).current_dir(dir.path()));
+        let mut standby =
+            Self { dir, program: self.program.clone(), port: own_port(), process: None };
+        standby.configure(&[]);
+        standby.go_on();
+        self.sql("postgres", "ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// Makes a standby the one that is written to.
+    pub fn promote(&self) {
+        self.sql("postgres", "SELECT pg_promote()");
+    }
+
     /// Sets what it goes by from its next start on.
     pub fn configure(&self, settings: &[(&str, &str)]) {
         let mut text = format!("listen_addresses = '127.0.0.1'\nport = {}\n", self.port);
@@ -82,7 +107,7 @@ impl StartedPostgres {
         self.process = Some(command.spawn().unwrap());
         for _ in 0..3_000 {
             let state = std::fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-            if state.lines().any(|line| line.trim() == "ready") {
+            if state.lines().any(|line| matches!(line.trim(), "ready" | "standby")) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(10));

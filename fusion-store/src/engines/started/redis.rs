@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -91,6 +91,12 @@ impl StartedRedis {
     /// Stops it where it is (`STOP`), or lets it go on (`CONT`).
     pub fn signal(&self, name: &str) {
         signal(name, &[self.process.as_ref().unwrap().id()]);
+    }
+
+    /// Where it stores.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Its port on this host.

@@ -45,11 +45,22 @@ pub struct Options {
     pub max_payload: u64,
     /// Tells clients no address of its own, so that they come back the way that they came.
     pub hidden: bool,
+    /// The address that clients use.
+    pub host: String,
+    /// Where each server stores, in place of the temporary folder: the first these, the others there.
+    pub stores: Vec<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { sync_always: false, max_file_store: 10 << 30, max_payload: 1 << 20, hidden: false }
+        Self {
+            sync_always: false,
+            max_file_store: 10 << 30,
+            max_payload: 1 << 20,
+            hidden: false,
+            host: "127.0.0.1".to_owned(),
+            stores: Vec::new(),
+        }
     }
 }
 
@@ -58,6 +69,7 @@ impl Default for Options {
 pub struct Node {
     pub name: String,
     pub port: u16,
+    host: String,
     monitor: u16,
     config: PathBuf,
     child: Option<Child>,
@@ -89,11 +101,13 @@ impl Nats {
         let mut nodes = Vec::new();
         for number in 0..count {
             let name = format!("n{number}");
-            let store = dir.path().join(&name);
+            let store = options.stores.get(number).cloned();
+            let store = store.unwrap_or_else(|| dir.path().join(&name));
+            let host = &options.host;
             let (port, monitor) = (ports[number], ports[count + number]);
             let sync = if options.sync_always { "always" } else { "2m" };
             let mut text = format!(
-                "server_name: {name}\nlisten: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n\
+                "server_name: {name}\nlisten: {host}:{port}\nhttp: 127.0.0.1:{monitor}\n\
                  max_payload: {}\njetstream {{\n store_dir: {store:?}\n max_file_store: {}\n \
                  max_memory_store: 0\n sync_interval: {sync}\n}}\n",
                 options.max_payload, options.max_file_store,
@@ -110,7 +124,8 @@ impl Nats {
             }
             let config = dir.path().join(format!("{name}.conf"));
             fs::write(&config, text).unwrap();
-            nodes.push(Node { name, port, monitor, config, child: None });
+            let host = host.clone();
+            nodes.push(Node { name, port, host, monitor, config, child: None });
         }
         let mut nats = Self { nodes, dir };
         (0..count).for_each(|node| nats.nodes[node].start());
@@ -159,7 +174,7 @@ impl Nats {
 impl Node {
     /// The address of a client's connection.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}:{}", self.host, self.port)
     }
 
     /// The id of its process.
