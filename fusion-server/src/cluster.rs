@@ -10,6 +10,7 @@ mod conduct;
 mod hand_over;
 mod known;
 mod lease;
+mod listed;
 mod member;
 mod memory;
 mod placement;
@@ -108,6 +109,11 @@ impl Cluster {
     /// Who owns a view by the last look, if somebody does who lives.
     pub(crate) fn owner(&self, view: ViewId) -> Option<Owner> {
         self.shared.known.borrow().owner(view)
+    }
+
+    /// Where a server that lives is reached.
+    pub(crate) fn address_of(&self, server: ServerId) -> Option<String> {
+        self.shared.known.borrow().address_of(server)
     }
 
     /// Whether it gives its views away, and takes none that others can have.

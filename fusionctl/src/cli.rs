@@ -17,7 +17,8 @@ pub(crate) use jobs::{
 };
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{
-    OperateCommand, SessionsCommand, TokenCommand, TokenCreate, TrashCommand, ViewsCommand,
+    ClusterCommand, OperateCommand, ServerCommand, SessionsCommand, TokenCommand, TokenCreate,
+    TrashCommand, ViewsCommand,
 };
 pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 

@@ -1,6 +1,7 @@
 //! What each command does; one file per command.
 
 mod chain;
+mod cluster;
 mod dev;
 mod doctor;
 mod generate;

@@ -255,7 +255,11 @@ impl Conductor {
         let term = self.cluster.lease().term().ok_or(NotTaken::Lapsed)?;
         let before = claim.as_ref().map(|claim| claim.it.epoch).unwrap_or_default();
         let epoch = OwnerEpoch(before.max(view.owner_epoch()).0 + 1);
-        self.claim(view, epoch, claim.map(|claim| claim.stamp)).await?;
+        // Where somebody said that it is to be here, it stays here.
+        let mine = Some(self.cluster.id());
+        let next =
+            claim.as_ref().and_then(|claim| claim.it.next).filter(|next| mine == Some(*next));
+        self.claim(view, epoch, next, claim.map(|claim| claim.stamp)).await?;
         view.own(epoch, term).await??;
         tracing::info!(view = %view.name(), epoch = epoch.0, "the view is this server's");
         let (this, of) = (self.clone(), view.clone());
@@ -281,10 +285,11 @@ impl Conductor {
         &self,
         view: &ViewHandle,
         epoch: OwnerEpoch,
+        next: Option<ServerId>,
         expect: Option<Stamp>,
     ) -> Result<(), NotTaken> {
         let of = ViewRef { id: ViewId(view.id()), name: view.name().clone() };
-        let claim = Claim { view: of, owner: Some(self.cluster.id()), epoch, next: None };
+        let claim = Claim { view: of, owner: Some(self.cluster.id()), epoch, next };
         self.write(claim, expect).await
     }
 

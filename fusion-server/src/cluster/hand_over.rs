@@ -63,7 +63,9 @@ impl Conductor {
     /// Before this server ends: gives its views away, as long as others can have them and it takes no longer than
     /// `limit`. What is left by then others take when this server is struck off.
     pub(crate) async fn leave(&self, limit: Duration) {
-        self.drain(true).await;
+        if let Err(error) = self.drain(true).await {
+            tracing::warn!(%error, "the other servers do not know yet that this one ends");
+        }
         let left = async {
             let mut known = self.cluster.known();
             loop {
@@ -83,14 +85,14 @@ impl Conductor {
     }
 
     /// Takes no view any more and gives away those that it has; or is a server as any other again.
-    pub(crate) async fn drain(&self, drains: bool) {
+    /// The others know when it returns; where they cannot be told now, with the next renewal.
+    pub(super) async fn drain(&self, drains: bool) -> Result<(), NotTaken> {
         self.cluster.set_draining(drains);
         let (cluster, said) = (self.cluster.clone(), self.says());
         // At once, and not with the next renewal: nothing is given away before it is known.
-        if let Ok(Err(error)) = blocking(move || cluster.put(&said)).await {
-            tracing::warn!(%error, "the other servers do not know yet that this one drains");
-        }
+        let put = blocking(move || cluster.put(&said)).await?;
         self.cluster.nudge();
+        Ok(put?)
     }
 
     /// Whether a view is this server's, or is just being given away or taken, and somebody else could have it.

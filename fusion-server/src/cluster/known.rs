@@ -83,6 +83,11 @@ impl Known {
         self.live(server).is_some_and(|known| !known.said.draining)
     }
 
+    /// Where a server that lives is reached.
+    pub(super) fn address_of(&self, server: ServerId) -> Option<String> {
+        self.live(server).map(|known| known.member.address.clone())
+    }
+
     /// All servers but one.
     pub(super) fn others(&self, than: ServerId) -> impl Iterator<Item = ServerId> {
         self.members.keys().copied().filter(move |server| *server != than)

@@ -1,18 +1,30 @@
 //! `AdminService`.
 
 use fusion_core::id::ViewName;
+use fusion_proto::convert::admin::{MoveView, server_uuid};
 use fusion_proto::convert::audit::ListAuditRecords;
 use fusion_proto::convert::session::EvictSession;
 use fusion_proto::pb;
 use fusion_proto::pb::admin_service_server::AdminService;
+use fusion_proto::status::Refusal;
 use tonic::{Request, Response, Status};
 
 use super::authenticate::caller;
 use super::{Services, about, idempotency, operator};
+use crate::cluster::Conductor;
 use crate::service::idempotency::CallIdentity;
 use crate::task::view::Operation;
 
 pub(super) struct Handler(pub(super) Services);
+
+impl Handler {
+    /// Who conducts the views of several servers.
+    fn conductor(&self) -> Result<&Conductor, Refusal> {
+        let alone =
+            || Refusal::invalid("server_id", "is no server beside this one, which is alone");
+        self.0.conductor.as_ref().ok_or_else(alone)
+    }
+}
 
 #[tonic::async_trait]
 impl AdminService for Handler {
@@ -54,6 +66,40 @@ impl AdminService for Handler {
         let pb::SetLogFilterRequest { filter } = request.into_inner();
         let (previous_filter, filter) = self.0.about.set_log_filter(&filter)?;
         Ok(Response::new(pb::SetLogFilterResponse { filter, previous_filter }))
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<pb::ListServersRequest>,
+    ) -> Result<Response<pb::ListServersResponse>, Status> {
+        let pb::ListServersRequest {} = request.into_inner();
+        let servers = match &self.0.conductor {
+            Some(conductor) => conductor.servers(),
+            None => vec![self.0.about.alone()],
+        };
+        let servers = servers.into_iter().map(Into::into).collect();
+        Ok(Response::new(pb::ListServersResponse { servers }))
+    }
+
+    async fn move_view(
+        &self,
+        request: Request<pb::MoveViewRequest>,
+    ) -> Result<Response<pb::MoveViewResponse>, Status> {
+        let MoveView { view, to } = MoveView::try_from(request.into_inner())?;
+        about(Some(&view), None);
+        let owner = self.conductor()?.move_view(&view, to).await?;
+        let owner_id = owner.map(|id| id.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::MoveViewResponse { owner_id }))
+    }
+
+    async fn drain_server(
+        &self,
+        request: Request<pb::DrainServerRequest>,
+    ) -> Result<Response<pb::DrainServerResponse>, Status> {
+        let pb::DrainServerRequest { server_id, lift } = request.into_inner();
+        let server = server_uuid(&server_id)?;
+        let was_draining = self.conductor()?.drain_server(server, lift).await?;
+        Ok(Response::new(pb::DrainServerResponse { was_draining }))
     }
 
     async fn reload_config(

@@ -15,6 +15,7 @@ pub(super) struct Method {
     /// For whom it is.
     pub(super) least: Least,
     of: Of,
+    whose: Whose,
     effect: Effect,
 }
 
@@ -65,6 +66,8 @@ pub(super) enum Whose {
     Jobs,
     /// The owner of the view of the first step in field 1.
     Plans,
+    /// The server whose id is in field 1.
+    Servers,
 }
 
 /// Methods with a stream beside those that watch.
@@ -72,74 +75,93 @@ const STREAMS: [&str; 5] =
     ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];
 
 const METHODS: &[Method] = &[
-    repeats("fusion.v1.SessionService/CreateSession", Least::Agent, Of::Whole),
-    repeats("fusion.v1.SessionService/Heartbeat", Least::Agent, Of::Whole),
-    repeats("fusion.v1.SessionService/EndSession", Least::Agent, Of::Whole),
-    looks("fusion.v1.SessionService/GetSession", Least::AgentOrOperator, Of::Whole),
-    looks("fusion.v1.SessionService/ListSessions", Least::Operator, Of::Whole),
-    repeats("fusion.v1.EventService/PushEvents", Least::Agent, Of::Whole),
-    repeats("fusion.v1.EventService/PushEventBatch", Least::Agent, Of::Whole),
-    reads("fusion.v1.ViewService/ListViews", Least::Reader, Of::Things),
-    reads("fusion.v1.ViewService/GetView", Least::Reader, Of::Things),
-    reads("fusion.v1.ViewService/GetEntry", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ListEntries", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/GetStats", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/FindEntries", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/GetBreakdown", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/CompareViews", Least::Reader, Of::Path),
-    watches("fusion.v1.ViewService/WatchView", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ListChanges", Least::Reader, Of::Path),
-    watches("fusion.v1.ViewService/WaitQuiet", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ListSuspects", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ListBlindSpots", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ListTrash", Least::Reader, Of::Path),
-    reads("fusion.v1.ViewService/ExportEntries", Least::Reader, Of::Path),
-    changes("fusion.v1.ViewService/RestoreTrash", Least::Operator, Of::Things),
-    changes("fusion.v1.ViewService/PurgeTrash", Least::Operator, Of::Things),
-    changes("fusion.v1.ViewService/RefreshPath", Least::Operator, Of::Path),
-    changes("fusion.v1.JobService/CreateJob", Least::Operator, Of::Things),
-    reads("fusion.v1.JobService/GetJob", Least::Operator, Of::Things),
-    reads("fusion.v1.JobService/ListJobs", Least::Operator, Of::Things),
-    watches("fusion.v1.JobService/WatchJob", Least::Operator, Of::Things),
-    changes("fusion.v1.JobService/CancelJob", Least::Operator, Of::Things),
-    changes("fusion.v1.JobService/RetryJob", Least::Operator, Of::Things),
-    looks("fusion.v1.AdminService/GetServerInfo", Least::Admin, Of::Whole),
-    changes("fusion.v1.AdminService/DeleteIdempotencyKey", Least::Operator, Of::Nothing),
-    changes("fusion.v1.AdminService/EvictSession", Least::Admin, Of::Whole),
-    changes("fusion.v1.AdminService/ResetView", Least::Admin, Of::Whole),
-    changes("fusion.v1.AdminService/AcceptRoot", Least::Admin, Of::Whole),
-    reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin, Of::Whole),
-    changes("fusion.v1.AdminService/SetLogFilter", Least::Admin, Of::Whole),
-    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin, Of::Whole),
+    repeats("fusion.v1.SessionService/CreateSession", Least::Agent, Of::Whole, Whose::Owners),
+    repeats("fusion.v1.SessionService/Heartbeat", Least::Agent, Of::Whole, Whose::Sessions),
+    repeats("fusion.v1.SessionService/EndSession", Least::Agent, Of::Whole, Whose::Sessions),
+    looks(
+        "fusion.v1.SessionService/GetSession",
+        Least::AgentOrOperator,
+        Of::Whole,
+        Whose::Sessions,
+    ),
+    looks("fusion.v1.SessionService/ListSessions", Least::Operator, Of::Whole, Whose::Owners),
+    repeats("fusion.v1.EventService/PushEvents", Least::Agent, Of::Whole, Whose::Openings),
+    repeats("fusion.v1.EventService/PushEventBatch", Least::Agent, Of::Whole, Whose::Sessions),
+    reads("fusion.v1.ViewService/ListViews", Least::Reader, Of::Things, Whose::Anyones),
+    reads("fusion.v1.ViewService/GetView", Least::Reader, Of::Things, Whose::Anyones),
+    reads("fusion.v1.ViewService/GetEntry", Least::Reader, Of::Path, Whose::Readers(3)),
+    reads("fusion.v1.ViewService/ListEntries", Least::Reader, Of::Path, Whose::Readers(5)),
+    reads("fusion.v1.ViewService/GetStats", Least::Reader, Of::Path, Whose::Readers(3)),
+    reads("fusion.v1.ViewService/FindEntries", Least::Reader, Of::Path, Whose::Readers(6)),
+    reads("fusion.v1.ViewService/GetBreakdown", Least::Reader, Of::Path, Whose::Readers(3)),
+    reads("fusion.v1.ViewService/CompareViews", Least::Reader, Of::Path, Whose::Anyones),
+    watches("fusion.v1.ViewService/WatchView", Least::Reader, Of::Path, Whose::Anyones),
+    reads("fusion.v1.ViewService/ListChanges", Least::Reader, Of::Path, Whose::Anyones),
+    watches("fusion.v1.ViewService/WaitQuiet", Least::Reader, Of::Path, Whose::Anyones),
+    reads("fusion.v1.ViewService/ListSuspects", Least::Reader, Of::Path, Whose::Anyones),
+    reads("fusion.v1.ViewService/ListBlindSpots", Least::Reader, Of::Path, Whose::Anyones),
+    reads("fusion.v1.ViewService/ListTrash", Least::Reader, Of::Path, Whose::Anyones),
+    reads("fusion.v1.ViewService/ExportEntries", Least::Reader, Of::Path, Whose::Readers(3)),
+    changes("fusion.v1.ViewService/RestoreTrash", Least::Operator, Of::Things, Whose::Owners),
+    changes("fusion.v1.ViewService/PurgeTrash", Least::Operator, Of::Things, Whose::Owners),
+    changes("fusion.v1.ViewService/RefreshPath", Least::Operator, Of::Path, Whose::Owners),
+    changes("fusion.v1.JobService/CreateJob", Least::Operator, Of::Things, Whose::Plans),
+    reads("fusion.v1.JobService/GetJob", Least::Operator, Of::Things, Whose::Jobs),
+    reads("fusion.v1.JobService/ListJobs", Least::Operator, Of::Things, Whose::Anyones),
+    watches("fusion.v1.JobService/WatchJob", Least::Operator, Of::Things, Whose::Jobs),
+    changes("fusion.v1.JobService/CancelJob", Least::Operator, Of::Things, Whose::Jobs),
+    changes("fusion.v1.JobService/RetryJob", Least::Operator, Of::Things, Whose::Jobs),
+    looks("fusion.v1.AdminService/GetServerInfo", Least::Admin, Of::Whole, Whose::Anyones),
+    changes(
+        "fusion.v1.AdminService/DeleteIdempotencyKey",
+        Least::Operator,
+        Of::Nothing,
+        Whose::Anyones,
+    ),
+    changes("fusion.v1.AdminService/EvictSession", Least::Admin, Of::Whole, Whose::Sessions),
+    changes("fusion.v1.AdminService/ResetView", Least::Admin, Of::Whole, Whose::Owners),
+    changes("fusion.v1.AdminService/AcceptRoot", Least::Admin, Of::Whole, Whose::Owners),
+    reads("fusion.v1.AdminService/ListAuditRecords", Least::Admin, Of::Whole, Whose::Anyones),
+    reads("fusion.v1.AdminService/ListServers", Least::Admin, Of::Whole, Whose::Anyones),
+    changes("fusion.v1.AdminService/MoveView", Least::Admin, Of::Whole, Whose::Anyones),
+    changes("fusion.v1.AdminService/DrainServer", Least::Admin, Of::Whole, Whose::Servers),
+    changes("fusion.v1.AdminService/SetLogFilter", Least::Admin, Of::Whole, Whose::Anyones),
+    changes("fusion.v1.AdminService/ReloadConfig", Least::Admin, Of::Whole, Whose::Anyones),
     // Of a view only who may see it is told.
-    looks("grpc.health.v1.Health/Check", Least::Anyone, Of::Nothing),
-    watches("grpc.health.v1.Health/Watch", Least::Anyone, Of::Nothing),
-    reads("grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Least::Anyone, Of::Nothing),
+    looks("grpc.health.v1.Health/Check", Least::Anyone, Of::Nothing, Whose::Anyones),
+    watches("grpc.health.v1.Health/Watch", Least::Anyone, Of::Nothing, Whose::Anyones),
+    reads(
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        Least::Anyone,
+        Of::Nothing,
+        Whose::Anyones,
+    ),
     reads(
         "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         Least::Anyone,
         Of::Nothing,
+        Whose::Anyones,
     ),
 ];
 
-const fn reads(name: &'static str, least: Least, of: Of) -> Method {
-    Method { name, least, of, effect: Effect::Reads }
+const fn reads(name: &'static str, least: Least, of: Of, whose: Whose) -> Method {
+    Method { name, least, of, whose, effect: Effect::Reads }
 }
 
-const fn looks(name: &'static str, least: Least, of: Of) -> Method {
-    Method { name, least, of, effect: Effect::Looks }
+const fn looks(name: &'static str, least: Least, of: Of, whose: Whose) -> Method {
+    Method { name, least, of, whose, effect: Effect::Looks }
 }
 
-const fn watches(name: &'static str, least: Least, of: Of) -> Method {
-    Method { name, least, of, effect: Effect::Watches }
+const fn watches(name: &'static str, least: Least, of: Of, whose: Whose) -> Method {
+    Method { name, least, of, whose, effect: Effect::Watches }
 }
 
-const fn repeats(name: &'static str, least: Least, of: Of) -> Method {
-    Method { name, least, of, effect: Effect::Repeats }
+const fn repeats(name: &'static str, least: Least, of: Of, whose: Whose) -> Method {
+    Method { name, least, of, whose, effect: Effect::Repeats }
 }
 
-const fn changes(name: &'static str, least: Least, of: Of) -> Method {
-    Method { name, least, of, effect: Effect::Changes }
+const fn changes(name: &'static str, least: Least, of: Of, whose: Whose) -> Method {
+    Method { name, least, of, whose, effect: Effect::Changes }
 }
 
 /// All methods, each at its number.
@@ -163,37 +185,9 @@ pub(super) fn of(path: &str) -> Of {
     number(path).map_or(Of::Whole, |number| METHODS[number].of)
 }
 
-/// Which of several servers answers a call.
+/// Which of several servers answers a call. One that is not here is told that there is no such method by any.
 pub(super) fn whose(path: &str) -> Whose {
-    let Some(number) = number(path) else { return Whose::Anyones };
-    let Some(name) = METHODS[number].name.strip_prefix("fusion.v1.") else { return Whose::Anyones };
-    match name {
-        "SessionService/CreateSession"
-        | "SessionService/ListSessions"
-        | "ViewService/RestoreTrash"
-        | "ViewService/PurgeTrash"
-        | "ViewService/RefreshPath"
-        | "AdminService/ResetView"
-        | "AdminService/AcceptRoot" => Whose::Owners,
-        "ViewService/GetEntry"
-        | "ViewService/GetStats"
-        | "ViewService/GetBreakdown"
-        | "ViewService/ExportEntries" => Whose::Readers(3),
-        "ViewService/ListEntries" => Whose::Readers(5),
-        "ViewService/FindEntries" => Whose::Readers(6),
-        "SessionService/Heartbeat"
-        | "SessionService/EndSession"
-        | "SessionService/GetSession"
-        | "EventService/PushEventBatch"
-        | "AdminService/EvictSession" => Whose::Sessions,
-        "EventService/PushEvents" => Whose::Openings,
-        "JobService/GetJob"
-        | "JobService/WatchJob"
-        | "JobService/CancelJob"
-        | "JobService/RetryJob" => Whose::Jobs,
-        "JobService/CreateJob" => Whose::Plans,
-        _ => Whose::Anyones,
-    }
+    number(path).map_or(Whose::Anyones, |number| METHODS[number].whose)
 }
 
 /// What a call takes of its principal's share.

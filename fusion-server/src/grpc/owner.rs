@@ -20,7 +20,7 @@ use fusion_core::view::ViewState;
 use fusion_proto::limits;
 use fusion_proto::pb::ReadClass;
 use fusion_proto::status::Refusal;
-use fusion_store::{Item, Space, ViewId};
+use fusion_store::{Item, ServerId, Space, ViewId};
 use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -141,6 +141,9 @@ where
 
 impl Shared {
     async fn route(&self, whose: Whose, message: &[u8], call: &Parts) -> Route {
+        if whose == Whose::Servers {
+            return self.to_server(message, call);
+        }
         let view = match self.view_of(whose, message).await {
             Ok(Some(view)) => view,
             // Its handler says what is wrong with it.
@@ -170,11 +173,25 @@ impl Shared {
         }
     }
 
+    /// To the server that a call names; what is wrong with the name is said here.
+    fn to_server(&self, message: &[u8], call: &Parts) -> Route {
+        let named = Named::decode(message).ok().and_then(|named| Uuid::try_parse(&named.id).ok());
+        let address = named.and_then(|id| self.cluster.address_of(ServerId(id)));
+        match address.filter(|_| named != Some(self.cluster.id().0)) {
+            None => Route::Here,
+            Some(address) if self.may_send(&address, call) => Route::To(address),
+            Some(address) => {
+                let why = format!("cannot be asked on your account; ask it at {address}");
+                Route::Nowhere(Refusal::invalid("server_id", why))
+            }
+        }
+    }
+
     /// The view that a call is about; nothing if it names none that is known.
     async fn view_of(&self, whose: Whose, message: &[u8]) -> Result<Option<ViewName>, Refusal> {
         let Ok(Named { id }) = Named::decode(message) else { return Ok(None) };
         match whose {
-            Whose::Anyones => Ok(None),
+            Whose::Anyones | Whose::Servers => Ok(None),
             Whose::Owners | Whose::Readers(_) => Ok(ViewName::new(&id).ok()),
             Whose::Sessions => self.of_session(&id).await,
             Whose::Openings => match Opens::decode(message) {

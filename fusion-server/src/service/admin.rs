@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use fusion_core::time::{Clock, ServerTime};
-use fusion_proto::convert::admin::{EngineGuarantee, ServerInfo, ServerLimits, Survival};
+use fusion_proto::convert::admin::{
+    EngineGuarantee, ListedServer, ListedView, ServerInfo, ServerLimits, Survival,
+};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
 use fusion_store::{Guarantee, Survives, ViewId};
@@ -57,6 +59,27 @@ impl About {
         let now = log.text();
         tracing::warn!(filter = now, previous, "the log filter was set");
         Ok((previous, now))
+    }
+
+    /// This server as it is listed when there is no other.
+    pub(crate) fn alone(&self) -> ListedServer {
+        let views = self.shared.views.all().into_iter().map(|view| ListedView {
+            view: view.name().clone(),
+            owned: true,
+            epoch: 0,
+            revision: view.durable().0,
+            lag: 0,
+            next: None,
+        });
+        ListedServer {
+            server: self.shared.server,
+            address: String::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            memory_bytes: 0,
+            draining: false,
+            answers: true,
+            views: views.collect(),
+        }
     }
 
     pub(crate) fn info(&self) -> ServerInfo {

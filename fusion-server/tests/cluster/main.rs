@@ -8,6 +8,7 @@
 )]
 
 mod checkpoints;
+mod commands;
 mod cut;
 #[path = "../grpc/evidence.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]

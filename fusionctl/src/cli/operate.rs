@@ -78,6 +78,16 @@ pub(crate) enum OperateCommand {
     Trace(TraceArgs),
     /// Show the server, its views and their agents at a glance.
     Status,
+    /// Ask about several servers on one log.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
+    /// Do something to a server of several.
+    Server {
+        #[command(subcommand)]
+        command: ServerCommand,
+    },
     /// Find what is wrong, and say what to do. Exit status 1 if anything is.
     Doctor,
     /// Show what the server logs, or change it until the server ends.
@@ -198,6 +208,34 @@ pub(crate) enum ViewsCommand {
     AcceptRoot {
         /// The view.
         name: String,
+    },
+    /// Hand a view over to another server, where it stays until that one ends or drains; waits until it is there.
+    Move {
+        /// The view.
+        name: String,
+        /// The server, as `cluster status` shows it: its address, or its id or the beginning of it. Without
+        /// one the view may move by itself again.
+        server: Option<String>,
+    },
+}
+
+/// What to ask of several servers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClusterCommand {
+    /// List the servers that live, and which owns which view.
+    Status,
+}
+
+/// What to do with a server of several.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServerCommand {
+    /// Have a server give its views to others and take none, until it ends; waits until it has none.
+    Drain {
+        /// The server, as `cluster status` shows it: its address, or its id or the beginning of it.
+        server: String,
+        /// It is to take views again.
+        #[arg(long)]
+        lift: bool,
     },
 }
 

@@ -1,9 +1,10 @@
 //! The commands of whoever runs a server: which does what.
 
 use super::{
-    Target, chain, doctor, generate, jobs, lists, records, refresh, sessions, status, tokens, trash,
+    Target, chain, cluster, doctor, generate, jobs, lists, records, refresh, sessions, status,
+    tokens, trash,
 };
-use crate::cli::OperateCommand;
+use crate::cli::{ClusterCommand, OperateCommand, ServerCommand};
 use crate::exit::Failure;
 use crate::output::Printer;
 use crate::profile::Profile;
@@ -43,6 +44,12 @@ pub(super) async fn run(
         OperateCommand::Explain(args) => chain::explain(server, args, printer).await,
         OperateCommand::Trace(args) => chain::trace(server, args, printer).await,
         OperateCommand::Status => status::run(server, printer).await,
+        OperateCommand::Cluster { command: ClusterCommand::Status } => {
+            cluster::status(server, printer).await
+        }
+        OperateCommand::Server { command: ServerCommand::Drain { server: named, lift } } => {
+            cluster::drain(server, &named, lift, printer).await
+        }
         OperateCommand::Doctor => doctor::run(server, printer).await,
         OperateCommand::Completions { shell } => generate::completions(shell, printer),
         OperateCommand::Man { dir } => generate::man(&dir, printer),

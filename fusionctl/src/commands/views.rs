@@ -40,6 +40,9 @@ pub(super) async fn run(
                 printer.text(&format!("view {view} is reset; {ended} sessions were ended"))?;
             }
         }
+        Some(ViewsCommand::Move { name, server: to }) => {
+            return super::cluster::move_view(server, &name, to.as_deref(), printer).await;
+        }
         Some(ViewsCommand::AcceptRoot { name }) => {
             let view = view_name("view", &name)?;
             let revision = once(async || client.admin.accept_root(&view).await).await;

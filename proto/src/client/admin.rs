@@ -2,9 +2,10 @@
 
 use fusion_core::id::ViewName;
 use tonic::transport::Channel;
+use uuid::Uuid;
 
 use super::{CallError, CallHook, HookedChannel};
-use crate::convert::admin::{ConfigChange, ServerInfo, ViewReset};
+use crate::convert::admin::{ConfigChange, ListedServer, ServerInfo, ViewReset};
 use crate::convert::audit::{AuditRecord, ListAuditRecords, audit_record_from_pb};
 use crate::convert::session::{EvictSession, SessionInfo};
 use crate::pb::admin_service_client::AdminServiceClient;
@@ -72,6 +73,39 @@ impl AdminClient {
         let pb::ReloadConfigResponse { changes } =
             self.0.reload_config(request).await?.into_inner();
         Ok(changes.into_iter().map(Into::into).collect())
+    }
+
+    /// The servers that live, by id.
+    ///
+    /// # Errors
+    /// No server.
+    pub async fn servers(&mut self) -> Result<Vec<ListedServer>, CallError> {
+        let request = pb::ListServersRequest {};
+        let pb::ListServersResponse { servers } = self.0.list_servers(request).await?.into_inner();
+        Ok(servers.into_iter().map(ListedServer::try_from).collect::<Result<_, _>>()?)
+    }
+
+    /// Says which server is to own a view, whichever if none is named; the one that owns it now.
+    ///
+    /// # Errors
+    /// It cannot be that one, VIEW_NOT_FOUND, NOT_OWNER, STORE_UNAVAILABLE, or no server.
+    pub async fn move_view(
+        &mut self,
+        view: &ViewName,
+        to: Option<Uuid>,
+    ) -> Result<String, CallError> {
+        let server_id = to.map(|id| id.to_string()).unwrap_or_default();
+        let request = pb::MoveViewRequest { view: view.to_string(), server_id };
+        Ok(self.0.move_view(request).await?.into_inner().owner_id)
+    }
+
+    /// Has a server drain, or take views again; whether it drained before.
+    ///
+    /// # Errors
+    /// There is none of this id, it cannot be reached, STORE_UNAVAILABLE, or no server.
+    pub async fn drain_server(&mut self, server: Uuid, lift: bool) -> Result<bool, CallError> {
+        let request = pb::DrainServerRequest { server_id: server.to_string(), lift };
+        Ok(self.0.drain_server(request).await?.into_inner().was_draining)
     }
 
     /// Accepts the root that a view's agents find; the view's revision after that.

@@ -70,6 +70,15 @@ impl Told {
                 self.change("sessions_ended", "", reset.sessions_ended.to_string());
             }
             "AcceptRoot" => self.version = message::<pb::AcceptRootResponse>(answer)?.revision,
+            "MoveView" => {
+                let owner = message::<pb::MoveViewResponse>(answer)?.owner_id;
+                let next = self.target.id.clone();
+                self.change("view.owner", owner, next);
+            }
+            "DrainServer" => {
+                let was = message::<pb::DrainServerResponse>(answer)?.was_draining;
+                self.change("server.was_draining", was.to_string(), "");
+            }
             "DeleteIdempotencyKey" => {
                 let existed = message::<pb::DeleteIdempotencyKeyResponse>(answer)?.existed;
                 self.change("answer", if existed { "kept" } else { "" }, "");
@@ -211,6 +220,13 @@ fn target(method: &str, principal: &Principal, request: &[u8]) -> Option<AuditTa
         "ResetView" => AuditTarget { view: message::<pb::ResetViewRequest>(request)?.view, ..none },
         "AcceptRoot" => {
             AuditTarget { view: message::<pb::AcceptRootRequest>(request)?.view, ..none }
+        }
+        "MoveView" => {
+            let pb::MoveViewRequest { view, server_id } = message(request)?;
+            AuditTarget { view, id: server_id, ..none }
+        }
+        "DrainServer" => {
+            AuditTarget { id: message::<pb::DrainServerRequest>(request)?.server_id, ..none }
         }
         "DeleteIdempotencyKey" => {
             let pb::DeleteIdempotencyKeyRequest { method, key } = message(request)?;

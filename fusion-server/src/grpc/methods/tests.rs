@@ -131,10 +131,25 @@ fn what_keeps_sessions_and_probes_alive_is_no_query() {
     let names = ["fusion.v1.SessionService/Heartbeat", "grpc.health.v1.Health/Check"];
     assert_eq!(free, names.map(|name| (name, Demand::Place)));
     for (name, demand) in all.filter(|(_, demand)| *demand == Demand::Query) {
-        let of = ["ViewService/", "JobService/", "ListAuditRecords", "ServerReflection"];
+        let of =
+            ["ViewService/", "JobService/", "ListAuditRecords", "ListServers", "ServerReflection"];
         assert!(of.iter().any(|of| name.contains(of)), "{name} is shed: {demand:?}");
     }
     assert_eq!(demand("/x.Y/Z"), Demand::Request);
+}
+
+#[test]
+fn what_changes_a_view_is_its_owners() {
+    // Each is of the server that is asked, or of all of them.
+    let of_any = ["DeleteIdempotencyKey", "MoveView", "SetLogFilter", "ReloadConfig"];
+    for method in METHODS {
+        let changes = matches!(method.effect, Effect::Changes | Effect::Repeats);
+        let is_of_any = of_any.iter().any(|name| method.name.ends_with(&format!("/{name}")));
+        if changes {
+            assert_eq!(method.whose == Whose::Anyones, is_of_any, "{}", method.name);
+        }
+    }
+    assert_eq!(whose("/x.Y/Z"), Whose::Anyones);
 }
 
 #[test]
