@@ -162,8 +162,8 @@ impl Storm {
         assert!(seen.trouble.is_empty(), "{:?}", seen.trouble);
         checks::has_what_was_acknowledged(&seen).await;
         checks::kept_sessions(fleet, &self.sessions, &self.killed).await;
-        checks::nobody_was_ready_for_too_long(&seen.answers);
         let claims = self.clerk.end();
+        checks::no_former_owner_was_ready(&seen.answers, &claims);
         println!(
             "  all holds after {:.0} s: {operations} operations, {} changes told, {} pieces of evidence acknowledged, {} owners",
             self.began.elapsed().as_secs_f64(),
