@@ -2,7 +2,7 @@
 //!
 //! [`plan`] draws a schedule from its seed, [`fleet`] is what it comes over, [`faults`] does it, [`witness`] and
 //! [`clerk`] see what can be seen from outside meanwhile, and [`checks`] says what must hold when it is quiet again.
-//! Run in short by the tests, in long by `fusion-tests soak cluster`; docs/storms.md has what was seen. Needs root,
+//! Run by `fusion-tests soak cluster`; docs/storms.md has what was seen and what does not hold yet. Needs root,
 //! because every server has a network of its own. Must never: excuse what was seen, or wait longer than is said.
 
 pub mod checks;
