@@ -11,7 +11,8 @@ use fusion_proto::convert::view::Page;
 use fusion_proto::views::live::{EventFilter, ListChanges};
 use uuid::Uuid;
 
-use super::fleet::{AGENTS, Fleet, LEASE, SERVERS, agent_name, client, url, view};
+use super::clerk::Claims;
+use super::fleet::{AGENTS, Fleet, SERVERS, agent_name, client, url, view};
 use super::witness::{ACKNOWLEDGED, Answer, Seen, Witness, path};
 use crate::compare;
 use crate::faults::checks::until;
@@ -19,9 +20,6 @@ use crate::pair::counter;
 
 /// How long what was under way may take to arrive on a busy machine.
 const ARRIVE: Duration = Duration::from_secs(60);
-/// What the pace of the questions, and a busy machine, add to the lease in what can be seen from outside.
-const SLACK: Duration = Duration::from_millis(500);
-
 /// Sessions of the tree by agent, as each server lists them.
 pub type Sessions = BTreeMap<String, String>;
 
@@ -158,28 +156,23 @@ async fn listed(server: usize, after: Revision, through: Revision) -> Vec<(Revis
     }
 }
 
-/// Nobody said READY as of a revision that another server had passed longer ago than the lease.
+/// Whoever had owned the tree, and knew nothing of it that others did, did not say READY once another one owned it: such
+/// an answer has at least all that anybody had told before.
 ///
 /// # Panics
 /// Somebody did.
-pub fn nobody_was_ready_for_too_long(answers: &[Answer]) {
-    let mut answers = answers.to_vec();
-    answers.sort_by_key(|answer| answer.answered);
-    for late in answers.iter().filter(|answer| answer.ready) {
-        let passed = answers
-            .iter()
-            .take_while(|other| other.answered + LEASE + SLACK < late.asked)
-            .max_by_key(|other| other.revision);
-        let Some(passed) = passed.filter(|passed| passed.revision > late.revision) else {
+pub fn no_former_owner_was_ready(answers: &[Answer], claims: &Claims) {
+    for pair in claims.windows(2) {
+        let [(_, before), (at, now)] = pair else { continue };
+        if before.server == now.server {
             continue;
-        };
-        panic!(
-            "server {} said READY at revision {}, {:?} after server {} was at {}",
-            late.server,
-            late.revision,
-            late.asked - passed.answered,
-            passed.server,
-            passed.revision
-        );
+        }
+        let told = answers.iter().filter(|answer| answer.answered < *at);
+        let known = told.map(|answer| answer.revision).max().unwrap_or_default();
+        let zombie = answers
+            .iter()
+            .filter(|answer| Some(answer.server) == before.server && answer.asked > *at)
+            .find(|answer| answer.ready && answer.revision < known);
+        assert!(zombie.is_none(), "{zombie:?} after {now:?}, and {known} had been told");
     }
 }
