@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use agent_client::agent::spooler::SharedSpool;
 use agent_client::clock::{HostClock, SharedClock};
-use agent_client::config::ServerUrl;
+use agent_client::config::ServerUrls;
 use agent_client::ids::{RandomIds, SharedIds};
 use agent_client::link::{
     AgentStatus, ClientInfo, Link, LinkConfig, LinkDeps, LinkError, LinkView, Reporter, RootKnown,
@@ -183,7 +183,7 @@ impl Light {
         let clock: SharedClock = Arc::new(HostClock);
         let ids: SharedIds = Arc::new(RandomIds);
         let config = LinkConfig {
-            server: ServerUrl::new(&world.url()).map_err(|why| anyhow!("our own URL {why}"))?,
+            servers: ServerUrls::new(&world.url()).map_err(|why| anyhow!("our own URL {why}"))?,
             tls: ClientTls::default(),
             token_file: None,
             view: world.view().clone(),
