@@ -30,6 +30,7 @@ use fusion_store::Retention;
 use uuid::Uuid;
 
 use crate::tls::TlsConfig;
+pub use fusion_store::engines::nats::NatsSync;
 
 pub use change_log::{ChangeLogConfig, ChangeLogEngine};
 pub use cluster::ClusterConfig;

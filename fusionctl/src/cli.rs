@@ -131,6 +131,10 @@ pub(crate) enum Command {
         /// Where to keep state; by default a temporary directory that goes with the end.
         #[arg(long, value_name = "DIR")]
         data_dir: Option<PathBuf>,
+        /// So many servers, on one server of NATS that is started beside them: 1 to 5. More than one need a
+        /// `nats-server` on the PATH.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+        servers: u8,
     },
     /// List the views of the server, or do something to one.
     Views {

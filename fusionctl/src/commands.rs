@@ -49,8 +49,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     let drawn = || CorrelationId::new(&Uuid::new_v4().to_string()).ok();
     server.correlation = args.correlation_id.or_else(drawn);
     match args.command {
-        Command::Dev { dir, view, data_dir } => {
-            dev::run(dev::Request { dir, view, data_dir }, &mut printer).await
+        Command::Dev { dir, view, data_dir, servers } => {
+            dev::run(dev::Request { dir, view, data_dir, servers }, &mut printer).await
         }
         Command::Views { command } => views::run(&server, command, &mut printer).await,
         Command::Read(read) => reads::run(*read, &server, &mut printer).await,

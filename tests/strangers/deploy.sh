@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # kubectl renders the overlays, kubernetes-validate knows every field of what it has a schema of, selectors
 # and ports fit, the server takes the configuration of the base, and hadolint has nothing against the
-# Dockerfile. The configuration of production is used by production.sh.
+# Dockerfile. The configuration of production is used by production.sh, that of several servers by cluster.sh.
 . "$(dirname "$0")/lib.sh"
 need kubectl kubernetes-validate hadolint
 need_python yaml
@@ -21,15 +21,19 @@ validate() {
     ok "$1: selectors, ports, limits and the volume fit"
 }
 
-for overlay in dev production; do
+for overlay in dev production cluster; do
     kubectl kustomize "$deploy/overlays/$overlay" >"$work/$overlay.yaml"
 done
 volume=$(sed -n 's/^ *expr: vector(\([0-9]*\))$/\1/p' "$deploy/prometheus/recording.yaml")
 contains "dev" "$(grep '^kind:' "$work/dev.yaml")" StatefulSet DaemonSet Service ConfigMap
 contains "production" "$(grep '^kind:' "$work/production.yaml")" StatefulSet DaemonSet Service ConfigMap \
     PodDisruptionBudget NetworkPolicy ServiceMonitor PodMonitor PriorityClass
+contains "cluster" "$(grep '^kind:' "$work/cluster.yaml")" StatefulSet StatefulSet DaemonSet Service ConfigMap \
+    PodDisruptionBudget NetworkPolicy ServiceMonitor PodMonitor PriorityClass
 validate dev 0
 validate production "$volume"
+# Its servers keep little on their volumes, and NATS has volumes of its own.
+validate cluster 0
 
 mkdir "$work/fanotify"
 cat >"$work/fanotify/kustomization.yaml" <<END

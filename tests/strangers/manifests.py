@@ -55,6 +55,11 @@ class Manifests:
             ports = self.ports(policy["spec"]["podSelector"])
             for rule in policy["spec"]["ingress"]:
                 assert {port["port"] for port in rule["ports"]} <= ports, policy["metadata"]
+            for rule in policy["spec"]["egress"]:
+                for peer in rule["to"]:
+                    if "podSelector" in peer:
+                        theirs = self.ports(peer["podSelector"])
+                        assert {port["port"] for port in rule["ports"]} <= theirs, policy["metadata"]
         for budget in self.of("PodDisruptionBudget"):
             self.pods(budget["spec"]["selector"])
 

@@ -9,6 +9,10 @@ use std::time::Duration;
 use fusion_tests::{binaries, compare, disk};
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "../../fusion-store/tests/engines/nats/server.rs"]
+#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
+mod nats;
+
 #[test]
 fn a_small_tree_until_ctrl_c() {
     let folder = tempfile::tempdir().unwrap();
@@ -41,6 +45,50 @@ fn usr_is_counted_as_find_counts_it() {
 }
 
 #[test]
+fn three_servers_answer_the_same_until_ctrl_c() {
+    if !nats::is_there("three_servers_answer_the_same_until_ctrl_c") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("a")).unwrap();
+    fs::write(folder.path().join("a/file"), "12345").unwrap();
+    let (child, ready) = start_with(folder.path(), &["--servers", "3"]);
+    let servers = ready["servers"].as_array().unwrap();
+    assert_eq!((servers.len(), &ready["grpc"]), (3, &servers[0]), "{ready}");
+    fs::write(folder.path().join("a/late"), "1").unwrap();
+    for server in servers {
+        let server = format!("http://{}", server.as_str().unwrap());
+        let began = compare::clock();
+        loop {
+            let listed = Command::new(binaries::path("fusionctl"))
+                .args(["--server", &server, "ls", "/a"])
+                .output()
+                .unwrap();
+            if String::from_utf8_lossy(&listed.stdout).contains("late") {
+                break;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{server}: {listed:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    end(child);
+}
+
+#[test]
+fn several_servers_without_nats_say_what_to_install() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(binaries::path("fusionctl"))
+        .args(["dev", "--servers", "3"])
+        .arg(folder.path())
+        .env("PATH", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("nats-server") && said.contains("install"), "{said}");
+}
+
+#[test]
 fn what_is_no_directory_is_refused() {
     let output = Command::new(binaries::path("fusionctl"))
         .args(["dev", "/does/not/exist"])
@@ -51,8 +99,13 @@ fn what_is_no_directory_is_refused() {
 }
 
 fn start(dir: &Path) -> (Child, serde_json::Value) {
+    start_with(dir, &[])
+}
+
+fn start_with(dir: &Path, more: &[&str]) -> (Child, serde_json::Value) {
     let mut child = Command::new(binaries::path("fusionctl"))
         .args(["--output", "json", "dev"])
+        .args(more)
         .arg(dir)
         .stdout(Stdio::piped())
         .spawn()

@@ -49,29 +49,29 @@ const LOG_BYTES: std::ops::RangeInclusive<usize> = 64 << 20..=1 << 40;
 pub(super) fn check(tree: Table) -> Result<Config, ConfigFaults> {
     let mut checker = Checker::default();
     let config = config(&mut checker, tree);
+    cluster::fits(&mut checker, &config);
     checker.finish(config)
 }
 
 fn config(check: &mut Checker, tree: Table) -> Config {
     let default = Config::default();
     let raw: RawConfig = section(check, "", Some(Value::Table(tree)));
-    check.unknown("", &raw.unknown);
     let listen: RawListen = section(check, "listen", raw.listen);
+    check.unknown("", &raw.unknown);
     check.unknown("listen", &listen.unknown);
-    let tls = tls(check, raw.tls);
-    let (token_file, allow_anonymous) = auth(check, raw.auth);
+    let (tls, (token_file, allow_anonymous)) = (tls(check, raw.tls), auth(check, raw.auth));
     let grpc = listener(check, "listen.grpc", listen.grpc, default.grpc, tls.is_some());
     if let (Some(tls), None, false) = (&tls, &token_file, allow_anonymous) {
         closed(check, tls, grpc.address);
     }
-    let view_defaults =
-        view(check, "view_defaults", raw.view_defaults, &ViewConfig::default(), &default.session);
+    let (given, own) = (raw.view_defaults, ViewConfig::default());
+    let view_defaults = view(check, "view_defaults", given, &own, &default.session);
     let session = session(check, raw.session, &default.session);
-    let (kept, own) = (raw.idempotency_ttl, default.idempotency_ttl);
-    let idempotency_ttl = check.duration("idempotency_ttl", kept, own, MILLI..=YEAR);
+    let own = default.idempotency_ttl;
+    let idempotency_ttl = check.duration("idempotency_ttl", raw.idempotency_ttl, own, MILLI..=YEAR);
     let views = views(check, raw.views, &view_defaults, &session);
     let change_log = change_log::change_log(check, raw.change_log, default.change_log);
-    let config = Config {
+    Config {
         grpc,
         http: listener(check, "listen.http", listen.http, default.http, false),
         health: health(check, listen.health),
@@ -113,9 +113,7 @@ fn config(check: &mut Checker, tree: Table) -> Config {
         views,
         change_log,
         cluster: cluster::cluster(check, raw.cluster),
-    };
-    cluster::fits(check, &config);
-    config
+    }
 }
 
 /// Reads a section; what is no table is a fault.

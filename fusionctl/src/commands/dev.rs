@@ -1,8 +1,9 @@
-//! `dev`: a server and an agent on one directory, in this process, until Ctrl-C.
+//! `dev`: a server and an agent on one directory, in this process, until Ctrl-C; or several servers on one NATS.
 //!
 //! Uses the same `build` as the two binaries; only the configuration is made here: free ports if
 //! the usual ones are taken, a temporary directory for state unless one is given.
 
+mod nats;
 mod pair;
 mod progress;
 
@@ -25,6 +26,8 @@ pub(super) struct Request {
     pub(super) dir: PathBuf,
     pub(super) view: Option<String>,
     pub(super) data_dir: Option<PathBuf>,
+    /// How many servers.
+    pub(super) servers: u8,
 }
 
 /// How often the view is asked whether it is ready.
@@ -92,12 +95,14 @@ fn say_ready(
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let totals = &info.totals;
+    let (grpc, http) = pair.listens[0];
     if printer.is_json() {
         printer.document(&json!({
             "view": info.name.as_str(),
             "state": info.freshness.state_text(),
-            "grpc": pair.grpc.to_string(),
-            "http": pair.http.to_string(),
+            "grpc": grpc.to_string(),
+            "http": http.to_string(),
+            "servers": pair.listens.iter().map(|(grpc, _)| grpc.to_string()).collect::<Vec<_>>(),
             "files": totals.files,
             "directories": totals.directories,
             "others": totals.others,
@@ -116,7 +121,7 @@ fn say_ready(
          fusionctl {at}ls /\n  \
          fusionctl {at}du /\n  \
          fusionctl {at}find '*.log' /\n\
-         gRPC {grpc}, metrics http://{http}/metrics; the view stays live until Ctrl-C",
+         gRPC {grpc}, metrics http://{http}/metrics; the view stays live until Ctrl-C{beside}",
         dir = dir.display(),
         view = info.name,
         files = totals.files,
@@ -125,10 +130,18 @@ fn say_ready(
         bytes = totals.bytes,
         seconds = took.as_secs_f64(),
         at = pair.flag(),
-        grpc = pair.grpc,
-        http = pair.http,
+        beside = beside(pair),
     ))?;
     printer.flush()
+}
+
+/// The other servers, if there are some.
+fn beside(pair: &Pair) -> String {
+    let others = pair.listens.iter().skip(1).map(|(grpc, _)| format!("http://{grpc}"));
+    match others.collect::<Vec<_>>() {
+        none if none.is_empty() => String::new(),
+        some => format!("\nthe same from {}, which share a NATS", some.join(", ")),
+    }
 }
 
 /// The name that was asked for, or one made of the directory's.

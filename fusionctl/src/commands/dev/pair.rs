@@ -1,4 +1,4 @@
-//! The server and the agent of `fusionctl dev`, each on tasks of this process.
+//! The servers and the agent of `fusionctl dev`, each on tasks of this process; several servers share a NATS.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,10 @@ use agent_client::agent::{self, Agent};
 use agent_client::config::{AgentConfig, ServerUrl};
 use fusion_core::id::ViewName;
 use fusion_server::app::{self, Server, ServerError};
-use fusion_server::config::{Config, ListenerConfig};
+use fusion_server::config::{
+    ChangeLogConfig, ChangeLogEngine, ClusterConfig, Config, ListenerConfig, NatsSync, StateConfig,
+    StateEngine,
+};
 use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::exit::Failure;
 
 use super::Request;
+use super::nats::Nats;
 use super::progress::AgentProgress;
 
 /// Where a server listens unless told otherwise.
@@ -24,17 +28,21 @@ const USUAL_GRPC: u16 = 7700;
 const USUAL_HTTP: u16 = 7701;
 /// Each ends within this, or is left behind: who presses Ctrl-C does not wait.
 const END: Duration = Duration::from_millis(850);
+/// How often it is looked whether NATS is there.
+const NATS_LOOK: Duration = Duration::from_millis(250);
 
-/// A running server and agent. Ending it ends the agent first, so that its session ends well.
+/// Running servers and an agent. Ending it ends the agent first, so that its session ends well.
 pub(super) struct Pair {
     /// Where to ask.
     pub(super) url: String,
-    pub(super) grpc: SocketAddr,
-    pub(super) http: SocketAddr,
+    /// Where each server listens for gRPC and for HTTP.
+    pub(super) listens: Vec<(SocketAddr, SocketAddr)>,
     /// How the agent is doing.
     pub(super) progress: AgentProgress,
     agent: Part,
-    server: Part,
+    servers: Vec<Part>,
+    /// What several servers share.
+    nats: Option<Nats>,
     /// State that goes with the end; absent if a directory was named.
     _temporary: Option<TempDir>,
 }
@@ -53,40 +61,52 @@ impl Pair {
     pub(super) async fn start(request: &Request, view: &ViewName) -> Result<Self, Failure> {
         check_dir(&request.dir)?;
         let (state, temporary) = state_dir(request.data_dir.as_deref())?;
-        let server = start_server(&state).await?;
-        let (grpc, http) = (server.grpc_address(), server.http_address());
-        let url = format!("http://{grpc}");
-        let server = Part::spawn("server", |stop| async move {
-            server.run(stop).await.map_err(|error| error.to_string())
-        });
+        let (mut listens, mut servers) = (Vec::new(), Vec::new());
+        let nats = match request.servers {
+            0 | 1 => None,
+            _ => Some(Nats::start(&state.join("nats")).await?),
+        };
+        for number in 1..=request.servers.max(1) {
+            let server = start_server(&state, number, nats.as_ref()).await?;
+            listens.push((server.grpc_address(), server.http_address()));
+            servers.push(Part::spawn("server", |stop| async move {
+                server.run(stop).await.map_err(|error| error.to_string())
+            }));
+        }
+        let url = format!("http://{}", listens[0].0);
         let agent = start_agent(&url, view, &request.dir, &state).await?;
         let progress = agent.progress();
         let agent = Part::spawn("agent", |stop| async move {
             agent.run(stop).await.map_err(|error| error.to_string())
         });
-        Ok(Self { url, grpc, http, progress, agent, server, _temporary: temporary })
+        Ok(Self { url, listens, progress, agent, servers, nats, _temporary: temporary })
     }
 
     /// Waits until a part ends by itself, which it should not.
     pub(super) async fn failed(&mut self) -> Failure {
         tokio::select! {
             why = self.agent.ended() => Failure::refused(format!("the agent ended: {why}")),
-            why = self.server.ended() => Failure::refused(format!("the server ended: {why}")),
+            why = any_ended(&mut self.servers) => Failure::refused(format!("a server ended: {why}")),
+            () = nats_ended(self.nats.as_mut()) => Failure::refused("nats-server ended".to_owned()),
         }
     }
 
-    /// Ends the agent, then the server.
+    /// Ends the agent, then the servers together, then what they share.
     ///
     /// # Errors
     /// One of them did not end well.
     pub(super) async fn end(self) -> Result<(), Failure> {
         self.agent.end("agent").await?;
-        self.server.end("server").await
+        self.servers.iter().for_each(Part::tell);
+        for server in self.servers {
+            server.end("server").await?;
+        }
+        Ok(())
     }
 
     /// The flag that `fusionctl` needs to find this server; nothing if it is where it usually is.
     pub(super) fn flag(&self) -> String {
-        if self.grpc.port() == USUAL_GRPC {
+        if self.listens[0].0.port() == USUAL_GRPC {
             String::new()
         } else {
             format!("--server {} ", self.url)
@@ -112,11 +132,16 @@ impl Part {
         }
     }
 
+    /// Tells it to end.
+    fn tell(&self) {
+        let _ = self.stop.send(true);
+    }
+
     async fn end(mut self, name: &str) -> Result<(), Failure> {
         if self.task.is_finished() {
             return Ok(());
         }
-        let _ = self.stop.send(true);
+        self.tell();
         match tokio::time::timeout(END, &mut self.task).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(why))) => Err(Failure::refused(format!("end the {name}: {why}"))),
@@ -126,6 +151,20 @@ impl Part {
                 Ok(())
             }
         }
+    }
+}
+
+/// Waits until one of them ends by itself.
+async fn any_ended(servers: &mut [Part]) -> String {
+    let ended = servers.iter_mut().map(|server| Box::pin(server.ended()));
+    futures_util::future::select_all(ended).await.0
+}
+
+/// Waits until NATS ends by itself; for ever if there is none.
+async fn nats_ended(nats: Option<&mut Nats>) {
+    let Some(nats) = nats else { return std::future::pending().await };
+    while !nats.has_ended() {
+        tokio::time::sleep(NATS_LOOK).await;
     }
 }
 
@@ -187,31 +226,61 @@ fn state_dir(named: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Failure
     Ok((made.path().to_owned(), Some(made)))
 }
 
-/// Listens on the usual ports, or on free ones if one of them is taken.
-async fn start_server(state: &Path) -> Result<Server, Failure> {
-    let config = |grpc: u16, http: u16| {
-        let listener = |port| ListenerConfig {
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            allow_plaintext: false,
-        };
-        Config {
-            grpc: listener(grpc),
-            http: listener(http),
-            data_dir: Some(state.join("server")),
-            ..Config::default()
-        }
-    };
-    let usual = config(USUAL_GRPC, USUAL_HTTP);
-    match build_server(usual).await {
+/// Listens on the usual ports, ten further for each further server, or on free ones if one of them is taken.
+async fn start_server(state: &Path, number: u8, nats: Option<&Nats>) -> Result<Server, Failure> {
+    let more = 10 * u16::from(number - 1);
+    let usual = configuration(state, number, nats, (USUAL_GRPC + more, USUAL_HTTP + more));
+    let built = match build_server(usual).await {
         Err(ServerError::Listen { .. }) => {
-            build_server(config(0, 0)).await.map_err(|error| Failure::refused(error.to_string()))
+            build_server(configuration(state, number, nats, (0, 0))).await
         }
-        built => built.map_err(|error| Failure::refused(error.to_string())),
+        built => built,
+    };
+    built.map_err(|error| Failure::refused(error.to_string()))
+}
+
+fn configuration(
+    state: &Path,
+    number: u8,
+    nats: Option<&Nats>,
+    (grpc, http): (u16, u16),
+) -> Config {
+    let listener = |port| ListenerConfig {
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        allow_plaintext: false,
+    };
+    let alone = Config {
+        grpc: listener(grpc),
+        http: listener(http),
+        data_dir: Some(state.join("server")),
+        ..Config::default()
+    };
+    let Some(nats) = nats else { return alone };
+    let change_log = ChangeLogConfig {
+        engine: ChangeLogEngine::Nats,
+        servers: vec![nats.url.clone()],
+        replicas: 1,
+        sync: NatsSync::Always,
+        ..ChangeLogConfig::default()
+    };
+    let reached = Some(change_log.settings());
+    Config {
+        data_dir: Some(state.join(format!("server-{number}"))),
+        change_log,
+        state: StateConfig { engine: StateEngine::Nats, nats: reached, ..StateConfig::default() },
+        // Its address is known when it listens.
+        cluster: Some(ClusterConfig::default()),
+        ..alone
     }
 }
 
 async fn build_server(config: Config) -> Result<Server, ServerError> {
-    let deps = app::Deps::bind(&config).await?;
+    let mut deps = app::Deps::bind(&config).await?;
+    if let Some(membership) = &mut deps.membership
+        && let Ok(address) = deps.grpc.local_addr()
+    {
+        membership.address = format!("http://{address}");
+    }
     app::build(config, deps)
 }
 
