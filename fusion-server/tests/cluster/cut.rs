@@ -121,6 +121,13 @@ impl ChangeLog for Handle {
         Ok(opened)
     }
 
+    fn open_at(&self, view: &ViewRef, at: LogPoint) -> Result<OpenedLog, StoreError> {
+        let mut ends = self.ends.lock().unwrap();
+        let opened = self.log.open_at(view, at)?;
+        ends.insert(view.id, opened.end);
+        Ok(opened)
+    }
+
     fn append(
         &self,
         view: ViewId,

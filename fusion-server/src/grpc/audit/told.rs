@@ -56,13 +56,7 @@ impl Told {
                 self.target.id = old;
                 self.change("retried_as", "", new);
             }
-            "EvictSession" => {
-                let session = message::<pb::EvictSessionResponse>(answer)?.session?;
-                // No state but ACTIVE leads to another.
-                self.change("session.state", "ACTIVE", enum_name(session.state().as_str_name()));
-                self.change("session.agent", "", session.agent_id);
-                self.target.view = session.view;
-            }
+            "EvictSession" => self.evicted(message::<pb::EvictSessionResponse>(answer)?.session?),
             "ResetView" => {
                 let reset: pb::ResetViewResponse = message(answer)?;
                 self.version = reset.revision;
@@ -96,6 +90,13 @@ impl Told {
             _ => {}
         }
         Some(())
+    }
+
+    fn evicted(&mut self, session: pb::Session) {
+        // No state but ACTIVE leads to another.
+        self.change("session.state", "ACTIVE", enum_name(session.state().as_str_name()));
+        self.change("session.agent", "", session.agent_id);
+        self.target.view = session.view;
     }
 
     pub(super) fn change(
