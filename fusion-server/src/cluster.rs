@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fusion_core::id::ViewName;
 use fusion_core::time::Clock;
 use fusion_store::{Ownership, ServerId, ViewId};
 use tokio::sync::{Notify, watch};
@@ -114,6 +115,11 @@ impl Cluster {
     /// Where a server that lives is reached.
     pub(crate) fn address_of(&self, server: ServerId) -> Option<String> {
         self.shared.known.borrow().address_of(server)
+    }
+
+    /// Whether another server may have a view that this one does not know.
+    pub(crate) fn may_have(&self, view: &ViewName) -> bool {
+        self.shared.known.borrow().may_have(view)
     }
 
     /// Whether it gives its views away, and takes none that others can have.

@@ -70,9 +70,9 @@ cluster() {
     contains "$1: NATS syncs what it acknowledges" "$(curl -sf "http://127.0.0.1:${ports[6]}/jsz?config=true")" \
         '"sync_always": true' '"cluster_size": 3'
     for number in 1 2 3; do
-        # One after the other: where all are the first on an empty NATS, some end because the stream of the state
-        # has just been made elsewhere, and are begun again by whoever started them.
         begin "server-$number"
+    done
+    for number in 1 2 3; do
         within 30 "server $number to be ready" curl -sf "http://127.0.0.1:${ports[11 + number]}/readyz"
         contains "$1: what server $number acknowledges outlives power" \
             "$(at "$number" status) $(cat "$work/server-$number.log")" "outlives power" "which syncs each write"

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fusion_core::id::ViewName;
 use fusion_core::time::Monotonic;
 use fusion_store::{Claim, Member, Roll, ServerId, Stamp, Stamped, ViewId};
 
@@ -93,6 +94,11 @@ impl Known {
         self.members.keys().copied().filter(move |server| *server != than)
     }
 
+    /// Whether some server has a view of this name, or nothing is known yet.
+    pub(super) fn may_have(&self, view: &ViewName) -> bool {
+        self.members.is_empty() || self.claims.values().any(|claim| claim.it.view.name == *view)
+    }
+
     /// Who owns a view, if somebody does who lives.
     pub(crate) fn owner(&self, view: ViewId) -> Option<Owner> {
         let server = self.claims.get(&view)?.it.owner?;
@@ -148,5 +154,14 @@ mod tests {
         assert!(back.owner(view).is_some(), "it says something again");
         let (known, gone) = look(&known, vec![member(1, 1), member(2, 5)], 3_000);
         assert_eq!((gone, known.members.len()), (vec![(server(1), Stamp(1))], 1));
+    }
+
+    #[test]
+    fn a_view_may_be_there_until_it_is_known_who_has_which() {
+        let (v, w) = (ViewName::new("v").unwrap(), ViewName::new("w").unwrap());
+        let known = Known::default();
+        assert!(known.may_have(&v) && known.may_have(&w), "nothing is known yet");
+        let (known, _) = known.after(roll(vec![member(1, 1)]), Monotonic::default(), LEASE);
+        assert!(known.may_have(&v) && !known.may_have(&w));
     }
 }

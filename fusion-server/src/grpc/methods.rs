@@ -70,6 +70,13 @@ pub(super) enum Whose {
     Servers,
 }
 
+impl Whose {
+    /// Whether it is found by something that is in the store, and not by the name of a view.
+    pub(super) fn is_stored(self) -> bool {
+        matches!(self, Self::Sessions | Self::Openings | Self::Jobs)
+    }
+}
+
 /// Methods with a stream beside those that watch.
 const STREAMS: [&str; 5] =
     ["/PushEvents", "/FindEntries", "/GetBreakdown", "/ExportEntries", "/ServerReflectionInfo"];

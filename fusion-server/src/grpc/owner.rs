@@ -151,8 +151,13 @@ impl Shared {
             Err(refusal) => return Route::Nowhere(refusal),
         };
         let is_seen = caller_in(&call.extensions).reach.views.has(&view);
-        let Some(handle) = self.services.views.get(&view).ok().filter(|_| is_seen) else {
-            return Route::Here;
+        let handle = match self.services.views.get(&view) {
+            Ok(handle) if is_seen => handle,
+            // Of a view that another server has just made: what the store knows of it is not over.
+            Err(_) if is_seen && whose.is_stored() && self.cluster.may_have(&view) => {
+                return Route::Nowhere(self.services.views.not_owner(&view));
+            }
+            _ => return Route::Here,
         };
         if self.services.views.owned(&handle).is_ok() {
             return Route::Here;

@@ -18,7 +18,8 @@ use crate::limits;
 impl Refusal {
     /// Reads a status.
     ///
-    /// ABORTED is an obsolete session whatever comes with it: nothing else in this API maps to it.
+    /// ABORTED is an obsolete session whatever comes with it: nothing else in this API maps to it. One that the
+    /// client's own transport made of an error is nothing that the server said.
     ///
     /// # Errors
     /// [`Other`] if the status is not from the table: no details of ours, a reason that this version
@@ -35,12 +36,14 @@ impl Refusal {
         };
         match refusal {
             Some(refusal) => Ok(refusal),
-            None if status.code() == Code::Aborted => Ok(Self::SessionObsolete {
-                session: None,
-                view: None,
-                cause: ObsoleteCause::Unknown,
-                retry_after: Told::wait(&details),
-            }),
+            None if status.code() == Code::Aborted && status.source().is_none() => {
+                Ok(Self::SessionObsolete {
+                    session: None,
+                    view: None,
+                    cause: ObsoleteCause::Unknown,
+                    retry_after: Told::wait(&details),
+                })
+            }
             None => Err(Other {
                 code: status.code(),
                 reason: info.map(|info| info.reason.clone()),

@@ -1,6 +1,7 @@
 //! The status table, row by row, there and back.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::{AgentId, LeaderEpoch, Revision, SessionId, ViewName};
@@ -258,6 +259,12 @@ fn a_bare_aborted_is_an_obsolete_session() {
     };
     let bare = Status::aborted("whatever");
     assert_eq!(Refusal::from_status(&bare), Ok(obsolete(Duration::ZERO)));
+
+    // What the client's own transport makes of a connection that broke is nothing that the server said.
+    let mut broken = Status::aborted("connection aborted");
+    broken.set_source(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionAborted)));
+    let other = Refusal::from_status(&broken).unwrap_err();
+    assert_eq!((other.code, other.reason), (Code::Aborted, None));
 
     let foreign = ErrorDetails::with_error_info("X", "example.org", []);
     let foreign = Status::with_error_details(Code::Aborted, "", foreign);

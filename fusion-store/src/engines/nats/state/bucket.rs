@@ -106,9 +106,7 @@ impl Bucket {
                     let about = Outgoing { subject, payload, expect, ..Outgoing::default() };
                     let id = format!("about-{}", self.whose.new_state.simple());
                     // Another server may have been first.
-                    if let Many::Refused(error) = self.stream.put_many(&id, vec![about]).await? {
-                        return Err(error);
-                    }
+                    self.settled(self.stream.put_many(&id, vec![about]).await).await?;
                     self.catch_up().await?;
                 }
             }
@@ -119,19 +117,31 @@ impl Bucket {
             turn.own = self.image().writer.map_or(0, |(own, _)| own);
             let write = turn.next();
             let only = vec![self.writer(turn.own, write)];
-            match self.stream.put_many(&write.id(), only).await? {
-                Many::Done(own) => {
-                    turn.own = own;
-                    break;
-                }
-                // What an earlier life has sent came first.
-                Many::Other | Many::Busy => self.catch_up().await?,
-                Many::Refused(error) => return Err(error),
+            if let Some(own) = self.settled(self.stream.put_many(&write.id(), only).await).await? {
+                turn.own = own;
+                break;
             }
+            // What an earlier life has sent came first.
+            self.catch_up().await?;
         }
         drop(turn);
         self.catch_up().await?;
         Ok(id)
+    }
+
+    /// The number under which something is stored; none if it is to be looked and tried again. A bucket that
+    /// another server has just made takes nothing until its leader is there.
+    async fn settled(&self, outcome: Result<Many, StoreError>) -> Result<Option<u64>, StoreError> {
+        match outcome {
+            Ok(Many::Done(own)) => Ok(Some(own)),
+            Ok(Many::Other | Many::Busy) => Ok(None),
+            Ok(Many::Refused(error)) => Err(error),
+            Err(error) if error.is_of_the_engine() => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// All that was stored before this was called is known after it.
