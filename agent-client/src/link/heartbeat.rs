@@ -128,6 +128,7 @@ impl HeartbeatTask {
         self.count(if trouble.from_server { "refused" } else { "unanswered" });
         let after = match &trouble.reaction {
             Reaction::NewSession { cause, after } => {
+                tracing::warn!(session = %self.session, "the session is over: {}", trouble.text);
                 return Err(Ending::Obsolete { cause: *cause, after: *after });
             }
             Reaction::Superseded => return Err(Ending::Superseded),

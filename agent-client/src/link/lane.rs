@@ -110,6 +110,7 @@ impl<S: Source> LaneTask<S> {
             let patience = backoff.failed(now, &*self.deps.ids);
             let wait = match &trouble.reaction {
                 Reaction::NewSession { cause, after } => {
+                    tracing::warn!(lane = S::NAME, server = %way.server, "the session is over: {}", trouble.text);
                     return Ending::Obsolete { cause: *cause, after: *after };
                 }
                 Reaction::Superseded => return Ending::Superseded,

@@ -98,6 +98,8 @@ async fn a_call_is_sent_on_once() {
     marked.metadata_mut().insert("fusion-forwarded", MetadataValue::from_static("x"));
     let session = owner.server.sessions.create_session(marked).await.unwrap().into_inner();
     let ask = opening(pb::Lane::Realtime, &session.session_id, "a");
+    // Numbers of two bytes: no text, where the message that they are in was read as one.
+    let ask = pb::PushOpening { first_held: 200, next: 300, ..ask };
     Lane::open(&mut other.server, ask).await.unwrap();
     // Of a session that nobody knows any server says so.
     let beat =
