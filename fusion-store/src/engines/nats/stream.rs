@@ -214,6 +214,16 @@ impl Stream {
         self.again(|| self.extent_once().boxed()).await
     }
 
+    /// The same of a stream that was there. One that has just been made is not known everywhere at once, so that it
+    /// is gone is believed at the limit only.
+    pub(super) async fn extent_of_known(&self) -> Result<Extent, StoreError> {
+        let known = || async {
+            let extent = self.extent_once().await?;
+            extent.ok_or_else(|| self.odd("read from", "it is not there, and was"))
+        };
+        self.again(|| known().boxed()).await
+    }
+
     async fn extent_once(&self) -> Result<Option<Extent>, StoreError> {
         let asked: Result<Response<Info>, _> =
             self.context.request(format!("STREAM.INFO.{}", self.name), &()).await;

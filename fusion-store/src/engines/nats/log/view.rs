@@ -130,8 +130,7 @@ impl Shared {
 
     /// Looks from where to where the log goes now.
     async fn look(&self) -> Result<Bounds, StoreError> {
-        let extent = self.stream.extent().await?;
-        let extent = extent.ok_or(StoreError::NoView { view: self.view.id })?;
+        let extent = self.stream.extent_of_known().await?;
         let known = self.bounds();
         let found = look(&self.stream, self.view.id, extent, known).await?.0;
         let mut bounds = self.lock_bounds();

@@ -162,7 +162,11 @@ impl Bucket {
             return Ok(());
         }
         let own = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
-        let extent = self.stream.extent().await?.ok_or_else(|| self.other(None))?;
+        let extent = match self.wanted() {
+            Some(_) => self.stream.extent().await?.ok_or_else(|| self.other(None))?,
+            // It was just made.
+            None => self.stream.extent_of_known().await?,
+        };
         match self.read_to(extent).await {
             // Of a value that was replaced meanwhile a part was read: from the beginning it is whole.
             Err(StoreError::Corrupt { .. }) => {
