@@ -77,6 +77,8 @@ fn state_goes_on_when_the_leader_of_three_is_killed() {
     }
     let mut servers = server::Nats::three(&Options { sync_always: true, ..Options::default() });
     let settings = NatsSettings { replicas: 3, ..soon(servers.urls()) };
+    // Three that have just begun may take longer to make it than a call is to wait for a fault.
+    drop(open(&NatsSettings { timeout: Duration::from_secs(30), ..settings.clone() }, 1));
     let state = open(&settings, 1);
     let stream = format!("KV_{}-state", settings.prefix);
     let leader = servers.leader(&stream);
