@@ -121,6 +121,9 @@ pub struct View {
     counts: VerdictCounts,
     keep_changes: bool,
     audit_ask: AuditAsk,
+    /// Which session is to look at its root again, and when (R11). Not durable: a later look disagrees
+    /// as well.
+    second_look: Option<(SessionId, ServerTime)>,
     /// Directories that became known while evidence waited for them.
     ripe: VecDeque<TreePath>,
     tables: checkpoint::Tables,
@@ -139,6 +142,7 @@ impl View {
             counts: VerdictCounts::default(),
             keep_changes: true,
             audit_ask: AuditAsk::default(),
+            second_look: None,
             ripe: VecDeque::new(),
             tables: checkpoint::Tables::default(),
         }

@@ -174,11 +174,14 @@ async fn storage_that_is_suddenly_empty_is_doubted_and_not_believed() {
     let before = entries(&world).await;
     let aside = storage.folder.path().join("aside");
     fs::create_dir(&aside).unwrap();
+    // All at once, as it is seen through the mount: what is gone one by one is believed.
     let move_all = |from: &Path, to: &Path| {
+        storage.signal(Signal::STOP);
         for entry in fs::read_dir(from).unwrap() {
             let entry = entry.unwrap();
             fs::rename(entry.path(), to.join(entry.file_name())).unwrap();
         }
+        storage.signal(Signal::CONT);
     };
     move_all(&storage.behind(), &aside);
     let why = until_degraded(&world).await;

@@ -369,6 +369,8 @@ impl Ledger {
                 None => drop(self.root.away.remove(agent)),
             },
             Note::RootDoubt(Some(doubt)) => {
+                // What its scans have found from now on is not taken: they are no whole ones any more.
+                self.scans.doubt(&doubt.agent);
                 drop(self.root.doubts.insert(doubt.agent.clone(), doubt.clone()));
             }
             Note::RootDoubt(None) => self.root.doubts.clear(),

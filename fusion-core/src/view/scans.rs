@@ -81,6 +81,14 @@ impl Scans {
         Some(self.running.remove(at))
     }
 
+    /// The storage of an agent is another: so is what its scans read.
+    pub(super) fn doubt(&mut self, agent: &AgentId) {
+        self.running
+            .iter_mut()
+            .filter(|scan| scan.agent == *agent)
+            .for_each(|scan| scan.doubtful = true);
+    }
+
     /// Whether a scan that covers a path is running, so that what is not known yet may become known.
     pub(super) fn cover(&self, path: PathRef<'_>) -> bool {
         self.running

@@ -50,6 +50,9 @@ impl View {
         if !is_sound(listing) {
             return Verdict::Rejected(Reject::Malformed);
         }
+        if self.shows_another_root(act, by, listing, started_at) {
+            return Verdict::Rejected(Reject::RootMismatch);
+        }
         let scanned = matches!(listing.source, Source::Audit | Source::OnDemand);
         let frame = Frame {
             dir: listing.dir,

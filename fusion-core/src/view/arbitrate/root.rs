@@ -1,7 +1,7 @@
 //! R11: storage that is not there, or another.
 
 use crate::change::{Cause, Note, RootAway, RootDoubt};
-use crate::evidence::{RootIdentity, RootState, Witness};
+use crate::evidence::{Listing, RootIdentity, RootState, Witness};
 use crate::id::AgentId;
 use crate::path::PathRef;
 use crate::time::ServerTime;
@@ -57,13 +57,15 @@ impl View {
     pub(super) fn look_at_root(
         &mut self,
         act: &mut Act<'_>,
-        agent: &AgentId,
+        by: &Witness,
         identity: &RootIdentity,
         at: ServerTime,
     ) -> bool {
+        let agent = &by.agent;
         let agrees = self.root_agrees(identity, at);
         let horizon = self.state.settings.cache_horizon;
-        let note = match (agrees, self.state.ledger.root.doubts.get(agent)) {
+        let known = self.state.ledger.root.doubts.get(agent);
+        let note = match (agrees, known) {
             (true, Some(known)) if at >= known.since => {
                 Some(Note::RootAgreed { agent: agent.clone() })
             }
@@ -79,7 +81,48 @@ impl View {
             }
         };
         note.into_iter().for_each(|note| self.note(act, Cause::Realtime, note));
+        if self.must_lead(by).is_ok() {
+            let doubt = self.state.ledger.root.doubts.get(agent).filter(|doubt| !doubt.confirmed);
+            self.second_look = doubt.map(|doubt| (by.session, doubt.since.plus(horizon)));
+        }
         agrees
+    }
+
+    /// R11: whether a listing of the root shows another tree. It is a look at the root as well: a relist
+    /// carries no identity, and what stood there when a scan began may be gone when it reads. One in
+    /// parts is of a root that is not suddenly empty, and one of an earlier version than the known one
+    /// says nothing of now.
+    pub(super) fn shows_another_root(
+        &mut self,
+        act: &mut Act<'_>,
+        by: &Witness,
+        listing: &Listing<'_>,
+        at: ServerTime,
+    ) -> bool {
+        let is_whole = listing.part == 0 && listing.last && listing.complete;
+        if !listing.dir.is_root() || !is_whole {
+            return false;
+        }
+        let known = self.state.find(listing.dir).map(|root| root.child.stat.ctime);
+        if known.is_some_and(|known| known > listing.dir_stat.ctime) {
+            return false;
+        }
+        let rows = listing.children.iter();
+        let identity = RootIdentity {
+            fs_type: String::new(),
+            inode: listing.dir_stat.inode,
+            born: None,
+            top: rows.map(|(name, stat)| (name.to_vec(), stat.inode)).collect(),
+        };
+        !self.look_at_root(act, by, &identity, at)
+    }
+
+    /// When the leader is to look at its root again, by an audit: what a look disagreed with may have
+    /// been about to be told, and what came after that look was not taken.
+    pub(super) fn second_look(&self) -> Option<ServerTime> {
+        let leader = self.leadership?.session;
+        let (session, at) = self.second_look?;
+        (session == leader).then_some(at)
     }
 
     /// R11: an agent looked at its root, and it was there: what it looked at before and after is told
@@ -110,8 +153,7 @@ impl View {
     ) -> Verdict {
         self.standing.speaks(&by.agent);
         let before = self.state.revision;
-        let agrees =
-            identity.is_none_or(|identity| self.look_at_root(act, &by.agent, identity, at));
+        let agrees = identity.is_none_or(|identity| self.look_at_root(act, by, identity, at));
         let known = self.state.ledger.root.away.get(&by.agent).copied();
         let here = state == RootState::Available && agrees;
         let away = match known {

@@ -43,8 +43,7 @@ impl View {
         if self.state.ledger.scans.get(by.session, frame.scan).is_some() {
             return Verdict::Unchanged;
         }
-        let agrees =
-            root.is_none_or(|root| self.look_at_root(act, &by.agent, root, frame.started_at));
+        let agrees = root.is_none_or(|root| self.look_at_root(act, by, root, frame.started_at));
         if let Some(surplus) = self.state.ledger.scans.surplus() {
             let (session, scan) = (surplus.session, surplus.scan);
             self.end_scan(act, session, scan, None);
@@ -202,13 +201,15 @@ impl View {
         Verdict::Applied
     }
 
-    /// R10: from when on an audit should begin that ends the losses which are over; `None` if none
-    /// waits, the whole tree is being read, or has never been (the first snapshot comes by itself).
+    /// From when on an audit should begin that ends the losses which are over (R10) or is the second
+    /// look at a root that was another (R11); `None` if neither waits, the whole tree is being read, or
+    /// has never been (the first snapshot comes by itself).
     #[must_use]
     pub fn audit_wanted(&self) -> Option<ServerTime> {
         let ledger = &self.state.ledger;
         ledger.last_snapshot.or(ledger.last_audit)?;
-        let from = ledger.losses.audit_from(self.state.settings.cache_horizon)?;
+        let losses = ledger.losses.audit_from(self.state.settings.cache_horizon);
+        let from = losses.into_iter().chain(self.second_look()).min()?;
         (!ledger.scans.read_whole()).then_some(from)
     }
 }
