@@ -6,12 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fusion_tests::{binaries, compare, disk};
+use fusion_tests::{binaries, compare, disk, nats};
 use rustix::process::{Pid, Signal, kill_process};
-
-#[path = "../../fusion-store/tests/engines/nats/server.rs"]
-#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
-mod nats;
 
 #[test]
 fn a_small_tree_until_ctrl_c() {

@@ -9,11 +9,7 @@ use std::time::Duration;
 
 use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
 use fusion_tests::pair::{READY, World, text};
-use fusion_tests::{binaries, compare};
-
-#[path = "../../fusion-store/tests/engines/nats/server.rs"]
-#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
-mod server;
+use fusion_tests::{binaries, compare, nats};
 
 const SETTINGS: &str = r#"
 [view_defaults]
@@ -72,7 +68,7 @@ impl Engine for StartedRedis {
     }
 }
 
-impl Engine for server::Nats {
+impl Engine for nats::Nats {
     fn kill(&mut self) {
         self.nodes[0].kill();
     }
@@ -205,11 +201,11 @@ async fn a_server_on_redis_outlives_itself_and_its_engine() {
 
 #[tokio::test]
 async fn a_server_on_nats_alone_outlives_itself_and_its_engine() {
-    if !server::is_there("a_server_on_nats_alone_outlives_itself_and_its_engine") {
+    if !nats::is_there("a_server_on_nats_alone_outlives_itself_and_its_engine") {
         return;
     }
-    let options = server::Options { sync_always: true, ..server::Options::default() };
-    lives_and_dies(&mut server::Nats::one(&options)).await;
+    let options = nats::Options { sync_always: true, ..nats::Options::default() };
+    lives_and_dies(&mut nats::Nats::one(&options)).await;
 }
 
 #[test]

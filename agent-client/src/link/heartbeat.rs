@@ -128,8 +128,8 @@ impl HeartbeatTask {
         self.count(if trouble.from_server { "refused" } else { "unanswered" });
         let after = match &trouble.reaction {
             Reaction::NewSession { cause, after } => {
-                tracing::warn!(session = %self.session, "the session is over: {}", trouble.text);
-                return Err(Ending::Obsolete { cause: *cause, after: *after });
+                let why = format!("heartbeat: {}", trouble.text);
+                return Err(Ending::Obsolete { cause: *cause, after: *after, why });
             }
             Reaction::Superseded => return Err(Ending::Superseded),
             Reaction::Reconnect { after }

@@ -110,8 +110,8 @@ impl<S: Source> LaneTask<S> {
             let patience = backoff.failed(now, &*self.deps.ids);
             let wait = match &trouble.reaction {
                 Reaction::NewSession { cause, after } => {
-                    tracing::warn!(lane = S::NAME, server = %way.server, "the session is over: {}", trouble.text);
-                    return Ending::Obsolete { cause: *cause, after: *after };
+                    let why = format!("{} at {}: {}", S::NAME, way.server, trouble.text);
+                    return Ending::Obsolete { cause: *cause, after: *after, why };
                 }
                 Reaction::Superseded => return Ending::Superseded,
                 Reaction::RenewSpool => return Ending::RenewSpool,

@@ -33,8 +33,8 @@ const GOODBYE_LIMIT: Duration = Duration::from_millis(700);
 /// How a session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// The server no longer honours it.
-    Obsolete { cause: ObsoleteCause, after: Duration },
+    /// The server no longer honours it; `why` says for people who was told so, by whom.
+    Obsolete { cause: ObsoleteCause, after: Duration, why: String },
     /// A newer process took over.
     Superseded,
     /// The spool was rolled back.
@@ -205,22 +205,22 @@ impl Link {
     /// What follows the end of a session.
     async fn over(&mut self, session: SessionId, ending: Ending) -> Result<(), LinkError> {
         let patience = self.backoff.failed(self.deps.clock.monotonic(), &*self.deps.ids);
-        let (cause, wait) = match ending {
+        let (cause, wait, why) = match ending {
             Ending::Superseded => return Err(LinkError::Superseded),
-            Ending::Obsolete { cause, after } => (cause_word(cause), patience.max(after)),
+            Ending::Obsolete { cause, after, why } => (cause_word(cause), patience.max(after), why),
             Ending::RenewSpool => {
                 // The old session holds our name under the old spool id.
                 self.goodbye(session).await;
                 let renewed = self.deps.spool.renew().await;
                 renewed.map_err(|error| LinkError::Spool(error.to_string()))?;
-                ("spool_rolled_back", patience)
+                ("spool_rolled_back", patience, String::new())
             }
             Ending::Broken(_) => {
                 self.goodbye(session).await;
-                ("broken", patience)
+                ("broken", patience, String::new())
             }
         };
-        tracing::warn!(%session, cause, wait = ?wait, "session over, beginning a new one");
+        tracing::warn!(%session, cause, why, wait = ?wait, "session over, beginning a new one");
         self.deps.metrics.session_recoveries.with_label_values(&[cause]).inc();
         tokio::time::sleep(wait).await;
         Ok(())

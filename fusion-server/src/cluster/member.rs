@@ -1,8 +1,8 @@
 //! The thread that keeps a server a member: it renews its record and reads those of all.
 //!
-//! The only one that writes the lease; what it says of itself another may say, too, when it must be known at once. It may wait for the engine as long as that takes: meanwhile the lease runs out,
-//! and what others said becomes too old to be believed, both by themselves. Must never: count a renewal from when it
-//! ended.
+//! The only one that writes the lease; what it says of itself another may say, too, when it must be known at once. It
+//! may wait for the engine as long as that takes: meanwhile the lease runs out, and what others said becomes too old to
+//! be believed, both by themselves. Must never: count a renewal from when it ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

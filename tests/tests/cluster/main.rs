@@ -3,10 +3,6 @@
 
 mod servers;
 
-#[path = "../../../fusion-store/tests/engines/nats/server.rs"]
-#[allow(missing_docs, unreachable_pub, reason = "what it has is told where it is from")]
-mod nats;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
@@ -14,7 +10,7 @@ use std::time::Duration;
 
 use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
 use fusion_tests::pair::{Agent, counter, text};
-use fusion_tests::{binaries, compare};
+use fusion_tests::{binaries, compare, nats};
 use servers::{LEASE, PATIENCE, Servers};
 
 const SNAPSHOTS: &str = "fusion_agent_scans_total{outcome=\"complete\",source=\"snapshot\"}";
