@@ -167,7 +167,7 @@ fn services(
         saver.clone(),
     );
     if cluster.is_none() {
-        sessions.restore(stores, &loaded).map_err(not_started)?;
+        sessions.restore(stores, &loaded, false).map_err(not_started)?;
     }
     let ingest = Ingest::new(
         sessions.clone(),

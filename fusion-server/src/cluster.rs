@@ -32,6 +32,7 @@ pub(crate) use known::{Known, Owner};
 pub(crate) use lease::{Lease, Term};
 pub(crate) use member::Membered;
 pub(crate) use memory::allowed as memory_allowed;
+pub use placement::place;
 pub(crate) use said::Said;
 
 /// How a server takes part.

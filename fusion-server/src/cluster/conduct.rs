@@ -131,6 +131,11 @@ impl Conductor {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains(view)
     }
 
+    /// Of how many views something is being done.
+    pub(super) fn num_busy(&self) -> usize {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Another server has made a view.
     fn make_views(&self) {
         let Ok(name) = ViewName::new("views") else { return };
@@ -259,12 +264,14 @@ impl Conductor {
         let mine = Some(self.cluster.id());
         let next =
             claim.as_ref().and_then(|claim| claim.it.next).filter(|next| mine == Some(*next));
+        // Nobody has ever owned what the log says, nor is anything in it.
+        let is_blank = view.owner_epoch() == OwnerEpoch::default() && view.durable().0 == 0;
         self.claim(view, epoch, next, claim.map(|claim| claim.stamp)).await?;
         view.own(epoch, term).await??;
         tracing::info!(view = %view.name(), epoch = epoch.0, "the view is this server's");
         let (this, of) = (self.clone(), view.clone());
         let taken = blocking(move || {
-            this.sessions.take_over(&this.stores, &of, term)?;
+            this.sessions.take_over(&this.stores, &of, term, is_blank)?;
             this.jobs.take_over(of.name())
         });
         let taken = taken.await?;

@@ -15,6 +15,11 @@ use crate::task::view::{Role, ViewHandle};
 
 /// A view is handed over to who is at most so many revisions behind: what that one reads before it appends its epoch.
 const CLOSE: u64 = 100_000;
+/// Who came is given the views that are to be its own when it has lived for so many leases: one that comes and goes moves
+/// nothing.
+const STEADY: u32 = 5;
+/// So many views move at a time because a server came: their agents connect anew.
+const AT_ONCE: usize = 4;
 /// Between two looks whether a server that ends has given all away.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -34,12 +39,19 @@ impl Conductor {
         });
     }
 
-    /// Who is to have a view in place of this server: who was said to, or whoever can if this one drains.
+    /// Who is to have a view in place of this server: who was said to, whoever can if this one drains, or who came since and
+    /// is to have it by placement, unless it was said that it is to stay here.
     fn next_of(&self, known: &Known, view: &ViewHandle, claim: &Claim) -> Option<ServerId> {
         let is_other = |server: &ServerId| *server != self.cluster.id();
         let said = claim.next.filter(is_other).filter(|next| known.takes(*next));
         let drains = self.cluster.has_said_that_it_drains();
-        said.or_else(|| self.placed(known, ViewId(view.id())).filter(|to| drains && is_other(to)))
+        let is_pinned = claim.next == Some(self.cluster.id());
+        let steady = self.cluster.shared.membership.lease * STEADY;
+        let may_move = |to: &ServerId| {
+            drains || (!is_pinned && known.has_lived(*to, steady) && self.num_busy() < AT_ONCE)
+        };
+        let placed = || self.placed(known, ViewId(view.id())).filter(is_other).filter(may_move);
+        said.or_else(placed)
     }
 
     /// In this order: no call is taken any more, what was answered is written, nothing is appended any more, and then

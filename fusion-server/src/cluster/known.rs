@@ -33,6 +33,8 @@ pub(super) struct Known1 {
     stamp: Stamp,
     /// When its record was seen to have changed.
     pub(super) changed_at: Monotonic,
+    /// Since when it has lived without a pause, as far as this server has seen.
+    live_since: Monotonic,
     pub(super) is_live: bool,
 }
 
@@ -68,7 +70,10 @@ impl Known {
                 }),
             };
             let is_live = silent < lease;
-            members.insert(member.id, Known1 { member, said, stamp, changed_at, is_live });
+            let lived = self.live(member.id);
+            let live_since = lived.map_or(begun, |known| known.live_since);
+            members
+                .insert(member.id, Known1 { member, said, stamp, changed_at, live_since, is_live });
         }
         let claims = roll.claims.into_iter().map(|claim| (claim.it.view.id, claim)).collect();
         (Self { members, claims, stamp: roll.stamp }, gone)
@@ -77,6 +82,11 @@ impl Known {
     /// A server that lives.
     pub(super) fn live(&self, server: ServerId) -> Option<&Known1> {
         self.members.get(&server).filter(|known| known.is_live)
+    }
+
+    /// Whether a server has lived for so long without a pause.
+    pub(super) fn has_lived(&self, server: ServerId, span: Duration) -> bool {
+        self.live(server).is_some_and(|known| known.changed_at.since(known.live_since) >= span)
     }
 
     /// Whether a server lives, and takes views.
@@ -152,6 +162,8 @@ mod tests {
         assert!(known.owner(view).is_none() && known.live(server(2)).is_some() && gone.is_empty());
         let (back, _) = look(&known, vec![member(1, 4), member(2, 3)], 1_150);
         assert!(back.owner(view).is_some(), "it says something again");
+        let (long, short) = (Duration::from_nanos(99), Duration::from_nanos(1));
+        assert!(back.has_lived(server(2), long) && !back.has_lived(server(1), short));
         let (known, gone) = look(&known, vec![member(1, 1), member(2, 5)], 3_000);
         assert_eq!((gone, known.members.len()), (vec![(server(1), Stamp(1))], 1));
     }

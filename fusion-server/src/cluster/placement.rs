@@ -7,11 +7,8 @@
 use fusion_store::{ServerId, ViewId};
 use sha2::{Digest as _, Sha256};
 
-/// The one of these servers, each with its memory, that has a view; none of none.
-pub(super) fn place(
-    view: ViewId,
-    servers: impl IntoIterator<Item = (ServerId, u64)>,
-) -> Option<ServerId> {
+/// The one of these servers, each with its memory in bytes, that has a view; none of none.
+pub fn place(view: ViewId, servers: impl IntoIterator<Item = (ServerId, u64)>) -> Option<ServerId> {
     let scored = servers.into_iter().map(|(server, memory)| (score(view, server, memory), server));
     let best = scored.max_by(|(one, a), (other, b)| one.total_cmp(other).then(a.cmp(b)));
     best.map(|(_, server)| server)

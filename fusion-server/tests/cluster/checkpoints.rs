@@ -130,4 +130,12 @@ async fn a_new_owner_writes_all_and_the_next_server_loads_it() {
         assert_eq!((ours.entry, ours.totals), (theirs.entry, theirs.totals), "{path}");
     }
     assert!(!late.has("/a").await && !late.has("/b").await);
+    // Somebody removes the log: the view is what the blocks have, and goes on after that.
+    let contains = contains().unwrap();
+    drop((other, late));
+    engine.log.remove(view).unwrap();
+    let next = engine.start_one().await;
+    assert_eq!(next.freshness().await.revision, contains.revision.0);
+    assert!(next.has("/mid-00000000").await);
+    assert_eq!(engine.log.status(view).unwrap().start, contains, "no revision is given twice");
 }

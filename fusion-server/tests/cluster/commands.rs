@@ -43,7 +43,7 @@ async fn a_view_is_moved_by_hand_through_any_server_and_stays() {
     let session = scanned(&mut owner).await;
     owns(&engine, &owner, &[&owner, &other]).await;
     let seen = listed(&owner).await;
-    assert_eq!(seen.len(), 2);
+    assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(at(&seen, &owner).answers && !at(&seen, &other).answers);
     assert!(at(&seen, &other).views.iter().all(|view| !view.owned && view.view == VIEW));
 

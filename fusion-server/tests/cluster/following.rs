@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fusion_proto::pb;
+use fusion_proto::status::Refusal;
 
 use crate::evidence::{batch, file, listing, root, scan_finished, scan_started};
-use crate::harness::{VIEW, asks};
+use crate::harness::{VIEW, asks, refusal};
 use crate::servers::{Engine, One, eventually};
 use crate::telling::{Lane, opening};
 
@@ -132,4 +133,13 @@ async fn a_watcher_of_a_follower_sees_every_change() {
     }
     assert!(revisions.windows(2).all(|pair| pair[0] < pair[1]), "{revisions:?}");
     assert!(revisions.len() >= 20, "{revisions:?}");
+    // A watcher that comes from a server that was ahead asks again; the owner knows that it gave no such revision.
+    let ahead = |one: &One| {
+        let (mut views, after_revision) = (one.server.views.clone(), Some(last + 1_000));
+        let (view, path, filter) = (VIEW.into(), "/".into(), None);
+        let asked = pb::WatchViewRequest { view, path, after_revision, filter };
+        async move { refusal(views.watch_view(asked).await) }
+    };
+    assert!(matches!(ahead(&follower).await, Refusal::ViewNotReady { .. }));
+    assert!(matches!(ahead(&owner).await, Refusal::RevisionUnknown { .. }));
 }

@@ -19,6 +19,7 @@ mod forwarding;
 #[path = "../grpc/harness.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
+mod lost;
 mod servers;
 mod take_over;
 #[path = "../grpc/telling.rs"]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
+use fusion_server::cluster::place;
 use fusion_store::{Claim, Claimed, Stamped};
 
 use crate::evidence::{batch, file, root};
@@ -176,4 +177,30 @@ async fn a_view_is_handed_over_without_waiting_for_a_lease() {
     lane.deliver(batch(2, vec![file("/two", 1)])).await;
     assert!(other.has("/two").await);
     eventually("who had it follows", async || owner.has("/two").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_is_given_the_views_that_are_to_be_its_own() {
+    let engine = Engine::new();
+    let mut owner = engine.start_many(1).await.remove(0);
+    let session = scanned(&mut owner).await;
+    let view = engine.log.views().unwrap()[0].id;
+    let placed = || {
+        let members = engine.roll().members;
+        let to = place(view, members.iter().map(|member| (member.it.id, member.it.memory)));
+        members.into_iter().find(|member| Some(member.it.id) == to).unwrap().it.address
+    };
+    let mut others = Vec::new();
+    while placed() == owner.address {
+        others.push(engine.start_one().await);
+        let count = others.len() + 1;
+        eventually("it is a member", async || engine.roll().members.len() == count).await;
+    }
+    let epoch = engine.epoch();
+    let came = others.iter().position(|one| one.address == placed()).unwrap();
+    takes_over(&engine, &mut others[came], &session.session_id).await;
+    assert_eq!(engine.epoch(), epoch + 1, "handed over once");
+    assert!(others[came].has("/f").await);
+    let beat = beat_well(&mut owner, &session.session_id).await;
+    assert_eq!((beat.role(), beat.leader_epoch), (pb::SessionRole::Leader, session.leader_epoch));
 }

@@ -31,6 +31,8 @@ impl Moved {
 
 impl Sessions {
     /// Takes over the sessions of a view that is this server's now, as at a restart. Reads from the store.
+    /// Of a view that is blank none is taken: what its agents have delivered was lost with its log and its blocks,
+    /// and only a new session tells it again.
     ///
     /// # Errors
     /// The store cannot be read, or what is in it makes no sense.
@@ -39,13 +41,14 @@ impl Sessions {
         stores: &Stores,
         view: &ViewHandle,
         term: Term,
+        is_blank: bool,
     ) -> Result<(), LoadError> {
         {
             let mut state = self.lock();
             state.moved.term = Some(term);
             state.moved.sessions.retain(|_, of| of != view.name());
         }
-        self.restore(stores, std::slice::from_ref(view))
+        self.restore(stores, std::slice::from_ref(view), is_blank)
     }
 
     /// Gives up the sessions of a view that is another server's.

@@ -71,8 +71,14 @@ impl Sessions {
     }
 
     /// Takes back the sessions of an earlier life of the server. Their timers begin anew, spread
-    /// over one interval of heartbeats, and the views learn who is there.
-    pub(crate) fn restore(&self, stores: &Stores, loaded: &[ViewHandle]) -> Result<(), LoadError> {
+    /// over one interval of heartbeats, and the views learn who is there. Those of views that have lost
+    /// all (`is_blank`) are let go.
+    pub(crate) fn restore(
+        &self,
+        stores: &Stores,
+        loaded: &[ViewHandle],
+        is_blank: bool,
+    ) -> Result<(), LoadError> {
         let now = self.now();
         let items = scan_all(&*stores.state, Space::Session, now.server)?;
         let mut records = Vec::with_capacity(items.len());
@@ -93,7 +99,7 @@ impl Sessions {
         let mut lives: BTreeMap<ViewName, Vec<Life>> = BTreeMap::new();
         for view in loaded {
             let of_view = records.iter().filter(|record| record.session.view == *view.name());
-            let saved: Vec<_> = of_view.map(|record| self.saved_of(record)).collect();
+            let saved: Vec<_> = of_view.map(|record| self.saved_of(record, is_blank)).collect();
             unseen::restore(view, &*stores.log, &saved, now.server);
         }
         for record in records {
@@ -102,7 +108,7 @@ impl Sessions {
                 Some((how, at)) => {
                     state.table.restore_ended(record.session, how, at, now.monotonic);
                 }
-                None if record.told != self.told(&record.session.view) => {
+                None if is_blank || record.told != self.told(&record.session.view) => {
                     self.let_go(record, now.server);
                 }
                 None => {
@@ -124,19 +130,20 @@ impl Sessions {
     }
 
     /// What a view's desk has to know of a session.
-    fn saved_of<'a>(&self, record: &'a SessionRecord) -> unseen::Saved<'a> {
-        let let_go = record.ended.is_none() && record.told != self.told(&record.session.view);
+    fn saved_of<'a>(&self, record: &'a SessionRecord, is_blank: bool) -> unseen::Saved<'a> {
+        let is_other = || record.told != self.told(&record.session.view);
+        let let_go = record.ended.is_none() && (is_blank || is_other());
         let ended = record.ended.map(|(how, _)| how == SessionState::Ended);
         let over = ended.or(let_go.then_some(false));
         unseen::Saved { session: &record.session, reported: record.reported, over }
     }
 
-    /// Does not take a session back whose view wants other things not to be told by now: its agent has
-    /// to hear that, which it does with a new session. For this life the session was never known, so
+    /// Does not take a session back whose view wants other things not to be told by now, or has lost what
+    /// it was told: its agent has to hear that, which it does with a new session. For this life the session was never known, so
     /// that many who come back for this reason are spread.
     fn let_go(&self, record: SessionRecord, now: ServerTime) {
         let (session, view) = (record.session.id, &record.session.view);
-        tracing::info!(%session, %view, "not taken back: what is not to be told has changed");
+        tracing::info!(%session, %view, "not taken back: its agent begins anew");
         self.put(&SessionRecord { ended: Some((SessionState::Evicted, now)), ..record });
     }
 

@@ -15,12 +15,14 @@ use tokio::time::Instant;
 use super::super::internal;
 use super::super::views::Views;
 use crate::ids::Ids;
-use crate::task::view::{Fed, Feed, FeedRecord, ViewHandle, Watching};
+use crate::task::view::{Fed, Feed, FeedRecord, Role, ViewHandle, Watching};
 
 /// Revisions that are read from the log at once, about.
 const SLICE: u64 = 4_096;
 /// When to try again where a view is begun anew.
 const GONE_RETRY: Duration = Duration::from_secs(1);
+/// When to try again where a follower is behind.
+const BEHIND_RETRY: Duration = Duration::from_millis(200);
 
 /// Reads the records of a view in order.
 pub(super) struct Reader {
@@ -158,7 +160,8 @@ impl Reader {
     }
 }
 
-/// Whether what comes after a revision is kept and was given.
+/// Whether what comes after a revision is kept and was given. Who follows a view cannot say of a revision that it was
+/// not: a watcher comes from a server that was ahead.
 pub(in crate::service) fn kept(
     log: &dyn ChangeLog,
     ids: &dyn Ids,
@@ -172,7 +175,11 @@ pub(in crate::service) fn kept(
         Err(error) => return Err(internal(ids, &error)),
     };
     let (oldest, latest) = (status.start.revision, status.durable.revision.max(durable));
-    if after > latest {
+    if after > latest && view.role() == Role::Follows {
+        // Its owner may have given it: another server, or this one in a moment, knows.
+        let behind = format!("this server follows it, and has it as of revision {}", latest.0);
+        Err(not_ready(view.name(), ViewState::Degraded, behind, BEHIND_RETRY))
+    } else if after > latest {
         Err(Refusal::RevisionUnknown { latest })
     } else if after < oldest {
         Err(Refusal::RevisionCompacted { oldest: Revision(oldest.0 + 1) })
@@ -183,10 +190,9 @@ pub(in crate::service) fn kept(
 
 /// The view ends, or begins anew: the same call finds it again in a moment.
 pub(in crate::service) fn gone(view: &ViewName) -> Refusal {
-    Refusal::ViewNotReady {
-        view: view.clone(),
-        state: ViewState::Empty,
-        reasons: vec!["the view is begun anew".to_owned()],
-        retry_after: GONE_RETRY,
-    }
+    not_ready(view, ViewState::Empty, "the view is begun anew".to_owned(), GONE_RETRY)
+}
+
+fn not_ready(view: &ViewName, state: ViewState, why: String, retry_after: Duration) -> Refusal {
+    Refusal::ViewNotReady { view: view.clone(), state, reasons: vec![why], retry_after }
 }

@@ -5,7 +5,7 @@
 use fusion_core::id::LeaderEpoch;
 use fusion_core::view::{View, ViewSettings};
 use fusion_store::codec::blocks::{LoadedView, load};
-use fusion_store::{LogPoint, Origin, OwnerEpoch, ReadFrom, StoreError, ViewRef};
+use fusion_store::{LogPoint, Origin, OwnerEpoch, ReadFrom, Records, StoreError, ViewRef};
 
 use super::beside;
 use super::journal::lane_key;
@@ -22,22 +22,57 @@ pub(super) struct Restored {
     pub(super) owner: OwnerEpoch,
     /// What its last checkpoint contains.
     pub(super) contains: LogPoint,
-    /// Where its log ends.
+    /// Up to where its log was read: further than where it ended when it was opened, if another server writes it.
     pub(super) end: LogPoint,
 }
 
-/// Loads a view. One that the store does not know is empty.
+impl Restored {
+    /// Replays what the log has; gives how many changes.
+    fn replay(&mut self, records: Records) -> Result<u64, StoreError> {
+        let mut num_changes = 0;
+        for record in records {
+            let record = record?;
+            num_changes += record.width();
+            record.changes.iter().for_each(|change| self.view.replay(change));
+            self.epoch = self.epoch.max(record.head.leader_epoch.unwrap_or_default());
+            if let Origin::Owner(epoch) = record.head.origin {
+                self.owner = self.owner.max(epoch);
+            }
+            if let Some(applied) = record.head.applied {
+                self.lanes.set(lane_key(applied.lane), applied.sequence);
+            }
+            self.end = self.end.max(record.point);
+        }
+        Ok(num_changes)
+    }
+}
+
+/// Loads a view. One that the store does not know is empty. A log that is gone while the blocks are there, as when
+/// somebody removed its stream, begins anew where they end: no revision is given twice. One that ends before them has
+/// lost what was acknowledged, and is refused.
 pub(super) fn restore(
     stores: &Stores,
     view: &ViewRef,
     settings: &ViewSettings,
 ) -> Result<Restored, StoreError> {
-    let opened = stores.log.open(view)?;
+    let begin = stores.blocks.contains(view.id)?.unwrap_or_default();
+    let opened = stores.log.open_at(view, begin)?;
+    if opened.end.record < begin.record {
+        return Err(StoreError::Corrupt {
+            place: format!("the log of view {}", view.id),
+            at: 0,
+            why: format!(
+                "it ends at {}, and the blocks contain what came up to {begin}: its end was lost. Bring the store \
+                 back from a back-up; or remove what is left of the log, and the view goes on from its blocks",
+                opened.end
+            ),
+        });
+    }
     if let Some(cut) = &opened.cut {
         tracing::warn!(view = %view.name, %cut, "the end of the log was not whole; it was never acknowledged");
     }
     let mut restored = blocks(stores, view, settings)?;
-    restored.end = opened.end;
+    restored.end = opened.end.max(restored.contains);
     if restored.contains.record < opened.start.record {
         return Err(StoreError::Corrupt {
             place: format!("the blocks of view {}", view.id),
@@ -48,21 +83,11 @@ pub(super) fn restore(
             ),
         });
     }
-    let mut num_changes = 0_u64;
-    for record in stores.log.read(view.id, ReadFrom::After(restored.contains))? {
-        let record = record?;
-        num_changes += record.width();
-        record.changes.iter().for_each(|change| restored.view.replay(change));
-        restored.epoch = restored.epoch.max(record.head.leader_epoch.unwrap_or_default());
-        if let Origin::Owner(epoch) = record.head.origin {
-            restored.owner = restored.owner.max(epoch);
-        }
-        if let Some(applied) = record.head.applied {
-            restored.lanes.set(lane_key(applied.lane), applied.sequence);
-        }
-    }
+    let num_changes =
+        restored.replay(stores.log.read(view.id, ReadFrom::After(restored.contains))?)?;
     let contains = restored.contains;
-    tracing::info!(view = %view.name, %contains, end = %opened.end, replayed = num_changes, "view loaded");
+    let end = restored.end;
+    tracing::info!(view = %view.name, %contains, %end, replayed = num_changes, "view loaded");
     Ok(restored)
 }
 
@@ -92,4 +117,49 @@ fn blocks(
         why: error.to_string(),
     })?;
     Ok(Restored { view: loaded, lanes, epoch, owner, contains, end: contains })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fusion_core::id::{Revision, ViewName};
+    use fusion_core::time::ServerTime;
+    use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
+    use fusion_store::{Blocks as _, ChangeLog as _, RecordHead, ViewId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_another_server_appends_meanwhile_is_replayed_once() {
+        let view = ViewRef { id: ViewId(Uuid::from_u128(7)), name: ViewName::new("v").unwrap() };
+        let log = Arc::new(MemoryLog::default());
+        let stores = Stores::new(
+            log.clone(),
+            Arc::new(MemoryBlocks::default()),
+            Arc::new(MemoryState::default()),
+        );
+        let mut restored = restore(&stores, &view, &ViewSettings::default()).unwrap();
+        let head = RecordHead::new(ServerTime::default(), Origin::Owner(OwnerEpoch(3)));
+        let appended = log.append(view.id, restored.end, &head, &[]).unwrap().point();
+        restored.replay(log.read(view.id, ReadFrom::After(restored.contains)).unwrap()).unwrap();
+        assert_eq!(
+            (restored.end, restored.owner),
+            (appended, OwnerEpoch(3)),
+            "it goes on from there"
+        );
+    }
+
+    #[test]
+    fn a_log_that_ends_before_the_blocks_is_refused() {
+        let view = ViewRef { id: ViewId(Uuid::from_u128(7)), name: ViewName::new("v").unwrap() };
+        let (log, blocks) = (Arc::new(MemoryLog::default()), Arc::new(MemoryBlocks::default()));
+        log.open(&view).unwrap();
+        let contains = LogPoint { record: 9, revision: Revision(20) };
+        blocks.begin(&view, contains).unwrap().commit().unwrap();
+        let stores = Stores::new(log, blocks, Arc::new(MemoryState::default()));
+        let refused = restore(&stores, &view, &ViewSettings::default()).err().unwrap().to_string();
+        assert!(refused.contains("its end was lost"), "{refused}");
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "for tests alone")]
 
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::config;
@@ -10,7 +11,9 @@ use crate::engines::bridge::Bridge;
 
 /// Runs statements; what they give, a row on a line, columns apart by `|`.
 pub(in crate::engines) fn sql(settings: &EngineSettings, statements: &str) -> String {
-    let config = config(settings).unwrap();
+    let mut config = config(settings).unwrap();
+    // A standby is asked as well: to be promoted.
+    config.target_session_attrs(TargetSessionAttrs::Any);
     let statements = statements.to_owned();
     let bridge = Bridge::new("trial", "PostgreSQL").unwrap();
     let work = async move {
