@@ -142,16 +142,17 @@ impl ViewTask {
     ) -> Result<(), StoreError> {
         let Some(first) = first else { return Err(StoreError::Closed) };
         self.pulse.begin();
-        self.take_record(&first?);
+        self.take_record(&first?)?;
         for _ in 1..TAKEN {
             let Ok(record) = tailed.try_recv() else { break };
-            self.take_record(&record?);
+            self.take_record(&record?)?;
         }
         self.pulse.end();
         Ok(())
     }
 
-    fn take_record(&mut self, record: &StoredRecord) {
+    fn take_record(&mut self, record: &StoredRecord) -> Result<(), StoreError> {
+        self.journal.is_next(record)?;
         record.changes.iter().for_each(|change| self.view.replay(change));
         if let Some(applied) = &record.head.applied {
             self.lanes.set(lane_key(applied.lane.clone()), applied.sequence);
@@ -161,6 +162,7 @@ impl ViewTask {
             self.owner = self.owner.max(epoch);
         }
         self.journal.follow(record);
+        Ok(())
     }
 
     /// What does not need an owner. All else was to be asked of the owner: who asked here learns nothing.
@@ -258,7 +260,7 @@ impl ViewTask {
     /// Takes what is in the log.
     fn catch_up(&mut self, log: &dyn ChangeLog, follower: &Follower) -> Result<(), StoreError> {
         for record in log.read(follower.view.id, ReadFrom::After(self.journal.end().0))? {
-            self.take_record(&record?);
+            self.take_record(&record?)?;
         }
         Ok(())
     }

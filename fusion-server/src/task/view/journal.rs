@@ -87,6 +87,22 @@ impl Journal {
         (Self { log, view, end, last, feed, is_untold, clock, waiting, durable, fence }, told)
     }
 
+    /// Whether a record of another server's is the one after those that were taken.
+    ///
+    /// # Errors
+    /// It is not: what it changes was taken already, or is made of what was not.
+    pub(super) fn is_next(&self, record: &StoredRecord) -> Result<(), StoreError> {
+        if record.point.record == self.end.record + 1 && record.first().0 == self.end.revision.0 + 1
+        {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt {
+            place: format!("the log of view {}", self.view),
+            at: record.point.record,
+            why: format!("{} came after {}", record.point, self.end),
+        })
+    }
+
     /// Takes a record that another server appended; it is durable.
     pub(super) fn follow(&mut self, record: &StoredRecord) {
         self.feed.put(&record.head, record.first(), &record.changes);
