@@ -169,6 +169,7 @@ impl Jobs {
         for step in plan.steps() {
             self.shared.deps.views.get(&step.view)?;
         }
+        self.may_have(plan.steps().iter().map(|step| &step.view))?;
         let now = self.shared.deps.clock.now();
         self.add(Job::new(NewJob { id, principal, correlation, priority, plan }, now)).await
     }
@@ -184,8 +185,20 @@ impl Jobs {
             return Ok(job);
         }
         let old = self.get(of).await?;
+        self.may_have(old.steps.iter().map(|step| &step.spec.view))?;
         let job = old.retry(call.id, principal, self.shared.deps.clock.now());
         self.add(job.ok_or_else(|| illegal_transition(old.state, JobState::Pending))?).await
+    }
+
+    /// Whether one job may have steps of these views: where there are several servers each view may be another's.
+    fn may_have<'a>(&self, views: impl IntoIterator<Item = &'a ViewName>) -> Result<(), Refusal> {
+        let has_others = self.shared.deps.views.deps().cluster.is_some();
+        if has_others && are_several(views) {
+            let why =
+                "are of several views, which may be of several servers: make a job for each view";
+            return Err(Refusal::invalid("steps", why));
+        }
+        Ok(())
     }
 
     /// The job that a call made which was cut off and is done again.
@@ -460,6 +473,12 @@ fn weight(job: &Job) -> usize {
     1_024 + job.steps.iter().map(of_step).sum::<usize>()
 }
 
+fn are_several<'a>(views: impl IntoIterator<Item = &'a ViewName>) -> bool {
+    let mut views = views.into_iter();
+    let first = views.next();
+    views.any(|view| Some(view) != first)
+}
+
 /// The view that a job belongs to, and whose owner does it.
 fn home(job: &Job) -> Option<&ViewName> {
     job.steps.first().map(|step| &step.spec.view)
@@ -473,4 +492,15 @@ pub(crate) fn home_of(item: &Item) -> Result<Option<ViewName>, LoadError> {
 
 fn illegal_transition(from: JobState, to: JobState) -> Refusal {
     Refusal::IllegalTransition { from: from.as_str().to_owned(), to: to.as_str().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_are_several() {
+        let [v, w] = ["v", "w"].map(|name| ViewName::new(name).unwrap());
+        assert!(!are_several([]) && !are_several([&v, &v]) && are_several([&v, &v, &w]));
+    }
 }
