@@ -174,7 +174,7 @@ impl Skip {
 pub struct OpenedLog {
     /// The place after which it begins.
     pub start: LogPoint,
-    /// Where it ends; all before is durable.
+    /// Where it ends: with what waits to be written, if it was open before.
     pub end: LogPoint,
     /// What was cut off its end because it was not whole, in words; it was never acknowledged.
     pub cut: Option<String>,

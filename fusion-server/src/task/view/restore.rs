@@ -22,7 +22,8 @@ pub(super) struct Restored {
     pub(super) owner: OwnerEpoch,
     /// What its last checkpoint contains.
     pub(super) contains: LogPoint,
-    /// Up to where its log was read: further than where it ended when it was opened, if another server writes it.
+    /// Up to where its log was read: further than where it ended when it was opened, if another server writes it; and not
+    /// as far, if this one appended what it could not write, which may never be there.
     pub(super) end: LogPoint,
 }
 
@@ -72,7 +73,6 @@ pub(super) fn restore(
         tracing::warn!(view = %view.name, %cut, "the end of the log was not whole; it was never acknowledged");
     }
     let mut restored = blocks(stores, view, settings)?;
-    restored.end = opened.end.max(restored.contains);
     if restored.contains.record < opened.start.record {
         return Err(StoreError::Corrupt {
             place: format!("the blocks of view {}", view.id),
