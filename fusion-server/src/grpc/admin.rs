@@ -77,7 +77,8 @@ impl AdminService for Handler {
             Some(conductor) => conductor.servers(),
             None => vec![self.0.about.alone()],
         };
-        let servers = servers.into_iter().map(Into::into).collect();
+        let servers = servers.into_iter().map(TryInto::try_into).collect();
+        let servers = self.0.sendable(servers)?;
         Ok(Response::new(pb::ListServersResponse { servers }))
     }
 

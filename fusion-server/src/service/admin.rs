@@ -79,6 +79,8 @@ impl About {
             draining: false,
             answers: true,
             views: views.collect(),
+            silent: false,
+            silent_for: None,
         }
     }
 

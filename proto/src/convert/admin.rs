@@ -1,5 +1,7 @@
 //! Administration: what is asked for, and what is told, both ways.
 
+mod servers;
+
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use uuid::Uuid;
@@ -8,6 +10,8 @@ use super::ConvertError;
 use super::time::{needed_time_in, server_time_to_pb};
 use super::view::view_name;
 use crate::pb;
+
+pub use servers::{ListedServer, ListedView, MoveView, server_uuid};
 
 /// What server this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,111 +124,6 @@ pub struct ServerLimits {
     pub page_rows: u32,
     /// Most bytes of a message.
     pub message_bytes: u32,
-}
-
-/// A server, for as long as it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedServer {
-    /// Its id, drawn when it started.
-    pub server: Uuid,
-    /// Where others reach it; empty if it is alone.
-    pub address: String,
-    /// Its version.
-    pub version: String,
-    /// Memory that it may use; 0 if it is alone.
-    pub memory_bytes: u64,
-    /// It gives its views away, and takes none.
-    pub draining: bool,
-    /// It is the one that answers.
-    pub answers: bool,
-    /// Its views, by name.
-    pub views: Vec<ListedView>,
-}
-
-/// A view on a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedView {
-    /// Its name.
-    pub view: ViewName,
-    /// The server owns it; else it follows.
-    pub owned: bool,
-    /// The number of the view's ownership.
-    pub epoch: u64,
-    /// The revision that the server has.
-    pub revision: u64,
-    /// Revisions that it is behind its owner.
-    pub lag: u64,
-    /// The server that is to own it, if somebody said so.
-    pub next: Option<Uuid>,
-}
-
-impl From<ListedServer> for pb::Server {
-    fn from(server: ListedServer) -> Self {
-        let ListedServer { server, address, version, memory_bytes, draining, answers, views } =
-            server;
-        let views = views.into_iter().map(Into::into).collect();
-        let server_id = server.to_string();
-        Self { server_id, address, version, memory_bytes, draining, answers, views }
-    }
-}
-
-impl From<ListedView> for pb::ServerView {
-    fn from(listed: ListedView) -> Self {
-        let ListedView { view, owned, epoch, revision, lag, next } = listed;
-        let next_server_id = next.map(|id| id.to_string()).unwrap_or_default();
-        Self { view: view.to_string(), owned, epoch, revision, lag, next_server_id }
-    }
-}
-
-impl TryFrom<pb::Server> for ListedServer {
-    type Error = ConvertError;
-
-    fn try_from(server: pb::Server) -> Result<Self, ConvertError> {
-        let pb::Server { server_id, address, version, memory_bytes, draining, answers, views } =
-            server;
-        let views = views.into_iter().map(ListedView::try_from).collect::<Result<_, _>>()?;
-        let server = server_uuid(&server_id)?;
-        Ok(Self { server, address, version, memory_bytes, draining, answers, views })
-    }
-}
-
-impl TryFrom<pb::ServerView> for ListedView {
-    type Error = ConvertError;
-
-    fn try_from(listed: pb::ServerView) -> Result<Self, ConvertError> {
-        let pb::ServerView { view, owned, epoch, revision, lag, next_server_id } = listed;
-        let next = Some(next_server_id).filter(|id| !id.is_empty());
-        let next = next.map(|id| server_uuid(&id)).transpose()?;
-        Ok(Self { view: view_name(&view)?, owned, epoch, revision, lag, next })
-    }
-}
-
-/// A view, and the server that is to own it, if one is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MoveView {
-    /// The view.
-    pub view: ViewName,
-    /// The server; whichever, if none is named.
-    pub to: Option<Uuid>,
-}
-
-impl TryFrom<pb::MoveViewRequest> for MoveView {
-    type Error = ConvertError;
-
-    fn try_from(request: pb::MoveViewRequest) -> Result<Self, ConvertError> {
-        let pb::MoveViewRequest { view, server_id } = request;
-        let to = Some(server_id).filter(|id| !id.is_empty());
-        let to = to.map(|id| server_uuid(&id)).transpose()?;
-        Ok(Self { view: view_name(&view)?, to })
-    }
-}
-
-/// The id of a server.
-///
-/// # Errors
-/// It is no UUID.
-pub fn server_uuid(text: &str) -> Result<Uuid, ConvertError> {
-    Uuid::try_parse(text).map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))
 }
 
 /// A view that was reset.
