@@ -1,4 +1,4 @@
-//! The servers as they are listed, and what is commanded of them: a view moved, a server drained.
+//! The servers as they are listed, whose a view is, and what is commanded of them: a view moved, a server drained.
 //!
 //! A part of the conductor. What is listed is what the servers said last. Must never: promise more than was written.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 use fusion_core::id::ViewName;
 use fusion_core::time::Clock as _;
 use fusion_proto::convert::admin::{ListedServer, ListedView};
+use fusion_proto::convert::view::{ViewOwner, ViewOwnership};
 use fusion_proto::status::Refusal;
 use fusion_store::{Claim, Claimed, Roll, ServerId, Stamped, ViewId};
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use super::conduct::{Conductor, NotTaken, blocking};
 use super::known::{Known, Known1};
 use super::said::SaidOfView;
 use crate::stores::unwritten;
+use crate::task::view::{Role, ViewHandle};
 
 /// When to try again where a claim changed in this moment.
 const RETRY: Duration = Duration::from_millis(500);
@@ -74,6 +76,29 @@ impl Conductor {
             lag: theirs.map_or(0, |theirs| theirs.revision.0.saturating_sub(said.revision.0)),
             next: claim.and_then(|claim| claim.next).map(|next| next.0),
         }
+    }
+
+    /// Whose a view is, and how far this server is with it.
+    pub(crate) fn ownership(&self, view: &ViewHandle) -> ViewOwnership {
+        if let Role::Owns(epoch, term) = view.role()
+            && self.cluster.lease().holds(term)
+        {
+            let (server, address) = (self.cluster.id().0, self.cluster.address().to_owned());
+            let owner = Some(ViewOwner { server, address });
+            return ViewOwnership { owner, epoch: epoch.0, owned: true, lag: Some(0) };
+        }
+        let (id, known) = (ViewId(view.id()), Arc::clone(&self.cluster.known().borrow()));
+        let claim = known.claims.get(&id).map(|claim| &claim.it);
+        let owner = claim.and_then(|claim| claim.owner).and_then(|owner| self.live(&known, owner));
+        let epoch = claim.map_or(view.owner_epoch(), |claim| claim.epoch);
+        let is_said = |said: &&SaidOfView| said.owned.as_ref().is_some_and(|it| it.epoch == epoch);
+        let theirs = owner.and_then(|owner| owner.said.of(id)).filter(is_said);
+        let owner = owner.map(|owner| ViewOwner {
+            server: owner.member.id.0,
+            address: owner.member.address.clone(),
+        });
+        let lag = theirs.map(|theirs| theirs.revision.0.saturating_sub(view.durable().0));
+        ViewOwnership { owner, epoch: epoch.0, owned: false, lag }
     }
 
     /// Writes who is to own a view; whichever, if none is named. Gives who owns it now.

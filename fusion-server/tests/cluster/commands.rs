@@ -146,3 +146,39 @@ async fn a_server_that_says_nothing_is_listed_as_silent_and_gets_nothing() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_server_says_whose_a_view_is_and_how_far_it_is_with_it() {
+    let engine = Engine::new();
+    let mut servers = engine.start_many(2).await;
+    let (mut owner, other) = (engine.take_owner(&mut servers), servers.remove(0));
+    scanned(&mut owner).await;
+    let id = id_of(&owner).await;
+    // It is to stay there, however long this takes.
+    let stays = pb::MoveViewRequest { view: VIEW.into(), server_id: id.clone() };
+    owner.server.admin.move_view(stays).await.unwrap();
+    let is = async |one: &One, owned, lag| {
+        let seen = one.ownership().await;
+        let names = (seen.owner_id == id, seen.owner_address == owner.address);
+        names == (true, true) && (seen.epoch, seen.owned, seen.lag) == (engine.epoch(), owned, lag)
+    };
+    for (one, owned) in [(&owner, true), (&other, false)] {
+        eventually("both name the owner", async || is(one, owned, Some(0)).await).await;
+        let asked = pb::ListViewsRequest::default();
+        let listed = one.server.views.clone().list_views(asked).await.unwrap().into_inner();
+        let listed = listed.views[0].ownership.clone().unwrap();
+        assert_eq!((listed.owner_id, listed.owned), (id.clone(), owned));
+    }
+    // One that hears nothing of the others does not know whose it is; and the owner, whose lease has lapsed, is none.
+    other.members.cut(true);
+    owner.members.cut(true);
+    for one in [&other, &owner] {
+        eventually("nobody is known to own it", async || {
+            let seen = one.ownership().await;
+            !seen.owned && seen.owner_id.is_empty() && seen.owner_address.is_empty()
+        })
+        .await;
+        let seen = one.ownership().await;
+        assert_eq!((seen.epoch, seen.lag), (engine.epoch(), None), "the last one's");
+    }
+}

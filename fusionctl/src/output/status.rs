@@ -8,6 +8,7 @@ use fusion_proto::views::{Freshness, ViewInfo};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
+use super::table::owner_text;
 use super::{Printer, json, rfc3339};
 use crate::commands::{Finding, Picture, spoken};
 use crate::exit::Failure;
@@ -107,6 +108,9 @@ impl Printer {
         self.text(&format!("\nview {}: {state}, {coverage}, revision {revision}", view.name))?;
         for reason in reasons {
             self.text(&format!("  ! {reason}"))?;
+        }
+        if let Some(ownership) = &view.ownership {
+            self.text(&format!("  owner {}", owner_text(ownership)))?;
         }
         let totals = &view.totals;
         self.text(&format!(

@@ -64,6 +64,7 @@ fn well() -> Picture {
         leader_epoch: 1,
         sessions: 1,
         created_at: Some(NOW),
+        ownership: None,
     };
     let limits = ServerLimits { max_views: 9, max_sessions: 9, ..ServerLimits::default() };
     let server = ServerInfo {
