@@ -56,7 +56,8 @@ impl AdminService for Handler {
         request: Request<pb::GetServerInfoRequest>,
     ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
         let pb::GetServerInfoRequest {} = request.into_inner();
-        Ok(Response::new((&self.0.about.info()).into()))
+        let member = self.0.conductor.as_ref().map(|it| it.cluster.id().0);
+        Ok(Response::new((&self.0.about.info(member)).into()))
     }
 
     async fn set_log_filter(

@@ -169,6 +169,9 @@ async fn each_server_says_whose_a_view_is_and_how_far_it_is_with_it() {
         let listed = listed.views[0].ownership.clone().unwrap();
         assert_eq!((listed.owner_id, listed.owned), (id.clone(), owned));
     }
+    let asked = pb::GetServerInfoRequest {};
+    let info = owner.server.admin.clone().get_server_info(asked).await.unwrap().into_inner();
+    assert_eq!(info.member_id, id);
     // One that hears nothing of the others does not know whose it is; and the owner, whose lease has lapsed, is none.
     other.members.cut(true);
     owner.members.cut(true);

@@ -107,7 +107,8 @@ fn find(servers: &[ListedServer], named: &str) -> Result<ListedServer, Failure> 
 }
 
 impl Printer {
-    fn listed_server(&mut self, one: &ListedServer) -> Result<(), Failure> {
+    /// A server of several, and what views it has.
+    pub(crate) fn listed_server(&mut self, one: &ListedServer) -> Result<(), Failure> {
         if self.is_json() {
             return self.document(&server_json(one));
         }
@@ -172,7 +173,8 @@ fn heard(one: &ListedServer) -> String {
     }
 }
 
-fn server_json(one: &ListedServer) -> Value {
+/// A server of several, for programs.
+pub(crate) fn server_json(one: &ListedServer) -> Value {
     let views = one.views.iter().map(|view| {
         json!({
             "view": view.view.as_str(), "owned": view.owned, "epoch": view.epoch,

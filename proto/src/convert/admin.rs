@@ -38,6 +38,10 @@ pub struct ServerInfo {
     pub log_filter: String,
     /// Where its state is kept; absent if it does not tell.
     pub state: Option<EngineGuarantee>,
+    /// The id by which several servers know it; absent if it is alone.
+    pub member: Option<Uuid>,
+    /// Where the logs of views are kept; absent if it does not tell.
+    pub log: Option<EngineGuarantee>,
 }
 
 /// An engine, and what an acknowledgement is worth as it is set up.
@@ -236,6 +240,8 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             limits,
             log_filter,
             state,
+            member,
+            log,
         } = info;
         Self {
             version: version.clone(),
@@ -249,6 +255,8 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             limits: Some((*limits).into()),
             log_filter: log_filter.clone(),
             state: state.as_ref().map(Into::into),
+            member_id: member.map(|id| id.to_string()).unwrap_or_default(),
+            log: log.as_ref().map(Into::into),
         }
     }
 }
@@ -257,33 +265,21 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
     type Error = ConvertError;
 
     fn try_from(answer: pb::GetServerInfoResponse) -> Result<Self, ConvertError> {
-        let pb::GetServerInfoResponse {
-            version,
-            server_id,
-            started_at,
-            server_time,
-            data_dir,
-            data_bytes,
-            views,
-            sessions,
-            limits,
-            log_filter,
-            state,
-        } = answer;
-        let server = Uuid::try_parse(&server_id)
-            .map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))?;
+        let member = Some(answer.member_id).filter(|id| !id.is_empty());
         Ok(Self {
-            version,
-            server,
-            started_at: needed_time_in("started_at", started_at.as_ref())?,
-            server_time: needed_time_in("server_time", server_time.as_ref())?,
-            data_dir,
-            data_bytes,
-            views,
-            sessions,
-            limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
-            log_filter,
-            state: state.map(Into::into),
+            version: answer.version,
+            server: server_uuid(&answer.server_id)?,
+            started_at: needed_time_in("started_at", answer.started_at.as_ref())?,
+            server_time: needed_time_in("server_time", answer.server_time.as_ref())?,
+            data_dir: answer.data_dir,
+            data_bytes: answer.data_bytes,
+            views: answer.views,
+            sessions: answer.sessions,
+            limits: answer.limits.ok_or(ConvertError::missing("limits"))?.into(),
+            log_filter: answer.log_filter,
+            state: answer.state.map(Into::into),
+            member: member.map(|id| server_uuid(&id)).transpose()?,
+            log: answer.log.map(Into::into),
         })
     }
 }
