@@ -36,6 +36,7 @@ use crate::exit::{Failure, note};
 use crate::output::Printer;
 use crate::profile::Profile;
 
+pub(crate) use cluster::server_json;
 pub(crate) use doctor::{Finding, spoken};
 pub(crate) use picture::Picture;
 

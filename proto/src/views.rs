@@ -25,7 +25,7 @@ use crate::{limits, pb};
 pub use crate::convert::view::{
     AgeTally, Breakdown, BreakdownPart, Compared, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, ExportColumn, ExportEntries, ExportFormat, FindEntries, Freshness, ReadClass, Tally,
-    ViewError, ViewInfo, ViewRank,
+    ViewError, ViewInfo, ViewOwner, ViewOwnership, ViewRank,
 };
 pub use breakdown::Counting;
 pub use export::{ExportPart, Exporting};

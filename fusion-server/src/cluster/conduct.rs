@@ -230,11 +230,7 @@ impl Conductor {
         let follows = |one: &&Known1| one.said.of(view).is_some();
         let of = |one: &Known1| (one.member.id, one.member.memory);
         let live = || known.members.values().filter(|one| one.is_live);
-        let drains = |one: &Known1| match one.member.id == self.cluster.id() {
-            true => self.cluster.is_draining(),
-            false => one.said.draining,
-        };
-        let take = || live().filter(|one| !drains(one));
+        let take = || live().filter(|one| !self.drains(one));
         place(view, take().filter(follows).map(of))
             .or_else(|| place(view, take().map(of)))
             .or_else(|| place(view, live().filter(follows).map(of)))

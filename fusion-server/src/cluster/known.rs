@@ -38,6 +38,13 @@ pub(super) struct Known1 {
     pub(super) is_live: bool,
 }
 
+impl Known1 {
+    /// Whether it lives still at a later time, as long as nothing was read meanwhile.
+    pub(super) fn is_live_at(&self, now: Monotonic, lease: Duration) -> bool {
+        self.is_live && now.since(self.changed_at) < lease
+    }
+}
+
 /// The owner of a view, who lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -160,6 +167,11 @@ mod tests {
         assert!(known.owner(view).is_some());
         let (known, gone) = look(&known, vec![member(1, 1), member(2, 3)], 1_100);
         assert!(known.owner(view).is_none() && known.live(server(2)).is_some() && gone.is_empty());
+        let lives_at = |number, at| {
+            known.members[&server(number)].is_live_at(Monotonic::from_nanos(at), LEASE)
+        };
+        assert!(lives_at(2, 1_198) && !lives_at(1, 1_100));
+        assert!(!lives_at(2, 1_199), "nothing was read meanwhile");
         let (back, _) = look(&known, vec![member(1, 4), member(2, 3)], 1_150);
         assert!(back.owner(view).is_some(), "it says something again");
         let (long, short) = (Duration::from_nanos(99), Duration::from_nanos(1));

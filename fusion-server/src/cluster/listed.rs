@@ -1,4 +1,4 @@
-//! The servers as they are listed, and what is commanded of them: a view moved, a server drained.
+//! The servers as they are listed, whose a view is, and what is commanded of them: a view moved, a server drained.
 //!
 //! A part of the conductor. What is listed is what the servers said last. Must never: promise more than was written.
 
@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fusion_core::id::ViewName;
+use fusion_core::time::Clock as _;
 use fusion_proto::convert::admin::{ListedServer, ListedView};
+use fusion_proto::convert::view::{ViewOwner, ViewOwnership};
 use fusion_proto::status::Refusal;
 use fusion_store::{Claim, Claimed, Roll, ServerId, Stamped, ViewId};
 use uuid::Uuid;
@@ -15,37 +17,88 @@ use super::conduct::{Conductor, NotTaken, blocking};
 use super::known::{Known, Known1};
 use super::said::SaidOfView;
 use crate::stores::unwritten;
+use crate::task::view::{Role, ViewHandle};
 
 /// When to try again where a claim changed in this moment.
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Conductor {
-    /// The servers that live, by id.
+    /// The servers that are not struck off, by id.
     pub(crate) fn servers(&self) -> Vec<ListedServer> {
         let known = Arc::clone(&self.cluster.known().borrow());
-        known
-            .members
-            .values()
-            .filter(|one| one.is_live)
-            .map(|one| self.listed(&known, one))
-            .collect()
+        known.members.values().map(|one| self.listed(&known, one)).collect()
+    }
+
+    /// A server that lives by now: what is known is old where the engine cannot be read.
+    fn live<'a>(&self, known: &'a Known, server: ServerId) -> Option<&'a Known1> {
+        let now = self.cluster.clock().monotonic();
+        let lease = self.cluster.shared.membership.lease;
+        known.members.get(&server).filter(|one| one.is_live_at(now, lease))
+    }
+
+    /// Whether a server gives its views away; of itself it knows it first.
+    pub(super) fn drains(&self, one: &Known1) -> bool {
+        match one.member.id == self.cluster.id() {
+            true => self.cluster.is_draining(),
+            false => one.said.draining,
+        }
     }
 
     fn listed(&self, known: &Known, one: &Known1) -> ListedServer {
         let id = one.member.id;
         let answers = id == self.cluster.id();
         let mut views: Vec<_> =
-            one.said.views.iter().map(|said| listed_view(known, id, said)).collect();
+            one.said.views.iter().map(|said| self.listed_view(known, id, said)).collect();
         views.sort_by(|one, other| one.view.cmp(&other.view));
         ListedServer {
             server: id.0,
             address: one.member.address.clone(),
             version: one.member.version.clone(),
             memory_bytes: one.member.memory,
-            draining: if answers { self.cluster.is_draining() } else { one.said.draining },
+            draining: self.drains(one),
             answers,
             views,
+            silent: self.live(known, id).is_none(),
+            silent_for: Some(self.cluster.clock().monotonic().since(one.changed_at)),
         }
+    }
+
+    fn listed_view(&self, known: &Known, server: ServerId, said: &SaidOfView) -> ListedView {
+        let claim = known.claims.get(&said.view).map(|claim| &claim.it);
+        let owner = claim.and_then(|claim| claim.owner).and_then(|owner| self.live(known, owner));
+        let theirs = owner.and_then(|owner| owner.said.of(said.view));
+        let owned = owner.is_some_and(|owner| owner.member.id == server);
+        ListedView {
+            view: said.name.clone(),
+            owned,
+            epoch: claim.map_or(0, |claim| claim.epoch.0),
+            revision: said.revision.0,
+            lag: theirs.map_or(0, |theirs| theirs.revision.0.saturating_sub(said.revision.0)),
+            next: claim.and_then(|claim| claim.next).map(|next| next.0),
+        }
+    }
+
+    /// Whose a view is, and how far this server is with it.
+    pub(crate) fn ownership(&self, view: &ViewHandle) -> ViewOwnership {
+        if let Role::Owns(epoch, term) = view.role()
+            && self.cluster.lease().holds(term)
+        {
+            let (server, address) = (self.cluster.id().0, self.cluster.address().to_owned());
+            let owner = Some(ViewOwner { server, address });
+            return ViewOwnership { owner, epoch: epoch.0, owned: true, lag: Some(0) };
+        }
+        let (id, known) = (ViewId(view.id()), Arc::clone(&self.cluster.known().borrow()));
+        let claim = known.claims.get(&id).map(|claim| &claim.it);
+        let owner = claim.and_then(|claim| claim.owner).and_then(|owner| self.live(&known, owner));
+        let epoch = claim.map_or(view.owner_epoch(), |claim| claim.epoch);
+        let is_said = |said: &&SaidOfView| said.owned.as_ref().is_some_and(|it| it.epoch == epoch);
+        let theirs = owner.and_then(|owner| owner.said.of(id)).filter(is_said);
+        let owner = owner.map(|owner| ViewOwner {
+            server: owner.member.id.0,
+            address: owner.member.address.clone(),
+        });
+        let lag = theirs.map(|theirs| theirs.revision.0.saturating_sub(view.durable().0));
+        ViewOwnership { owner, epoch: epoch.0, owned: false, lag }
     }
 
     /// Writes who is to own a view; whichever, if none is named. Gives who owns it now.
@@ -60,9 +113,8 @@ impl Conductor {
         let view = ViewId(self.views.get(name)?.id());
         let to = to.map(ServerId);
         let known = Arc::clone(&self.cluster.known().borrow());
-        if to.is_some_and(|to| {
-            !known.takes(to) || (to == self.cluster.id() && self.cluster.is_draining())
-        }) {
+        let takes = |to| self.live(&known, to).is_some_and(|one| !self.drains(one));
+        if to.is_some_and(|to| !takes(to)) {
             return Err(Refusal::invalid("server_id", "is no server that lives and takes views"));
         }
         let ownership = Arc::clone(&self.cluster.shared.membership.ownership);
@@ -110,20 +162,5 @@ impl Conductor {
     fn broken(&self, error: &NotTaken) -> Refusal {
         tracing::error!(%error, "a command for several servers");
         crate::stores::unwritten_yet()
-    }
-}
-
-fn listed_view(known: &Known, server: ServerId, said: &SaidOfView) -> ListedView {
-    let claim = known.claims.get(&said.view).map(|claim| &claim.it);
-    let owner = claim.and_then(|claim| claim.owner).and_then(|owner| known.live(owner));
-    let theirs = owner.and_then(|owner| owner.said.of(said.view)).map_or(0, |said| said.revision.0);
-    let owned = claim.is_some_and(|claim| claim.owner == Some(server));
-    ListedView {
-        view: said.name.clone(),
-        owned,
-        epoch: claim.map_or(0, |claim| claim.epoch.0),
-        revision: said.revision.0,
-        lag: if owned { 0 } else { theirs.saturating_sub(said.revision.0) },
-        next: claim.and_then(|claim| claim.next).map(|next| next.0),
     }
 }

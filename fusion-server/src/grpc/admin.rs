@@ -56,7 +56,8 @@ impl AdminService for Handler {
         request: Request<pb::GetServerInfoRequest>,
     ) -> Result<Response<pb::GetServerInfoResponse>, Status> {
         let pb::GetServerInfoRequest {} = request.into_inner();
-        Ok(Response::new((&self.0.about.info()).into()))
+        let member = self.0.conductor.as_ref().map(|it| it.cluster.id().0);
+        Ok(Response::new((&self.0.about.info(member)).into()))
     }
 
     async fn set_log_filter(
@@ -77,7 +78,8 @@ impl AdminService for Handler {
             Some(conductor) => conductor.servers(),
             None => vec![self.0.about.alone()],
         };
-        let servers = servers.into_iter().map(Into::into).collect();
+        let servers = servers.into_iter().map(TryInto::try_into).collect();
+        let servers = self.0.sendable(servers)?;
         Ok(Response::new(pb::ListServersResponse { servers }))
     }
 

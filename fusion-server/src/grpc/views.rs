@@ -62,6 +62,7 @@ impl Services {
             leader_epoch: of.last_epoch.0,
             sessions: of.live,
             created_at: Some(server_time_to_pb(view.created_at())),
+            ownership: self.conductor.as_ref().map(|it| it.ownership(view).into()),
         })
     }
 }

@@ -79,10 +79,13 @@ impl About {
             draining: false,
             answers: true,
             views: views.collect(),
+            silent: false,
+            silent_for: None,
         }
     }
 
-    pub(crate) fn info(&self) -> ServerInfo {
+    /// What it is; `member` is its id among several servers.
+    pub(crate) fn info(&self, member: Option<Uuid>) -> ServerInfo {
         let Shared { config, views, sessions, stores, log, clock, server, started_at } =
             &*self.shared;
         let (all, config) = (views.all(), config.now());
@@ -110,6 +113,8 @@ impl About {
                 message_bytes: count(limits::MESSAGE_BYTES),
             },
             state: Some(guarantee_out(stores.state.guarantee())),
+            member,
+            log: Some(guarantee_out(stores.log.guarantee())),
         }
     }
 }

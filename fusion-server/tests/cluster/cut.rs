@@ -91,6 +91,10 @@ impl ChangeLog for Cut<dyn ChangeLog> {
         self.get()?.status(view)
     }
 
+    fn guarantee(&self) -> Guarantee {
+        self.port.guarantee()
+    }
+
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {
         self.get()?.remove(view)
     }
@@ -165,6 +169,10 @@ impl ChangeLog for Handle {
 
     fn status(&self, view: ViewId) -> Result<LogStatus, StoreError> {
         self.log.status(view)
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.log.guarantee()
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {

@@ -170,8 +170,15 @@ impl One {
     }
 
     pub(crate) async fn freshness(&self) -> pb::Freshness {
+        self.view().await.freshness.unwrap()
+    }
+
+    pub(crate) async fn ownership(&self) -> pb::ViewOwnership {
+        self.view().await.ownership.unwrap()
+    }
+
+    async fn view(&self) -> pb::View {
         let asked = pb::GetViewRequest { view: VIEW.into() };
-        let view = self.server.views.clone().get_view(asked).await.unwrap().into_inner().view;
-        view.unwrap().freshness.unwrap()
+        self.server.views.clone().get_view(asked).await.unwrap().into_inner().view.unwrap()
     }
 }

@@ -29,6 +29,9 @@ async fn a_server_says_what_it_is() {
     assert_eq!(info.version, env!("CARGO_PKG_VERSION"));
     assert_eq!((info.views, info.sessions, info.server_id.len()), (1, 1, 36));
     assert_eq!(info.limits.unwrap().max_views, 256);
+    assert_eq!(info.member_id, "", "there is no other server");
+    let log = info.log.clone().unwrap();
+    assert_eq!((log.engine.as_str(), log.survives()), ("memory", pb::Survival::Nothing));
     let seconds = |time: Option<Timestamp>| time.unwrap().seconds;
     assert!(seconds(info.server_time) >= seconds(info.started_at));
     let again = server.admin.get_server_info(pb::GetServerInfoRequest {}).await.unwrap();

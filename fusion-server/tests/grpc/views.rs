@@ -107,6 +107,7 @@ async fn totals_and_entries_agree_with_what_was_told() {
     let view = server.views.get_view(view).await.unwrap().into_inner().view.unwrap();
     assert_eq!(view.totals.unwrap().files, 1);
     assert_eq!((view.leader_agent_id.as_str(), view.sessions), ("a", 1));
+    assert_eq!(view.ownership, None, "there is no other server");
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ use crate::disk::{Disk, remove_newest_first};
 use crate::error::StoreError;
 use crate::follow::Following;
 use crate::ports::{
-    ChangeLog, Follow, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention,
-    Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Guarantee, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records,
+    Retention, Ticket, ViewId, ViewRef,
 };
 pub(super) use copy::copy;
 use segment::Segment;
@@ -171,6 +171,10 @@ impl ChangeLog for EmbeddedLog {
 
     fn status(&self, view: ViewId) -> Result<LogStatus, StoreError> {
         self.with(view, |log| Ok(log.status()))
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::embedded()
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {

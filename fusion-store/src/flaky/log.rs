@@ -10,8 +10,8 @@ use fusion_core::time::ServerTime;
 use super::{Moods, failure};
 use crate::error::StoreError;
 use crate::ports::{
-    ChangeLog, Follow, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead,
-    Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Guarantee, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom,
+    RecordHead, Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
 };
 
 /// A log that fails as its moods say.
@@ -151,6 +151,10 @@ impl<L: ChangeLog> ChangeLog for FlakyLog<L> {
         };
         let waiting = status.waiting + held.records.len();
         Ok(LogStatus { end: held.end, waiting, health, ..status })
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.inner.guarantee()
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {

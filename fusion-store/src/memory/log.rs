@@ -9,8 +9,8 @@ use fusion_core::time::ServerTime;
 use crate::error::StoreError;
 use crate::follow::Following;
 use crate::ports::{
-    ChangeLog, Follow, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom, RecordHead,
-    Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Guarantee, Health, LogPoint, LogStatus, OpenedLog, Progress, ReadFrom,
+    RecordHead, Records, Retention, StoredRecord, Ticket, ViewId, ViewRef,
 };
 
 /// The log of all views, in memory.
@@ -157,6 +157,10 @@ impl ChangeLog for MemoryLog {
                 health: Health::Well,
             })
         })
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::memory()
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use fusion_core::change::Change;
 use fusion_core::id::Revision;
 use fusion_core::time::ServerTime;
 
-use super::{LogPoint, RecordHead, StoredRecord, Ticket, ViewId, ViewRef};
+use super::{Guarantee, LogPoint, RecordHead, StoredRecord, Ticket, ViewId, ViewRef};
 use crate::error::StoreError;
 
 /// Records in order, each read when it is asked for. After an error nothing comes any more.
@@ -89,6 +89,9 @@ pub trait ChangeLog: Send + Sync {
     /// # Errors
     /// `NoView`.
     fn status(&self, view: ViewId) -> Result<LogStatus, StoreError>;
+
+    /// What an acknowledged record outlives, as the engine is set up; never guessed.
+    fn guarantee(&self) -> Guarantee;
 
     /// Removes the log of a view and all that is in it.
     ///

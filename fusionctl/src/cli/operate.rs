@@ -222,7 +222,7 @@ pub(crate) enum ViewsCommand {
 /// What to ask of several servers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClusterCommand {
-    /// List the servers that live, and which owns which view.
+    /// List the servers, when each was last heard, and which owns which view.
     Status,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fusion_proto::client::{CallError, Client};
 use fusion_proto::convert::admin::{ListedServer, ListedView};
 use indicatif::HumanBytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::once::once;
 use super::{connect_all, explain, view_name};
@@ -65,7 +65,8 @@ pub(super) async fn drain(
     once(async || client.admin.drain_server(one.server, lift).await).await.map_err(failed)?;
     if !lift {
         let is_done = |servers: &[ListedServer]| {
-            let others = servers.iter().any(|it| it.server != one.server && !it.draining);
+            let takes = |it: &ListedServer| !it.draining && !it.silent;
+            let others = servers.iter().any(|it| it.server != one.server && takes(it));
             let owns = |it: &ListedServer| it.views.iter().any(|view: &ListedView| view.owned);
             !others || !servers.iter().any(|it| it.server == one.server && owns(it))
         };
@@ -86,7 +87,8 @@ async fn until(
     Ok(())
 }
 
-/// The one server that goes by an address, an id or the beginning of one.
+/// The one server that lives and goes by an address, an id or the beginning of one. One that was begun anew has the
+/// address of the one before, which is listed until it is struck off.
 fn find(servers: &[ListedServer], named: &str) -> Result<ListedServer, Failure> {
     let bare = |address: &str| address.split_once("://").map(|(_, place)| place.to_owned());
     let is_it = |one: &&ListedServer| {
@@ -94,43 +96,38 @@ fn find(servers: &[ListedServer], named: &str) -> Result<ListedServer, Failure> 
             || bare(&one.address).is_some_and(|place| place == named)
             || (!named.is_empty() && one.server.to_string().starts_with(named))
     };
-    let found: Vec<_> = servers.iter().filter(is_it).collect();
+    let found: Vec<_> = servers.iter().filter(|one| !one.silent).filter(is_it).collect();
     match found[..] {
         [one] => Ok(one.clone()),
         [] => Err(Failure::usage(format!(
-            "there is no server `{named}`; `fusionctl cluster status` lists them"
+            "no server `{named}` lives; `fusionctl cluster status` lists the servers"
         ))),
         _ => Err(Failure::usage(format!("more than one server begins with `{named}`"))),
     }
 }
 
 impl Printer {
-    fn listed_server(&mut self, one: &ListedServer) -> Result<(), Failure> {
-        let ListedServer { server, address, version, memory_bytes, draining, answers, views } = one;
+    /// A server of several, and what views it has.
+    pub(crate) fn listed_server(&mut self, one: &ListedServer) -> Result<(), Failure> {
         if self.is_json() {
-            let views = views.iter().map(|view| {
-                json!({
-                    "view": view.view.as_str(), "owned": view.owned, "epoch": view.epoch,
-                    "revision": view.revision, "lag": view.lag,
-                    "next_server_id": view.next.map(|id| id.to_string()),
-                })
-            });
-            return self.document(&json!({
-                "server_id": server.to_string(), "address": address, "version": version,
-                "memory_bytes": memory_bytes, "draining": draining, "answers": answers,
-                "views": views.collect::<Vec<_>>(),
-            }));
+            return self.document(&server_json(one));
         }
+        let ListedServer { server, address, version, memory_bytes, draining, answers, .. } = one;
         let place = if address.is_empty() { "alone" } else { address };
         let drains = if *draining { ", drains" } else { "" };
         let this = if *answers { ", this one" } else { "" };
         self.text(&format!(
-            "server {server} at {place}: version {version}, {}{drains}{this}",
-            HumanBytes(*memory_bytes)
+            "server {server} at {place}: version {version}, {}{drains}{}{this}",
+            HumanBytes(*memory_bytes),
+            heard(one)
         ))?;
-        views.iter().try_for_each(|view| {
+        one.views.iter().try_for_each(|view| {
             let ListedView { view, owned, epoch, revision, lag, next } = view;
-            let role = if *owned { "owns" } else { "follows" };
+            let role = match (one.silent, owned) {
+                (true, _) => "had",
+                (false, true) => "owns",
+                (false, false) => "follows",
+            };
             let next = next.map(|id| format!(", to be at {id}")).unwrap_or_default();
             self.text(&format!(
                 "  {role:<7}  {view}: epoch {epoch}, revision {revision}, {lag} behind{next}"
@@ -164,5 +161,65 @@ impl Printer {
             "drains, and owns no view that others can have"
         };
         self.text(&format!("server {} {what}", one.address))
+    }
+}
+
+/// When a server was last heard, in tenths of a second; nothing of one that is alone.
+fn heard(one: &ListedServer) -> String {
+    match (one.silent, one.silent_for.map(|span| span.as_secs_f64())) {
+        (_, None) => String::new(),
+        (false, Some(seconds)) => format!(", heard {seconds:.1}s ago"),
+        (true, Some(seconds)) => format!(", silent {seconds:.1}s"),
+    }
+}
+
+/// A server of several, for programs.
+pub(crate) fn server_json(one: &ListedServer) -> Value {
+    let views = one.views.iter().map(|view| {
+        json!({
+            "view": view.view.as_str(), "owned": view.owned, "epoch": view.epoch,
+            "revision": view.revision, "lag": view.lag,
+            "next_server_id": view.next.map(|id| id.to_string()),
+        })
+    });
+    json!({
+        "server_id": one.server.to_string(), "address": one.address, "version": one.version,
+        "memory_bytes": one.memory_bytes, "draining": one.draining, "answers": one.answers,
+        "silent": one.silent, "silent_seconds": one.silent_for.map(|span| span.as_secs_f64()),
+        "views": views.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn server(number: u128, address: &str, silent: bool) -> ListedServer {
+        ListedServer {
+            server: Uuid::from_u128(number),
+            address: address.to_owned(),
+            version: "1".to_owned(),
+            memory_bytes: 1,
+            draining: false,
+            answers: false,
+            views: Vec::new(),
+            silent,
+            silent_for: Some(Duration::from_millis(1_240)),
+        }
+    }
+
+    #[test]
+    fn one_that_was_begun_anew_is_found_and_a_silent_one_is_not() {
+        let servers = [
+            server(1, "http://a:1", true),
+            server(2, "http://a:1", false),
+            server(3, "http://b:1", true),
+        ];
+        assert_eq!(find(&servers, "a:1").unwrap().server, Uuid::from_u128(2));
+        assert!(find(&servers, "http://b:1").is_err());
+        assert_eq!(heard(&servers[0]), ", silent 1.2s");
+        assert_eq!(heard(&servers[1]), ", heard 1.2s ago");
     }
 }

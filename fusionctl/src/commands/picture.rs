@@ -2,7 +2,7 @@
 
 use fusion_core::time::ServerTime;
 use fusion_proto::client::{CallError, Client};
-use fusion_proto::convert::admin::ServerInfo;
+use fusion_proto::convert::admin::{ListedServer, ServerInfo};
 use fusion_proto::convert::session::SessionInfo;
 use fusion_proto::views::ViewInfo;
 
@@ -12,6 +12,8 @@ pub(crate) struct Picture {
     /// Its URL.
     pub(crate) url: String,
     pub(crate) server: ServerInfo,
+    /// All servers, where it is one of several.
+    pub(crate) servers: Vec<ListedServer>,
     /// By name, each with its live sessions.
     pub(crate) views: Vec<(ViewInfo, Vec<SessionInfo>)>,
     /// This machine's clock when the server's answer came.
@@ -28,6 +30,11 @@ impl Picture {
         let here = ServerTime::from_nanos(
             i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
         );
+        // One that is alone has no others to tell of.
+        let servers = match server.member {
+            Some(_) => client.admin.servers().await?,
+            None => Vec::new(),
+        };
         let mut views: Vec<(ViewInfo, Vec<SessionInfo>)> = Vec::new();
         for view in client.views.list_views().await? {
             views.push((view, Vec::new()));
@@ -39,6 +46,6 @@ impl Picture {
             }
         }
         let url = client.views.url().to_owned();
-        Ok(Self { url, server, views, here })
+        Ok(Self { url, server, servers, views, here })
     }
 }

@@ -3,7 +3,7 @@
 use fusion_core::id::ViewName;
 use fusion_core::stat::Stat;
 use fusion_core::view::Totals;
-use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
+use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo, ViewOwnership};
 use serde_json::{Value, json};
 
 use super::rfc3339;
@@ -42,14 +42,25 @@ pub(super) fn stat(view: &ViewName, answer: &EntryAnswer) -> Value {
 }
 
 pub(super) fn view(info: &ViewInfo) -> Value {
-    json!({
+    let mut document = json!({
         "view": info.name.as_str(),
         "totals": totals(&info.totals),
         "freshness": freshness(&info.freshness),
         "leader_agent_id": info.leader_agent_id,
         "leader_epoch": info.leader_epoch,
         "sessions": info.sessions,
-    })
+    });
+    // A server that is alone has nothing to say of it.
+    if let Some(ViewOwnership { owner, epoch, owned, lag }) = &info.ownership {
+        document["ownership"] = json!({
+            "owner_id": owner.as_ref().map(|owner| owner.server.to_string()),
+            "owner_address": owner.as_ref().map(|owner| &owner.address),
+            "epoch": epoch,
+            "owned": owned,
+            "lag": lag,
+        });
+    }
+    document
 }
 
 pub(super) fn totals(totals: &Totals) -> Value {

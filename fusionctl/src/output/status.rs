@@ -2,14 +2,15 @@
 
 use fusion_core::session::{Role, SessionState};
 use fusion_core::time::ServerTime;
-use fusion_proto::convert::admin::ConfigChange;
+use fusion_proto::convert::admin::{ConfigChange, EngineGuarantee};
 use fusion_proto::convert::session::SessionInfo;
 use fusion_proto::views::{Freshness, ViewInfo};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
+use super::table::owner_text;
 use super::{Printer, json, rfc3339};
-use crate::commands::{Finding, Picture, spoken};
+use crate::commands::{Finding, Picture, server_json, spoken};
 use crate::exit::Failure;
 
 impl Printer {
@@ -77,18 +78,16 @@ impl Printer {
         self.text(&format!("  fusion-server {}, up {up}, id {}", server.version, server.server))?;
         let place = if server.data_dir.is_empty() { "memory" } else { &server.data_dir };
         self.text(&format!("  {} in {place}", HumanBytes(server.data_bytes)))?;
-        if let Some(state) = &server.state {
-            let note = if state.note.is_empty() { "" } else { "; " };
-            let outlives = state.survives.as_str();
-            self.text(&format!(
-                "  state: {}, outlives {outlives}{note}{}",
-                state.engine, state.note
-            ))?;
+        for (what, kept) in [("log", &server.log), ("state", &server.state)] {
+            let Some(EngineGuarantee { engine, survives, note }) = kept else { continue };
+            let dash = if note.is_empty() { "" } else { "; " };
+            self.text(&format!("  {what}: {engine}, outlives {}{dash}{note}", survives.as_str()))?;
         }
         self.text(&format!(
             "  {} of {} views, {} of {} sessions",
             server.views, server.limits.max_views, server.sessions, server.limits.max_sessions
         ))?;
+        picture.servers.iter().try_for_each(|one| self.listed_server(one))?;
         for (view, sessions) in &picture.views {
             self.view_lines(view, sessions, now)?;
         }
@@ -107,6 +106,9 @@ impl Printer {
         self.text(&format!("\nview {}: {state}, {coverage}, revision {revision}", view.name))?;
         for reason in reasons {
             self.text(&format!("  ! {reason}"))?;
+        }
+        if let Some(ownership) = &view.ownership {
+            self.text(&format!("  owner {}", owner_text(ownership)))?;
         }
         let totals = &view.totals;
         self.text(&format!(
@@ -200,7 +202,12 @@ fn picture_json(picture: &Picture) -> Value {
             document
         })
         .collect();
-    json!({
+    let kept = |kept: &Option<EngineGuarantee>| {
+        kept.as_ref().map(|kept| {
+            json!({ "engine": kept.engine, "survives": kept.survives.as_str(), "note": kept.note })
+        })
+    };
+    let mut document = json!({
         "server": picture.url,
         "version": server.version,
         "server_id": server.server.to_string(),
@@ -208,14 +215,19 @@ fn picture_json(picture: &Picture) -> Value {
         "server_time": rfc3339(server.server_time.as_nanos()),
         "data_dir": server.data_dir,
         "data_bytes": server.data_bytes,
-        "state": server.state.as_ref().map(|state| {
-            json!({ "engine": state.engine, "survives": state.survives.as_str(), "note": state.note })
-        }),
+        "log": kept(&server.log),
+        "state": kept(&server.state),
         "sessions": server.sessions,
         "max_sessions": server.limits.max_sessions,
         "max_views": server.limits.max_views,
         "views": views,
-    })
+    });
+    // A server that is alone has nothing to say of others.
+    if let Some(member) = server.member {
+        document["member_id"] = json!(member.to_string());
+        document["servers"] = picture.servers.iter().map(server_json).collect();
+    }
+    document
 }
 
 fn session_json(session: &SessionInfo) -> Value {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use fusion_core::id::ViewName;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::view::Totals;
-use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo};
+use fusion_proto::views::{Entry, EntryAnswer, Freshness, ViewInfo, ViewOwnership};
 use indicatif::{HumanBytes, HumanCount};
 
 use super::rfc3339;
@@ -44,26 +44,43 @@ pub(super) fn stat(out: &mut impl Write, view: &ViewName, answer: &EntryAnswer) 
     view_line(out, view, &answer.freshness)
 }
 
+/// Whose each is is told only where there are several servers.
 pub(super) fn views(out: &mut impl Write, views: &[ViewInfo]) -> io::Result<()> {
+    let several = views.iter().any(|view| view.ownership.is_some());
+    let head = if several { "LEADER            OWNER" } else { "LEADER" };
     writeln!(
         out,
-        "{:<20}  {:<12}  {:>13}  {:>13}  {:>11}  {:>8}  LEADER",
+        "{:<20}  {:<12}  {:>13}  {:>13}  {:>11}  {:>8}  {head}",
         "VIEW", "STATE", "FILES", "DIRECTORIES", "BYTES", "SESSIONS"
     )?;
     for view in views {
+        let leader = if view.leader_agent_id.is_empty() { "-" } else { &view.leader_agent_id };
+        let owner = view.ownership.as_ref().map(owner_text);
+        let last = owner.map_or(leader.to_owned(), |owner| format!("{leader:<16}  {owner}"));
         writeln!(
             out,
-            "{:<20}  {:<12}  {:>13}  {:>13}  {:>11}  {:>8}  {}",
+            "{:<20}  {:<12}  {:>13}  {:>13}  {:>11}  {:>8}  {last}",
             view.name.as_str(),
             view.freshness.state_text(),
             HumanCount(view.totals.files).to_string(),
             HumanCount(view.totals.directories).to_string(),
             HumanBytes(view.totals.bytes).to_string(),
             view.sessions,
-            if view.leader_agent_id.is_empty() { "-" } else { &view.leader_agent_id },
         )?;
     }
     Ok(())
+}
+
+/// Whose a view is, and how far the server that was asked is with it.
+pub(super) fn owner_text(ownership: &ViewOwnership) -> String {
+    let ViewOwnership { owner, epoch, owned, lag } = ownership;
+    let Some(owner) = owner else { return format!("nobody, last epoch {epoch}") };
+    let behind = match (owned, lag) {
+        (true, _) => "this server".to_owned(),
+        (false, Some(lag)) => format!("{} behind", HumanCount(*lag)),
+        (false, None) => "has not said how it is".to_owned(),
+    };
+    format!("{}, epoch {epoch}, {behind}", owner.address)
 }
 
 pub(super) fn totals_lines(out: &mut impl Write, totals: &Totals) -> io::Result<()> {
@@ -141,6 +158,8 @@ pub(super) fn short_time(nanos: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fusion_proto::views::ViewOwner;
+
     use super::*;
 
     #[test]
@@ -150,5 +169,19 @@ mod tests {
         assert_eq!(text(Kind::Directory, 0o1777), "drwxrwxrwt");
         assert_eq!(text(Kind::File, 0o4755), "-rwsr-xr-x");
         assert_eq!(text(Kind::File, 0o2644), "-rw-r-Sr--");
+    }
+
+    #[test]
+    fn whose_a_view_is_is_said_with_how_far_the_answer_is() {
+        let address = "http://a:1".to_owned();
+        let owner = Some(ViewOwner { server: uuid::Uuid::nil(), address });
+        let mut ownership = ViewOwnership { owner, epoch: 3, owned: true, lag: Some(0) };
+        assert_eq!(owner_text(&ownership), "http://a:1, epoch 3, this server");
+        (ownership.owned, ownership.lag) = (false, Some(1_200));
+        assert_eq!(owner_text(&ownership), "http://a:1, epoch 3, 1,200 behind");
+        ownership.lag = None;
+        assert_eq!(owner_text(&ownership), "http://a:1, epoch 3, has not said how it is");
+        ownership.owner = None;
+        assert_eq!(owner_text(&ownership), "nobody, last epoch 3");
     }
 }

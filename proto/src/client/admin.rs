@@ -75,7 +75,7 @@ impl AdminClient {
         Ok(changes.into_iter().map(Into::into).collect())
     }
 
-    /// The servers that live, by id.
+    /// The servers, by id.
     ///
     /// # Errors
     /// No server.

@@ -1,5 +1,7 @@
 //! Administration: what is asked for, and what is told, both ways.
 
+mod servers;
+
 use fusion_core::id::ViewName;
 use fusion_core::time::ServerTime;
 use uuid::Uuid;
@@ -8,6 +10,8 @@ use super::ConvertError;
 use super::time::{needed_time_in, server_time_to_pb};
 use super::view::view_name;
 use crate::pb;
+
+pub use servers::{ListedServer, ListedView, MoveView, server_uuid};
 
 /// What server this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,10 @@ pub struct ServerInfo {
     pub log_filter: String,
     /// Where its state is kept; absent if it does not tell.
     pub state: Option<EngineGuarantee>,
+    /// The id by which several servers know it; absent if it is alone.
+    pub member: Option<Uuid>,
+    /// Where the logs of views are kept; absent if it does not tell.
+    pub log: Option<EngineGuarantee>,
 }
 
 /// An engine, and what an acknowledgement is worth as it is set up.
@@ -120,111 +128,6 @@ pub struct ServerLimits {
     pub page_rows: u32,
     /// Most bytes of a message.
     pub message_bytes: u32,
-}
-
-/// A server, for as long as it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedServer {
-    /// Its id, drawn when it started.
-    pub server: Uuid,
-    /// Where others reach it; empty if it is alone.
-    pub address: String,
-    /// Its version.
-    pub version: String,
-    /// Memory that it may use; 0 if it is alone.
-    pub memory_bytes: u64,
-    /// It gives its views away, and takes none.
-    pub draining: bool,
-    /// It is the one that answers.
-    pub answers: bool,
-    /// Its views, by name.
-    pub views: Vec<ListedView>,
-}
-
-/// A view on a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedView {
-    /// Its name.
-    pub view: ViewName,
-    /// The server owns it; else it follows.
-    pub owned: bool,
-    /// The number of the view's ownership.
-    pub epoch: u64,
-    /// The revision that the server has.
-    pub revision: u64,
-    /// Revisions that it is behind its owner.
-    pub lag: u64,
-    /// The server that is to own it, if somebody said so.
-    pub next: Option<Uuid>,
-}
-
-impl From<ListedServer> for pb::Server {
-    fn from(server: ListedServer) -> Self {
-        let ListedServer { server, address, version, memory_bytes, draining, answers, views } =
-            server;
-        let views = views.into_iter().map(Into::into).collect();
-        let server_id = server.to_string();
-        Self { server_id, address, version, memory_bytes, draining, answers, views }
-    }
-}
-
-impl From<ListedView> for pb::ServerView {
-    fn from(listed: ListedView) -> Self {
-        let ListedView { view, owned, epoch, revision, lag, next } = listed;
-        let next_server_id = next.map(|id| id.to_string()).unwrap_or_default();
-        Self { view: view.to_string(), owned, epoch, revision, lag, next_server_id }
-    }
-}
-
-impl TryFrom<pb::Server> for ListedServer {
-    type Error = ConvertError;
-
-    fn try_from(server: pb::Server) -> Result<Self, ConvertError> {
-        let pb::Server { server_id, address, version, memory_bytes, draining, answers, views } =
-            server;
-        let views = views.into_iter().map(ListedView::try_from).collect::<Result<_, _>>()?;
-        let server = server_uuid(&server_id)?;
-        Ok(Self { server, address, version, memory_bytes, draining, answers, views })
-    }
-}
-
-impl TryFrom<pb::ServerView> for ListedView {
-    type Error = ConvertError;
-
-    fn try_from(listed: pb::ServerView) -> Result<Self, ConvertError> {
-        let pb::ServerView { view, owned, epoch, revision, lag, next_server_id } = listed;
-        let next = Some(next_server_id).filter(|id| !id.is_empty());
-        let next = next.map(|id| server_uuid(&id)).transpose()?;
-        Ok(Self { view: view_name(&view)?, owned, epoch, revision, lag, next })
-    }
-}
-
-/// A view, and the server that is to own it, if one is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MoveView {
-    /// The view.
-    pub view: ViewName,
-    /// The server; whichever, if none is named.
-    pub to: Option<Uuid>,
-}
-
-impl TryFrom<pb::MoveViewRequest> for MoveView {
-    type Error = ConvertError;
-
-    fn try_from(request: pb::MoveViewRequest) -> Result<Self, ConvertError> {
-        let pb::MoveViewRequest { view, server_id } = request;
-        let to = Some(server_id).filter(|id| !id.is_empty());
-        let to = to.map(|id| server_uuid(&id)).transpose()?;
-        Ok(Self { view: view_name(&view)?, to })
-    }
-}
-
-/// The id of a server.
-///
-/// # Errors
-/// It is no UUID.
-pub fn server_uuid(text: &str) -> Result<Uuid, ConvertError> {
-    Uuid::try_parse(text).map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))
 }
 
 /// A view that was reset.
@@ -337,6 +240,8 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             limits,
             log_filter,
             state,
+            member,
+            log,
         } = info;
         Self {
             version: version.clone(),
@@ -350,6 +255,8 @@ impl From<&ServerInfo> for pb::GetServerInfoResponse {
             limits: Some((*limits).into()),
             log_filter: log_filter.clone(),
             state: state.as_ref().map(Into::into),
+            member_id: member.map(|id| id.to_string()).unwrap_or_default(),
+            log: log.as_ref().map(Into::into),
         }
     }
 }
@@ -358,33 +265,21 @@ impl TryFrom<pb::GetServerInfoResponse> for ServerInfo {
     type Error = ConvertError;
 
     fn try_from(answer: pb::GetServerInfoResponse) -> Result<Self, ConvertError> {
-        let pb::GetServerInfoResponse {
-            version,
-            server_id,
-            started_at,
-            server_time,
-            data_dir,
-            data_bytes,
-            views,
-            sessions,
-            limits,
-            log_filter,
-            state,
-        } = answer;
-        let server = Uuid::try_parse(&server_id)
-            .map_err(|_| ConvertError::invalid("server_id", "a UUID is needed"))?;
+        let member = Some(answer.member_id).filter(|id| !id.is_empty());
         Ok(Self {
-            version,
-            server,
-            started_at: needed_time_in("started_at", started_at.as_ref())?,
-            server_time: needed_time_in("server_time", server_time.as_ref())?,
-            data_dir,
-            data_bytes,
-            views,
-            sessions,
-            limits: limits.ok_or(ConvertError::missing("limits"))?.into(),
-            log_filter,
-            state: state.map(Into::into),
+            version: answer.version,
+            server: server_uuid(&answer.server_id)?,
+            started_at: needed_time_in("started_at", answer.started_at.as_ref())?,
+            server_time: needed_time_in("server_time", answer.server_time.as_ref())?,
+            data_dir: answer.data_dir,
+            data_bytes: answer.data_bytes,
+            views: answer.views,
+            sessions: answer.sessions,
+            limits: answer.limits.ok_or(ConvertError::missing("limits"))?.into(),
+            log_filter: answer.log_filter,
+            state: answer.state.map(Into::into),
+            member: member.map(|id| server_uuid(&id)).transpose()?,
+            log: answer.log.map(Into::into),
         })
     }
 }

@@ -7,6 +7,7 @@ mod export;
 mod find;
 mod lists;
 pub mod live;
+mod ownership;
 mod refresh;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use export::{ExportColumn, ExportEntries, ExportFormat};
 pub use find::{EntryFilter, EntryOrder, EntrySort, FindEntries, ViewError};
 
 pub use lists::{BlindSpot, ListWithin, SuspectCause, SuspectInfo, TrashInfo, TrashRef};
+pub use ownership::{ViewOwner, ViewOwnership};
 pub use refresh::{RefreshPath, Refreshed};
 
 /// How much a read demands of the view.

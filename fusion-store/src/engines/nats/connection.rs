@@ -19,7 +19,7 @@ use super::{NatsBlocks, NatsLog, NatsOwnership, NatsSettings, NatsState, NatsSyn
 use crate::engines::Whose;
 use crate::engines::bridge::{Bridge, causes};
 use crate::error::StoreError;
-use crate::ports::{ViewId, ViewRef};
+use crate::ports::{Guarantee, Survives, ViewId, ViewRef};
 
 /// A server that says nothing for three of these is left for another.
 const PING: Duration = Duration::from_secs(1);
@@ -84,6 +84,18 @@ impl Nats {
     /// `OtherState` if it is not the one that is wanted.
     pub fn state(self: &Arc<Self>, whose: Whose) -> Result<NatsState, StoreError> {
         NatsState::open(Arc::clone(self), whose)
+    }
+
+    /// What it acknowledges outlives this, as the operator says.
+    pub(super) fn guarantee(&self) -> Guarantee {
+        let (survives, note) = match self.sync() {
+            NatsSync::Always => (Survives::Power, ""),
+            NatsSync::Interval => (
+                Survives::Processes,
+                "change_log.sync is interval: what the servers have not synced is lost if power fails at most of the replicas",
+            ),
+        };
+        Guarantee { engine: self.bridge.engine().to_owned(), survives, note: note.to_owned() }
     }
 
     /// What the operator says of the servers' disks.

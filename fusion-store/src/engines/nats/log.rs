@@ -22,8 +22,8 @@ use super::Nats;
 use super::stream::Stream;
 use crate::error::StoreError;
 use crate::ports::{
-    ChangeLog, Follow, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records, Retention,
-    Ticket, ViewId, ViewRef,
+    ChangeLog, Follow, Guarantee, LogPoint, LogStatus, OpenedLog, ReadFrom, RecordHead, Records,
+    Retention, Ticket, ViewId, ViewRef,
 };
 use view::ViewLog;
 
@@ -125,6 +125,10 @@ impl ChangeLog for NatsLog {
 
     fn status(&self, view: ViewId) -> Result<LogStatus, StoreError> {
         Ok(self.get(view)?.status())
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        self.nats.guarantee()
     }
 
     fn remove(&self, view: ViewId) -> Result<(), StoreError> {

@@ -19,11 +19,11 @@ use async_nats::jetstream::stream::Config;
 use fusion_core::time::ServerTime;
 use uuid::Uuid;
 
-use super::{Nats, NatsSync, random};
+use super::{Nats, random};
 use crate::engines::Whose;
 use crate::error::StoreError;
 use crate::ports::{
-    Expect, Guarantee, Item, Page, Put, Space, State, Survives, Swap, Version, check as check_value,
+    Expect, Guarantee, Item, Page, Put, Space, State, Swap, Version, check as check_value,
 };
 use bucket::Bucket;
 use names::Names;
@@ -159,13 +159,6 @@ impl State for NatsState {
     }
 
     fn guarantee(&self) -> Guarantee {
-        let (survives, note) = match self.nats.sync() {
-            NatsSync::Always => (Survives::Power, ""),
-            NatsSync::Interval => (
-                Survives::Processes,
-                "change_log.sync is interval: what the servers have not synced is lost if power fails at most of the replicas",
-            ),
-        };
-        Guarantee { engine: self.nats.bridge.engine().to_owned(), survives, note: note.to_owned() }
+        self.nats.guarantee()
     }
 }

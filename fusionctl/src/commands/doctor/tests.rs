@@ -64,6 +64,7 @@ fn well() -> Picture {
         leader_epoch: 1,
         sessions: 1,
         created_at: Some(NOW),
+        ownership: None,
     };
     let limits = ServerLimits { max_views: 9, max_sessions: 9, ..ServerLimits::default() };
     let server = ServerInfo {
@@ -82,9 +83,11 @@ fn well() -> Picture {
             survives: Survival::Power,
             note: String::new(),
         }),
+        member: None,
+        log: None,
     };
     let url = "http://here:1".to_owned();
-    Picture { url, server, views: vec![(view, vec![agent()])], here: NOW }
+    Picture { url, server, servers: Vec::new(), views: vec![(view, vec![agent()])], here: NOW }
 }
 
 /// The one finding about a picture that was well before `spoil`.

@@ -7,6 +7,7 @@ use fusion_core::stat::Stat;
 use fusion_core::time::{ServerTime, StorageTime};
 use fusion_core::view::{Coverage, Totals, ViewState, ViewStatus};
 
+use super::ownership::ViewOwnership;
 use crate::convert::stat::{stat_from_pb, stat_to_pb};
 use crate::convert::time::{
     duration_from_pb, duration_to_pb, server_time_to_pb, storage_time_from_pb, storage_time_to_pb,
@@ -119,6 +120,8 @@ pub struct ViewInfo {
     pub sessions: u32,
     /// When it was created.
     pub created_at: Option<ServerTime>,
+    /// Whose it is among several servers; absent if the server is alone.
+    pub ownership: Option<ViewOwnership>,
 }
 
 /// The state of a view as it is written in metadata and shown to people.
@@ -343,20 +346,19 @@ impl TryFrom<&Freshness> for pb::Freshness {
 /// A view from the wire.
 ///
 /// # Errors
-/// A name that is none, or totals or a freshness that are missing or malformed.
+/// A name that is none, totals or a freshness that are missing or malformed, or an owner without a UUID.
 pub fn view_from_pb(view: pb::View) -> Result<ViewInfo, ConvertError> {
-    let pb::View { name, totals, freshness, leader_agent_id, leader_epoch, sessions, created_at } =
-        view;
-    let totals = totals.ok_or(ConvertError::missing("totals"))?;
-    let freshness = freshness.ok_or(ConvertError::missing("freshness"))?;
+    let totals = view.totals.ok_or(ConvertError::missing("totals"))?;
+    let freshness = view.freshness.ok_or(ConvertError::missing("freshness"))?;
     Ok(ViewInfo {
-        name: ViewName::new(&name).in_field("name")?,
+        name: ViewName::new(&view.name).in_field("name")?,
         totals: totals_from_pb(totals).map_err(|error| error.within("totals"))?,
         freshness: freshness_from_pb(freshness).map_err(|error| error.within("freshness"))?,
-        leader_agent_id,
-        leader_epoch,
-        sessions,
-        created_at: time_in("created_at", created_at.as_ref())?,
+        leader_agent_id: view.leader_agent_id,
+        leader_epoch: view.leader_epoch,
+        sessions: view.sessions,
+        created_at: time_in("created_at", view.created_at.as_ref())?,
+        ownership: view.ownership.map(ViewOwnership::try_from).transpose()?,
     })
 }
 
@@ -365,15 +367,14 @@ pub fn view_from_pb(view: pb::View) -> Result<ViewInfo, ConvertError> {
 /// # Errors
 /// A span that cannot be told.
 pub fn view_to_pb(view: &ViewInfo) -> Result<pb::View, Unsendable> {
-    let ViewInfo { name, totals, freshness, leader_agent_id, leader_epoch, sessions, created_at } =
-        view;
     Ok(pb::View {
-        name: name.to_string(),
-        totals: Some(totals_to_pb(totals)),
-        freshness: Some(freshness.try_into()?),
-        leader_agent_id: leader_agent_id.clone(),
-        leader_epoch: *leader_epoch,
-        sessions: *sessions,
-        created_at: created_at.map(server_time_to_pb),
+        name: view.name.to_string(),
+        totals: Some(totals_to_pb(&view.totals)),
+        freshness: Some((&view.freshness).try_into()?),
+        leader_agent_id: view.leader_agent_id.clone(),
+        leader_epoch: view.leader_epoch,
+        sessions: view.sessions,
+        created_at: view.created_at.map(server_time_to_pb),
+        ownership: view.ownership.clone().map(Into::into),
     })
 }

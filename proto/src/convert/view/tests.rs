@@ -13,9 +13,9 @@ use prost::Message;
 use super::{
     AgeTally, Breakdown, BreakdownPart, CompareViews, ComparedView, Entry, EntryFilter, EntryOrder,
     EntrySort, FindEntries, Freshness, GetBreakdown, GetPath, ListEntries, Page, ReadClass, Tally,
-    ViewInfo, ViewRank, coverage_from_pb, coverage_to_pb, entry_from_pb, freshness_from_pb, page,
-    read_class_from_pb, state_from_pb, state_from_text, state_to_pb, state_to_text, totals_from_pb,
-    totals_to_pb, view_from_pb, view_to_pb,
+    ViewInfo, ViewOwner, ViewOwnership, ViewRank, coverage_from_pb, coverage_to_pb, entry_from_pb,
+    freshness_from_pb, page, read_class_from_pb, state_from_pb, state_from_text, state_to_pb,
+    state_to_text, totals_from_pb, totals_to_pb, view_from_pb, view_to_pb,
 };
 use crate::convert::arbitrary as any_of;
 use crate::convert::stat::path_to_text;
@@ -120,6 +120,18 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn ownership()(
+        owner in option::of((any_of::uuid(), "[a-z]{0,9}")),
+        epoch: u64,
+        owned: bool,
+        lag in option::of(any::<u64>()),
+    ) -> ViewOwnership {
+        let owner = owner.map(|(server, address)| ViewOwner { server, address });
+        ViewOwnership { owner, epoch, owned, lag }
+    }
+}
+
+prop_compose! {
     fn view_info()(
         name in any_of::view_name(),
         totals in totals(),
@@ -128,8 +140,11 @@ prop_compose! {
         leader_epoch: u64,
         sessions: u32,
         created_at in option::of(any_of::server_time()),
+        ownership in option::of(ownership()),
     ) -> ViewInfo {
-        ViewInfo { name, totals, freshness, leader_agent_id, leader_epoch, sessions, created_at }
+        ViewInfo {
+            name, totals, freshness, leader_agent_id, leader_epoch, sessions, created_at, ownership,
+        }
     }
 }
 

@@ -126,6 +126,12 @@ proptest! {
                 survives: survives[sessions as usize % survives.len()],
                 note: "n".repeat(views as usize % 3),
             }),
+            member: (sessions % 2 == 0).then_some(server),
+            log: (sessions % 2 == 1).then(|| EngineGuarantee {
+                engine: "a log".to_owned(),
+                survives: survives[views as usize % survives.len()],
+                note: String::new(),
+            }),
         };
         prop_assert_eq!(ServerInfo::try_from(pb::GetServerInfoResponse::from(&info)), Ok(info));
         let reset = ViewReset { revision: data_bytes, leader_epoch: 1, sessions_ended: views };
