@@ -18,7 +18,7 @@ pub(crate) use jobs::{
 pub(crate) use live::{ChangesArgs, LiveCommand, WaitArgs, WatchArgs};
 pub(crate) use operate::{
     ClusterCommand, OperateCommand, ServerCommand, SessionsCommand, TokenCommand, TokenCreate,
-    TrashCommand, ViewsCommand,
+    TrashCommand, ViewsCommand, WaitArg,
 };
 pub(crate) use records::{ExplainArgs, RecordsArgs, TraceArgs};
 

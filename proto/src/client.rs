@@ -50,9 +50,10 @@ use tls::Dialer;
 
 /// How long making a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// How often an idle connection is tried, and how long the answer may take: a peer that is silently
-/// gone is found after the two together.
+/// How often an idle connection is tried. A peer that is silently gone is found after this and
+/// [`KEEP_ALIVE_LIMIT`].
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it may take to answer that.
 const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The channel of a client: every call goes through a [`CallHook`].
@@ -133,14 +134,20 @@ pub fn lazy_channel_with(url: &str, tls: &ClientTls) -> Result<Channel, ConnectE
     if uri.host().is_none_or(str::is_empty) {
         return Err(malformed("it names no host".to_owned()));
     }
-    Ok(endpoint
-        .connect_timeout(CONNECT_LIMIT)
+    Ok(as_agreed(endpoint.connect_timeout(CONNECT_LIMIT))
+        .connect_with_connector_lazy(tower::service_fn(move |to| dialer.clone().dial(to))))
+}
+
+/// Connections as the contract wants them, a server's to another one too: windows of flow control, and keep-alive, which
+/// finds a peer that is silently gone within 15 s.
+#[must_use]
+pub fn as_agreed(endpoint: Endpoint) -> Endpoint {
+    endpoint
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-        .connect_with_connector_lazy(tower::service_fn(move |to| dialer.clone().dial(to))))
 }
 
 /// A URL that is none of a server, or one that cannot be connected to with the given files.

@@ -7,7 +7,7 @@ use fusion_sim::Settings;
 
 use crate::process::now;
 use crate::storms::engines::StateOn;
-use crate::storms::plan::{Fault, Schedule};
+use crate::storms::plan::Schedule;
 use crate::witnesses::{self, Caches};
 use crate::{blind, bursts, faults, storms, unpacked};
 
@@ -154,8 +154,7 @@ fn cluster(options: &Options) -> Result<()> {
 /// Two fail-overs as they were seen, drawn.
 fn timeline(file: &Path, options: &Options) -> Result<()> {
     let state = options.state.unwrap_or(StateOn::Postgres);
-    let faults = [Fault::KillOwner, Fault::Zombie, Fault::Rolling];
-    let schedule = Schedule::of_faults(options.from, state, &faults);
+    let schedule = Schedule::short(options.from, state);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let story = runtime.block_on(storms::run(&schedule));
     std::fs::write(file, storms::timeline::svg(&story))?;

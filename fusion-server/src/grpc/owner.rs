@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, SessionId, ViewName};
 use fusion_core::view::ViewState;
+use fusion_proto::client::as_agreed;
 use fusion_proto::limits;
 use fusion_proto::pb::ReadClass;
 use fusion_proto::status::Refusal;
@@ -313,12 +314,8 @@ impl Shared {
             channels.clear();
         }
         let endpoint = Endpoint::from_shared(owner.to_owned()).ok()?;
-        let channel = endpoint
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
-            .connect_lazy();
+        let endpoint = as_agreed(endpoint.connect_timeout(CONNECT).tcp_nodelay(true));
+        let channel = endpoint.connect_lazy();
         channels.insert(owner.to_owned(), channel.clone());
         Some(channel)
     }

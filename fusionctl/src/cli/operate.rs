@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::{ExplainArgs, How, JobsCommand, RecordsArgs, TraceArgs, ViewArg};
 
@@ -216,6 +216,8 @@ pub(crate) enum ViewsCommand {
         /// The server, as `cluster status` shows it: its address, or its id or the beginning of it. Without
         /// one the view may move by itself again.
         server: Option<String>,
+        #[command(flatten)]
+        wait: WaitArg,
     },
 }
 
@@ -236,7 +238,17 @@ pub(crate) enum ServerCommand {
         /// It is to take views again.
         #[arg(long)]
         lift: bool,
+        #[command(flatten)]
+        wait: WaitArg,
     },
+}
+
+/// How long a view may take to another server.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WaitArg {
+    /// Wait no longer than this, and then end with exit status 1; what was asked for holds all the same.
+    #[arg(long, value_name = "SPAN", value_parser = super::quantity::span, default_value = "1min")]
+    pub(crate) wait: Duration,
 }
 
 /// What to do with a session.

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use fusion_core::id::ViewName;
 use fusion_proto::client::{CallError, Client};
 use fusion_proto::convert::admin::{ListedServer, ListedView};
-use indicatif::HumanBytes;
+use indicatif::{HumanBytes, HumanDuration};
 use serde_json::{Value, json};
 
 use super::once::once;
 use super::{connect_all, explain, view_name};
+use crate::cli::WaitArg;
 use crate::exit::Failure;
 use crate::output::Printer;
 use crate::profile::Profile;
@@ -29,6 +31,7 @@ pub(super) async fn move_view(
     server: &Profile,
     name: &str,
     to: Option<&str>,
+    wait: WaitArg,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut client = connect_all(server)?;
@@ -44,10 +47,14 @@ pub(super) async fn move_view(
         printer.moved(&view, None)?;
         return printer.flush();
     };
-    let owns = |one: &ListedServer| {
-        one.server == to.server && one.views.iter().any(|of| of.view == view && of.owned)
-    };
-    until(&mut client, |servers| servers.iter().any(owns)).await.map_err(failed)?;
+    let left = |servers: &[ListedServer]| not_there(servers, &view, &to);
+    if let Some(left) = until(&mut client, wait.wait, left).await.map_err(failed)? {
+        let limit = HumanDuration(wait.wait);
+        return Err(Failure::refused(format!(
+            "view {view} is not at {} within {limit}: {left}",
+            to.address
+        )));
+    }
     printer.moved(&view, Some(&to))?;
     printer.flush()
 }
@@ -57,6 +64,7 @@ pub(super) async fn drain(
     server: &Profile,
     named: &str,
     lift: bool,
+    wait: WaitArg,
     printer: &mut Printer,
 ) -> Result<(), Failure> {
     let mut client = connect_all(server)?;
@@ -64,27 +72,82 @@ pub(super) async fn drain(
     let one = find(&client.admin.servers().await.map_err(failed)?, named)?;
     once(async || client.admin.drain_server(one.server, lift).await).await.map_err(failed)?;
     if !lift {
-        let is_done = |servers: &[ListedServer]| {
-            let takes = |it: &ListedServer| !it.draining && !it.silent;
-            let others = servers.iter().any(|it| it.server != one.server && takes(it));
-            let owns = |it: &ListedServer| it.views.iter().any(|view: &ListedView| view.owned);
-            !others || !servers.iter().any(|it| it.server == one.server && owns(it))
-        };
-        until(&mut client, is_done).await.map_err(failed)?;
+        let left = |servers: &[ListedServer]| not_drained(servers, &one);
+        if let Some(left) = until(&mut client, wait.wait, left).await.map_err(failed)? {
+            let limit = HumanDuration(wait.wait);
+            return Err(Failure::refused(format!(
+                "server {} is not without views within {limit}: {left}",
+                one.address
+            )));
+        }
     }
     printer.drained(&one, lift)?;
     printer.flush()
 }
 
-/// Waits until the servers are as they should be.
+/// Waits until nothing is left to wait for, for at most `limit`; gives what was left then.
 async fn until(
     client: &mut Client,
-    is_so: impl Fn(&[ListedServer]) -> bool,
-) -> Result<(), CallError> {
-    while !is_so(&client.admin.servers().await?) {
-        tokio::time::sleep(LOOK).await;
+    limit: Duration,
+    left: impl Fn(&[ListedServer]) -> Option<String>,
+) -> Result<Option<String>, CallError> {
+    let mut last =
+        "no server has said yet which view is where; --wait SPAN waits longer".to_owned();
+    let looks = async {
+        while let Some(left) = left(&client.admin.servers().await?) {
+            last = left;
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(limit, looks).await {
+        Ok(looked) => looked.map(|()| None),
+        Err(_) => Ok(Some(last)),
     }
-    Ok(())
+}
+
+/// What a view that is to be at a server waits for, and what to do; nothing if it is there.
+fn not_there(servers: &[ListedServer], view: &ViewName, to: &ListedServer) -> Option<String> {
+    let on = |one: &ListedServer| one.views.iter().find(|it| it.view == *view).cloned();
+    let owner = servers.iter().find(|one| !one.silent && on(one).is_some_and(|it| it.owned));
+    if owner.is_some_and(|owner| owner.server == to.server) {
+        return None;
+    }
+    let now = owner.map_or("no server owns it".to_owned(), |it| format!("{} owns it", it.address));
+    let Some(target) =
+        servers.iter().find(|one| one.server == to.server && !one.draining && !one.silent)
+    else {
+        return Some(format!(
+            "{now}, and that one drains or is gone; `fusionctl cluster status` lists who can have it"
+        ));
+    };
+    let follows = match on(target) {
+        Some(it) => format!("is {} behind", it.lag),
+        None => "does not follow it yet".to_owned(),
+    };
+    Some(format!(
+        "{now}, {} {follows}. It goes there when that one follows it and NATS takes what is written: \
+         `fusionctl cluster status` shows both, --wait SPAN waits longer, and `fusionctl views move {view}` \
+         without a server takes it back",
+        to.address
+    ))
+}
+
+/// What a server that drains still has, and what to do; nothing if no other one can have it.
+fn not_drained(servers: &[ListedServer], one: &ListedServer) -> Option<String> {
+    if !servers.iter().any(|it| it.server != one.server && !it.draining && !it.silent) {
+        return None;
+    }
+    let its = servers.iter().filter(|it| it.server == one.server).flat_map(|it| &it.views);
+    let owned: Vec<_> = its.filter(|it| it.owned).map(|it| it.view.as_str()).collect();
+    if owned.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "it still owns {}. It gives each away when another server follows it and NATS takes what is written: \
+         `fusionctl cluster status` shows both, --wait SPAN waits longer, and --lift takes it back",
+        owned.join(", ")
+    ))
 }
 
 /// The one server that lives and goes by an address, an id or the beginning of one. One that was begun anew has the
@@ -102,7 +165,10 @@ fn find(servers: &[ListedServer], named: &str) -> Result<ListedServer, Failure> 
         [] => Err(Failure::usage(format!(
             "no server `{named}` lives; `fusionctl cluster status` lists the servers"
         ))),
-        _ => Err(Failure::usage(format!("more than one server begins with `{named}`"))),
+        _ => Err(Failure::usage(format!(
+            "more than one server goes by `{named}`: name one by its id, as `fusionctl cluster status` \
+             shows it; one that died is listed until its lease is over"
+        ))),
     }
 }
 
@@ -135,11 +201,7 @@ impl Printer {
         })
     }
 
-    fn moved(
-        &mut self,
-        view: &fusion_core::id::ViewName,
-        to: Option<&ListedServer>,
-    ) -> Result<(), Failure> {
+    fn moved(&mut self, view: &ViewName, to: Option<&ListedServer>) -> Result<(), Failure> {
         if self.is_json() {
             let id = to.map(|one| one.server.to_string());
             return self.document(&json!({ "view": view.as_str(), "server_id": id }));
@@ -196,27 +258,67 @@ mod tests {
 
     use super::*;
 
-    fn server(number: u128, address: &str, silent: bool) -> ListedServer {
+    /// A server, whether it owns the view, and how far it is behind; none: it does not have it.
+    fn server(number: u128, view: Option<(bool, u64)>, draining: bool) -> ListedServer {
+        let (name, next) = (ViewName::new("tree").unwrap(), None);
+        let view = view.map(|(owned, lag)| ListedView {
+            view: name,
+            owned,
+            epoch: 1,
+            revision: 10 - lag,
+            lag,
+            next,
+        });
         ListedServer {
             server: Uuid::from_u128(number),
-            address: address.to_owned(),
+            address: format!("http://s{number}:1"),
             version: "1".to_owned(),
             memory_bytes: 1,
-            draining: false,
+            draining,
             answers: false,
-            views: Vec::new(),
-            silent,
+            views: view.into_iter().collect(),
+            silent: false,
             silent_for: Some(Duration::from_millis(1_240)),
         }
     }
 
     #[test]
+    fn what_a_moved_view_waits_for_is_told_until_it_is_there() {
+        let tree = ViewName::new("tree").unwrap();
+        let to = server(2, None, false);
+        let told = |servers: &[ListedServer]| not_there(servers, &tree, &to);
+        let (owner, follower) = (Some((true, 0)), Some((false, 3)));
+        let left = told(&[server(1, owner, false), server(2, follower, false)]).unwrap();
+        assert!(left.starts_with("http://s1:1 owns it, http://s2:1 is 3 behind. "), "{left}");
+        let left = told(&[server(1, follower, false), server(2, None, false)]).unwrap();
+        assert!(left.starts_with("no server owns it, http://s2:1 does not follow"), "{left}");
+        for gone in [&[server(1, owner, false)][..], &[server(2, follower, true)]] {
+            assert!(told(gone).unwrap().contains("drains or is gone"), "{gone:?}");
+        }
+        assert_eq!(told(&[server(1, follower, false), server(2, owner, false)]), None);
+    }
+
+    #[test]
+    fn what_a_drained_server_still_has_is_told_while_another_can_have_it() {
+        let (owner, follower) = (Some((true, 0)), Some((false, 0)));
+        let one = server(1, owner, true);
+        let left = not_drained(&[one.clone(), server(2, follower, false)], &one).unwrap();
+        assert!(left.starts_with("it still owns tree. "), "{left}");
+        assert_eq!(not_drained(&[one.clone(), server(2, follower, true)], &one), None);
+        assert_eq!(not_drained(std::slice::from_ref(&one), &one), None, "it is alone");
+        let given = [server(1, follower, true), server(2, owner, false)];
+        assert_eq!(not_drained(&given, &one), None);
+    }
+
+    #[test]
     fn one_that_was_begun_anew_is_found_and_a_silent_one_is_not() {
-        let servers = [
-            server(1, "http://a:1", true),
-            server(2, "http://a:1", false),
-            server(3, "http://b:1", true),
-        ];
+        let at = |number, address: &str, silent| ListedServer {
+            address: address.to_owned(),
+            silent,
+            ..server(number, None, false)
+        };
+        let servers =
+            [at(1, "http://a:1", true), at(2, "http://a:1", false), at(3, "http://b:1", true)];
         assert_eq!(find(&servers, "a:1").unwrap().server, Uuid::from_u128(2));
         assert!(find(&servers, "http://b:1").is_err());
         assert_eq!(heard(&servers[0]), ", silent 1.2s");

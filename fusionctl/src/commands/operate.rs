@@ -47,8 +47,8 @@ pub(super) async fn run(
         OperateCommand::Cluster { command: ClusterCommand::Status } => {
             cluster::status(server, printer).await
         }
-        OperateCommand::Server { command: ServerCommand::Drain { server: named, lift } } => {
-            cluster::drain(server, &named, lift, printer).await
+        OperateCommand::Server { command: ServerCommand::Drain { server: named, lift, wait } } => {
+            cluster::drain(server, &named, lift, wait, printer).await
         }
         OperateCommand::Doctor => doctor::run(server, printer).await,
         OperateCommand::Completions { shell } => generate::completions(shell, printer),

@@ -40,8 +40,8 @@ pub(super) async fn run(
                 printer.text(&format!("view {view} is reset; {ended} sessions were ended"))?;
             }
         }
-        Some(ViewsCommand::Move { name, server: to }) => {
-            return super::cluster::move_view(server, &name, to.as_deref(), printer).await;
+        Some(ViewsCommand::Move { name, server: to, wait }) => {
+            return super::cluster::move_view(server, &name, to.as_deref(), wait, printer).await;
         }
         Some(ViewsCommand::AcceptRoot { name }) => {
             let view = view_name("view", &name)?;

@@ -5,6 +5,7 @@
 //! all that it starts. Nothing outside is touched. Needs root, as the kernel does.
 
 use std::fs::File;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::faults::net::{move_into, own_namespace, run};
@@ -30,6 +31,42 @@ pub enum Way {
 }
 
 static MADE: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a network can be made here; if not, says so, and that `test` did nothing. With `FUSION_ENGINES=required` that
+/// is a failure.
+///
+/// # Panics
+/// It is one.
+#[must_use]
+pub fn is_possible(test: &str) -> bool {
+    let Some(why) = hindrance() else { return true };
+    let required = std::env::var_os("FUSION_ENGINES").is_some_and(|value| value == "required");
+    assert!(!required, "{test}: {why}, and engines are required");
+    println!("{test}: NOT RUN, {why} (it needs root, and what .ci/install installs)");
+    false
+}
+
+/// Why a network cannot be made, found by making one.
+fn hindrance() -> Option<String> {
+    let name = format!("storm-{}-try", std::process::id());
+    let near = |words: &[&'static str]| [&["ip", "netns", "exec", &name], words].concat();
+    let all = [
+        vec!["ip", "netns", "add", &name],
+        vec!["ip", "-n", &name, "link", "add", "lan", "type", "bridge"],
+        near(&["iptables", "-L"]),
+    ];
+    let hindrance = all.iter().find_map(|words| {
+        let done = Command::new(words[0]).args(&words[1..]).output();
+        let why = match done {
+            Ok(done) if done.status.success() => return None,
+            Ok(done) => String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("no network of namespaces can be made: {}: {why}", words.join(" ")))
+    });
+    let _ = Command::new("ip").args(["netns", "del", &name]).stderr(Stdio::null()).status();
+    hindrance
+}
 
 /// The namespaces; dropping it removes them and brings the thread back.
 #[derive(Debug)]
@@ -135,7 +172,7 @@ impl Drop for Lan {
             move_into(&home);
         }
         for space in self.hosts.iter().chain([&self.near]) {
-            let _ = std::process::Command::new("ip").args(["netns", "del", space]).status();
+            let _ = Command::new("ip").args(["netns", "del", space]).status();
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Schedule {
     pub steps: Vec<Step>,
 }
 
+/// Another server owns what the one had that is away for so long.
+const PAST_THE_LEASE: Duration = Duration::from_secs(5);
 const WAYS: [Way; 3] = [Way::In, Way::Out, Way::Both];
 const STATES: [StateOn; 3] = [StateOn::Postgres, StateOn::Redis, StateOn::Nats];
 
@@ -97,6 +99,17 @@ impl Schedule {
             steps.push(fault.step(within, &mut dice));
         }
         Self::of(seed, state, steps, &mut dice)
+    }
+
+    /// What is short enough for a test and a picture: each way in which another server comes to own the tree, once.
+    #[must_use]
+    pub fn short(seed: u64, state: StateOn) -> Self {
+        let faults = [Fault::KillOwner, Fault::Zombie, Fault::Rolling];
+        let mut schedule = Self::of_faults(seed, state, &faults);
+        for step in &mut schedule.steps {
+            step.hold = step.hold.max(PAST_THE_LEASE);
+        }
+        schedule
     }
 
     /// A schedule of these faults, one after the other.
@@ -189,8 +202,7 @@ impl Fault {
 
     fn step(self, within: bool, dice: &mut Dice) -> Step {
         let hold = match self {
-            // Past the lease.
-            Self::Zombie | Self::CutEngines(_) => Duration::from_secs(5) + dice.millis(2_000),
+            Self::Zombie | Self::CutEngines(_) => PAST_THE_LEASE + dice.millis(2_000),
             _ => Duration::from_millis(500) + dice.millis(4_500),
         };
         Step { fault: self, before: Duration::from_millis(300) + dice.millis(1_500), hold, within }

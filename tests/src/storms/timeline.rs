@@ -11,25 +11,28 @@ use super::plan::Fault;
 const WIDTH: f64 = 1_000.0;
 /// Where time begins, right of the names of rows.
 const LEFT: f64 = 130.0;
-const TOP: f64 = 70.0;
+const TOP: f64 = 74.0;
 const ROW: f64 = 34.0;
 const BAR: f64 = 20.0;
 /// Two things that are no further apart are drawn as one.
 const JOINED: Duration = Duration::from_millis(350);
-const SERVER: [&str; SERVERS] = ["#2f6fb0", "#c2702a", "#3f8f5b"];
+/// What is drawn after the last fault; what follows are the checks.
+const AFTER: Duration = Duration::from_secs(5);
+/// Other colours than those of READY and not READY.
+const SERVER: [&str; SERVERS] = ["#2f6fb0", "#8a4a2f", "#7d4a9e"];
 const READY: &str = "#3f8f5b";
-const NOT_READY: &str = "#d9a520";
+const NOT_READY: &str = "#e0b030";
+const TOLD: &str = "#5f6b76";
 
 /// The picture, as SVG.
 #[must_use]
 pub fn svg(story: &Story) -> String {
-    let Some(end) = story.seen.answers.iter().map(|answer| answer.answered).max() else {
-        return String::new();
-    };
+    let last = story.faults.iter().map(|(_, _, ended, next)| *ended.max(next)).max();
+    let Some(end) = last.map(|last| last + AFTER) else { return String::new() };
     let mut picture = Picture { text: String::new(), began: story.began, end };
-    let height = TOP + ROW * (SERVERS as f64 + 3.0) + 60.0;
-    picture.begin(height);
-    picture.faults(story, height);
+    let rows = ROW * (SERVERS as f64 + 3.0);
+    picture.begin(TOP + rows + 42.0);
+    picture.faults(story, rows);
     let mut y = TOP;
     picture.owners(story, y);
     for server in 0..SERVERS {
@@ -38,10 +41,10 @@ pub fn svg(story: &Story) -> String {
     }
     y += ROW;
     let acknowledged = story.seen.acknowledged.iter().map(|it| it.at).collect::<Vec<_>>();
-    picture.spans("acknowledged", &acknowledged, y, "#5b5f97");
+    picture.spans("acknowledged", &acknowledged, y, TOLD);
     y += ROW;
     let told = story.seen.told.iter().map(|it| it.at).collect::<Vec<_>>();
-    picture.spans("watcher told", &told, y, "#5b5f97");
+    picture.spans("watcher told", &told, y, TOLD);
     picture.axis(y + ROW);
     picture.text += "</svg>\n";
     picture.text
@@ -63,7 +66,7 @@ impl Picture {
         );
     }
 
-    /// Where a moment is.
+    /// Where a moment is; later ones are at the right end.
     fn x(&self, at: Instant) -> f64 {
         let all = (self.end - self.began).as_secs_f64().max(1.0);
         let part = at.saturating_duration_since(self.began).as_secs_f64() / all;
@@ -76,6 +79,9 @@ impl Picture {
     }
 
     fn bar(&mut self, from: Instant, to: Instant, y: f64, height: f64, fill: &str, told: &str) {
+        if from > self.end {
+            return;
+        }
         let (x, end) = (self.x(from), self.x(to));
         let width = (end - x).max(1.0);
         let _ = writeln!(
@@ -85,9 +91,9 @@ impl Picture {
         );
     }
 
-    fn faults(&mut self, story: &Story, height: f64) {
+    fn faults(&mut self, story: &Story, rows: f64) {
         for (number, (fault, began, ended, acknowledged)) in story.faults.iter().enumerate() {
-            self.bar(*began, *ended, TOP - 12.0, height - TOP - 30.0, "#f3dcdc", "the fault lasts");
+            self.bar(*began, *ended, TOP - 10.0, rows + 6.0, "#f3dcdc", "the fault lasts");
             let took = (*acknowledged - *began).as_secs_f64();
             let word = format!("{}: acknowledged after {took:.1} s", name(*fault));
             let y = 18.0 + 16.0 * (number % 3) as f64;
@@ -99,6 +105,9 @@ impl Picture {
     fn owners(&mut self, story: &Story, y: f64) {
         self.word(8.0, y + 15.0, "owner", "#333");
         for (number, (since, owner)) in story.claims.iter().enumerate() {
+            if *since > self.end {
+                break;
+            }
             let until = story.claims.get(number + 1).map_or(self.end, |next| next.0);
             let Some(server) = owner.server else { continue };
             let told = format!("server {server}, epoch {}", owner.epoch);
@@ -132,10 +141,17 @@ impl Picture {
         let step = (seconds / 15).max(1);
         for second in (0..=seconds).step_by(usize::try_from(step).unwrap_or(1)) {
             let x = self.x(self.began + Duration::from_secs(second));
-            self.word(x, y + 8.0, &format!("{second} s"), "#333");
+            let _ = writeln!(
+                self.text,
+                "<path d=\"M{x:.1} {:.1}v6\" stroke=\"#333\"/>\n\
+                 <text x=\"{x:.1}\" y=\"{:.1}\" fill=\"#333\" text-anchor=\"middle\">{second} s</text>",
+                y - 8.0,
+                y + 12.0
+            );
         }
-        let told = "green: READY; amber: not READY; nothing: no answer. Owner: server (epoch).";
-        self.word(LEFT, y + 30.0, told, "#333");
+        let told = "Owner: server (epoch). Answers: green READY, amber not READY, nothing: none for 0.35 s. \
+                    Red: a fault lasts.";
+        self.word(LEFT, y + 32.0, told, "#333");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Three servers on one log and one state, with the real binaries on real engines: any of them answers, and the death
 //! or the end of the one that owns the view costs moments, and neither a session nor a scan.
 
+mod commands;
 mod servers;
 
 use std::collections::BTreeSet;
