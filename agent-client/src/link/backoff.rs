@@ -16,13 +16,26 @@ const CAP: Duration = Duration::from_secs(5);
 const HEALTHY_WHILE: Duration = Duration::from_secs(30);
 
 /// Counts failures in a row.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
+    base: Duration,
+    cap: Duration,
     failures: u32,
     healthy_since: Option<Monotonic>,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(BASE, CAP)
+    }
+}
+
 impl Backoff {
+    /// One whose waits grow from `base` to `cap`, the jitter aside.
+    pub(crate) fn between(base: Duration, cap: Duration) -> Self {
+        Self { base, cap, failures: 0, healthy_since: None }
+    }
+
     /// It works, at least for now.
     pub(crate) fn healthy(&mut self, now: Monotonic) {
         self.healthy_since.get_or_insert(now);
@@ -37,8 +50,8 @@ impl Backoff {
         let doublings = self.failures.checked_sub(1);
         self.failures = self.failures.saturating_add(1);
         doublings.map_or(Duration::ZERO, |doublings| {
-            let wait = BASE.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
-            ids.jitter(wait.min(CAP), 0.5)
+            let wait = self.base.saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX));
+            ids.jitter(wait.min(self.cap), 0.5)
         })
     }
 }

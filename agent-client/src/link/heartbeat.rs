@@ -92,6 +92,7 @@ impl HeartbeatTask {
         let answer = answer.map_err(|_| Trouble::unexpected("no answer to a heartbeat"));
         let heard = answer.and_then(|answer| answer.map_err(Trouble::of));
         let heard = heard.inspect_err(|trouble| self.ways.failed(&way, trouble))?;
+        self.ways.answered(&way);
         // Who answers is another server, with a clock of its own.
         let by = way.control.owner().unwrap_or(way.server.as_str());
         if self.by.as_deref().is_some_and(|before| before != by) {

@@ -99,7 +99,7 @@ impl Link {
         let credentials = Credentials::of(&config)?;
         // Agents that start together begin with all servers alike.
         let first = (deps.ids.fraction() * config.servers.list().len() as f64) as usize;
-        let ways = Ways::new(config.clone(), connect, credentials.hook(), first)?;
+        let ways = Ways::new(config.clone(), deps.clone(), connect, credentials.hook(), first)?;
         let link = Self {
             ways: Arc::new(ways),
             config,

@@ -71,18 +71,39 @@ async fn a_refusal_that_names_the_owner_leads_there() {
 async fn an_owner_that_does_not_answer_is_left_for_who_sends_calls_on() {
     let (a, b, c) = (server(Some(B)), server(None), server(None));
     knows_of_it(&mut c.script());
-    b.script().on_heartbeat.push_back(Answer::Hang);
+    b.script().on_heartbeat.extend((0..100).map(|_| Answer::Hang));
     let rig = Rig::on(&[(A, &a), (B, &b), ("http://c:1", &c)], A);
     Rig::until_at(&b, "the owner is tried", |it| it.heartbeats.len() == 1).await;
     rig.until("back, with both lanes", |it| it.heartbeats.len() > 10 && it.openings.len() >= 2)
         .await;
     rig.spool.put_for_test(&[upsert("a", Duration::ZERO)]);
     rig.until("evidence", |it| !sequences(it, pb::Lane::Realtime).is_empty()).await;
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(b.script().heartbeats.len(), 1, "it is named still, and not gone to");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tries = b.script().heartbeats.len();
+    assert!((6..=12).contains(&tries), "it is named still, and gone to {tries} times");
     assert_eq!(a.script().creates.len(), 1, "the same session");
     a.script().owner = Some("http://c:1");
     Rig::until_at(&c, "the next owner", |it| it.heartbeats.len() > 3).await;
+    rig.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_could_not_be_reached_is_gone_to_again_while_it_is_named() {
+    let (a, b) = (server(Some(B)), server(None));
+    knows_of_it(&mut b.script());
+    b.script().on_heartbeat.push_back(Answer::Hang);
+    let rig = Rig::on(&[(A, &a), (B, &b)], A);
+    Rig::until_at(&b, "the owner is tried", |it| it.heartbeats.len() == 1).await;
+    let tried = tokio::time::Instant::now();
+    Rig::until_at(&b, "and again", |it| it.heartbeats.len() > 10).await;
+    // What it took not to answer, and a wait.
+    let waited = tried.elapsed();
+    assert!((5_000..20_000).contains(&waited.as_millis()), "{waited:?}");
+    let beats = a.script().heartbeats.len();
+    assert!(beats > 1, "the other one sent calls on meanwhile");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(a.script().heartbeats.len(), beats, "it stays with the owner");
+    assert_eq!(sessions(&a), sessions(&b));
     rig.stop().await.unwrap();
 }
 
