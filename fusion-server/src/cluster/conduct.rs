@@ -188,7 +188,7 @@ impl Conductor {
         claim: Option<&Stamped<Claim>>,
     ) -> Option<OwnerSays> {
         let Claim { owner, epoch, .. } = &claim?.it;
-        let owner = known.live((*owner)?)?;
+        let owner = known.heard((*owner)?)?;
         let said = owner.said.of(ViewId(view.id()))?;
         let SaidAsOwner { epoch, state, reasons, coverage, horizon } =
             said.owned.clone().filter(|owned| owned.epoch == *epoch)?;

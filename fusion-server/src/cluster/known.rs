@@ -33,6 +33,9 @@ pub(super) struct Known1 {
     stamp: Stamp,
     /// When its record was seen to have changed.
     pub(super) changed_at: Monotonic,
+    /// Its record has changed since this server reads: what it says is of now. Of one that was there at the first look
+    /// it is not known when it was written.
+    is_heard: bool,
     /// Since when it has lived without a pause, as far as this server has seen.
     live_since: Monotonic,
     pub(super) is_live: bool,
@@ -77,10 +80,16 @@ impl Known {
                 }),
             };
             let is_live = silent < lease;
+            let is_heard = match self.members.get(&member.id) {
+                Some(known) => known.is_heard || known.stamp != stamp,
+                None => self.stamp != Stamp::default(),
+            };
             let lived = self.live(member.id);
             let live_since = lived.map_or(begun, |known| known.live_since);
-            members
-                .insert(member.id, Known1 { member, said, stamp, changed_at, live_since, is_live });
+            members.insert(
+                member.id,
+                Known1 { member, said, stamp, changed_at, is_heard, live_since, is_live },
+            );
         }
         let claims = roll.claims.into_iter().map(|claim| (claim.it.view.id, claim)).collect();
         (Self { members, claims, stamp: roll.stamp }, gone)
@@ -89,6 +98,11 @@ impl Known {
     /// A server that lives.
     pub(super) fn live(&self, server: ServerId) -> Option<&Known1> {
         self.members.get(&server).filter(|known| known.is_live)
+    }
+
+    /// A server that lives and was heard: what it says is as old as `changed_at` tells, and no older.
+    pub(super) fn heard(&self, server: ServerId) -> Option<&Known1> {
+        self.live(server).filter(|known| known.is_heard)
     }
 
     /// Whether a server has lived for so long without a pause.
@@ -163,8 +177,12 @@ mod tests {
             "http://1",
             "who was never seen has the lease"
         );
+        assert!(known.heard(server(2)).is_none(), "nor is it known when it spoke");
         let (known, _) = look(&known, vec![member(1, 1), member(2, 3)], 1_099);
         assert!(known.owner(view).is_some());
+        assert!(known.heard(server(1)).is_none() && known.heard(server(2)).is_some());
+        let (came, _) = look(&known, vec![member(2, 3), member(3, 6)], 1_099);
+        assert!(came.heard(server(3)).is_some(), "it came since the look before");
         let (known, gone) = look(&known, vec![member(1, 1), member(2, 3)], 1_100);
         assert!(known.owner(view).is_none() && known.live(server(2)).is_some() && gone.is_empty());
         let lives_at = |number, at| {
