@@ -95,7 +95,8 @@ pub fn build(config: Config, deps: Deps) -> Result<Server, ServerError> {
     let (metrics, tasks) = (Metrics::new().map_err(not_started)?, Tasks::default());
     let guards = Guards::begin(&config, &metrics, &tasks)?;
     let files = guards.files.clone();
-    let cluster = membership.map(|it| Cluster::new(ServerId(ids.draw()), it, Arc::clone(&clock)));
+    let cluster = membership
+        .map(|it| Cluster::new(ServerId(ids.draw()), it, Arc::clone(&clock), metrics.clone()));
     let clock = cluster.as_ref().map_or(clock, |cluster| Arc::clone(cluster.clock()) as _);
     let given = Given { clock, ids, log, reread, metrics, tasks, files, cluster };
     let services = services(&config, &stores, given, end_views.clone(), told)?;
@@ -349,15 +350,14 @@ impl Server {
             end_views,
             stores,
         } = self;
-        let Services { sessions, views, jobs, metrics, draining, clock, .. } = services.clone();
         if let Some(file) = &config.address_file {
             address_file::write(file, &addresses)?;
         }
 
         tasks::begin(&services, &health, failures, scans, health_listener);
         let membered = services.conductor.clone().map(membership::begin).transpose()?;
-        services.tasks.spawn("state sweep", sweep::run(stores, clock));
-        let probed = Probed { metrics, sessions, views, jobs, draining };
+        services.tasks.spawn("state sweep", sweep::run(stores, Arc::clone(&services.clock)));
+        let probed = probed(&services);
         let stop = CancellationToken::new();
         let stop_http = stop.clone();
         let http = axum::serve(http::Door::new(http), http::router(probed))
@@ -406,4 +406,10 @@ pub async fn run(
 ) -> Result<(), ServerError> {
     let deps = Deps::bind(&config).await?;
     build(config, deps)?.run(shutdown).await
+}
+
+/// What the probes look at.
+fn probed(services: &Services) -> Probed {
+    let Services { sessions, views, jobs, metrics, draining, conductor, .. } = services.clone();
+    Probed { metrics, sessions, views, jobs, conductor, draining }
 }

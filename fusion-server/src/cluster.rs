@@ -11,6 +11,7 @@ mod hand_over;
 mod known;
 mod lease;
 mod listed;
+mod measured;
 mod member;
 mod memory;
 mod placement;
@@ -25,6 +26,8 @@ use fusion_core::id::ViewName;
 use fusion_core::time::Clock;
 use fusion_store::{Ownership, ServerId, ViewId};
 use tokio::sync::{Notify, watch};
+
+use crate::ops::metrics::Metrics;
 
 pub(crate) use clock::SharedClock;
 pub(crate) use conduct::{Busy, Conductor};
@@ -71,15 +74,25 @@ struct Shared {
     said_draining: AtomicBool,
     /// There may be something to do before the next look.
     nudge: Notify,
+    metrics: Metrics,
 }
 
 impl Cluster {
-    pub(crate) fn new(id: ServerId, membership: Membership, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        id: ServerId,
+        membership: Membership,
+        clock: Arc<dyn Clock>,
+        metrics: Metrics,
+    ) -> Self {
         let clock = Arc::new(SharedClock::new(clock));
         let lease = Lease::new(membership.lease, Arc::clone(&clock) as _);
         let (known, nudge) = (watch::Sender::default(), Notify::new());
         let (draining, said_draining) = (AtomicBool::default(), AtomicBool::default());
-        let shared = Shared { id, membership, clock, lease, known, draining, said_draining, nudge };
+        // They are there before there is anything to count.
+        metrics.renewal_failures.with_label_values::<&str>(&[]);
+        metrics.lease_lapses.with_label_values::<&str>(&[]);
+        let shared =
+            Shared { id, membership, clock, lease, known, draining, said_draining, nudge, metrics };
         Self { shared: Arc::new(shared) }
     }
 

@@ -280,6 +280,8 @@ impl Conductor {
         // Given up meanwhile, it must not look owned.
         if !view.is_leaving() {
             view.set_role(Role::Owns(epoch, term));
+            let metrics = &self.cluster.shared.metrics;
+            metrics.take_overs.with_label_values(&[view.name().as_str()]).inc();
         }
         Ok(())
     }

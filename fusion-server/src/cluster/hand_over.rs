@@ -69,7 +69,10 @@ impl Conductor {
         self.give_up(view);
         view.ended().await;
         let given = Claim { owner: None, ..claim.it };
-        self.write(given, Some(claim.stamp)).await
+        self.write(given, Some(claim.stamp)).await?;
+        let metrics = &self.cluster.shared.metrics;
+        metrics.hand_overs.with_label_values(&[view.name().as_str()]).inc();
+        Ok(())
     }
 
     /// Before this server ends: gives its views away, as long as others can have them and it takes no longer than

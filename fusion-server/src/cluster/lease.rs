@@ -59,6 +59,13 @@ impl Lease {
             && now.load(Ordering::Acquire) == term.0
     }
 
+    /// How often it has lapsed by now.
+    pub(super) fn lapses(&self) -> u64 {
+        let terms = self.shared.term.load(Ordering::Acquire);
+        let has_lapsed = terms > 0 && !self.holds(Term(terms));
+        terms.saturating_sub(1) + u64::from(has_lapsed)
+    }
+
     /// For how long what others say of themselves is believed.
     pub(crate) fn good_for(&self) -> Duration {
         self.shared.good_for
@@ -96,17 +103,18 @@ mod tests {
         let hand = Arc::new(Hand(AtomicI64::new(0)));
         let lease = Lease::new(Duration::from_nanos(400), Arc::clone(&hand) as _);
         let at = |nanos| hand.0.store(nanos, Ordering::SeqCst);
-        assert_eq!(lease.term(), None, "it was never renewed");
+        assert_eq!((lease.term(), lease.lapses()), (None, 0), "it was never renewed");
         lease.renewed(Monotonic::from_nanos(0));
         let first = lease.term().unwrap();
         at(299);
         assert!(lease.holds(first));
         lease.renewed(Monotonic::from_nanos(200));
         at(499);
-        assert_eq!(lease.term(), Some(first), "it was renewed in time");
+        assert_eq!((lease.term(), lease.lapses()), (Some(first), 0), "it was renewed in time");
         at(500);
-        assert_eq!(lease.term(), None);
+        assert_eq!((lease.term(), lease.lapses()), (None, 1));
         lease.renewed(Monotonic::from_nanos(499));
         assert!(!lease.holds(first) && lease.term().is_some_and(|term| term != first));
+        assert_eq!(lease.lapses(), 1, "the same one");
     }
 }

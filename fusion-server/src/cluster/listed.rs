@@ -30,7 +30,7 @@ impl Conductor {
     }
 
     /// A server that lives by now: what is known is old where the engine cannot be read.
-    fn live<'a>(&self, known: &'a Known, server: ServerId) -> Option<&'a Known1> {
+    pub(super) fn live<'a>(&self, known: &'a Known, server: ServerId) -> Option<&'a Known1> {
         let now = self.cluster.clock().monotonic();
         let lease = self.cluster.shared.membership.lease;
         known.members.get(&server).filter(|one| one.is_live_at(now, lease))

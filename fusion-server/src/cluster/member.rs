@@ -32,10 +32,13 @@ impl Cluster {
         let (stopped, runtime) = (Arc::clone(&stop), tokio::runtime::Handle::current());
         let thread = std::thread::Builder::new().name("member".to_owned()).spawn(move || {
             let _clock = runtime.enter();
-            let mut told = None;
+            let (mut told, mut lapses) = (None, 0);
             while !stopped.load(Ordering::Acquire) {
                 let looked = cluster.look(&say, &mut told);
+                cluster.count_lapses(&mut lapses);
                 cluster.pause(looked);
+                // One that is over with the next renewal is counted, too.
+                cluster.count_lapses(&mut lapses);
             }
         })?;
         Ok(Membered { stop, thread: Some(thread) })
@@ -59,9 +62,20 @@ impl Cluster {
 
     fn renew(&self, say: &Say) -> Result<(), StoreError> {
         let begun = self.shared.clock.monotonic();
-        self.put(&say())?;
-        self.shared.lease.renewed(begun);
-        Ok(())
+        let put = self.put(&say());
+        match &put {
+            Ok(()) => self.shared.lease.renewed(begun),
+            Err(_) => self.shared.metrics.renewal_failures.with_label_values::<&str>(&[]).inc(),
+        }
+        put
+    }
+
+    /// Counts what has not been counted yet.
+    fn count_lapses(&self, counted: &mut u64) {
+        let lapses = self.shared.lease.lapses();
+        let more = lapses.saturating_sub(*counted);
+        self.shared.metrics.lease_lapses.with_label_values::<&str>(&[]).inc_by(more);
+        *counted = lapses;
     }
 
     /// Puts this server's record.

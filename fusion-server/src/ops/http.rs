@@ -1,7 +1,8 @@
 //! The HTTP port: `/metrics`, `/livez`, `/readyz`.
 //!
 //! Ready means that calls are taken: the server is not draining. No view's state makes it fail, for
-//! agents could never connect to make the view ready; the body lists the views.
+//! agents could never connect to make the view ready; the body lists the views, and among several
+//! servers whose each is.
 
 mod door;
 
@@ -12,10 +13,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use fusion_proto::convert::view::ViewOwnership;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::door::Door;
 use super::metrics::Metrics;
+use crate::cluster::Conductor;
 use crate::service::jobs::Jobs;
 use crate::service::sessions::Sessions;
 use crate::service::views::Views;
@@ -30,6 +33,8 @@ pub(crate) struct Probed {
     pub(crate) sessions: Sessions,
     pub(crate) views: Views,
     pub(crate) jobs: Jobs,
+    /// Among several servers.
+    pub(crate) conductor: Option<Conductor>,
     pub(crate) draining: CancellationToken,
 }
 
@@ -46,6 +51,9 @@ async fn metrics(State(probed): State<Probed>) -> impl IntoResponse {
     probed.sessions.measure();
     probed.views.measure();
     probed.jobs.measure();
+    if let Some(conductor) = &probed.conductor {
+        conductor.measure();
+    }
     let views = probed.views.all();
     let is_there = |name: &str| views.iter().any(|view| view.name().as_str() == name);
     match probed.metrics.encode(is_there) {
@@ -66,7 +74,17 @@ async fn readyz(State(probed): State<Probed>) -> impl IntoResponse {
     };
     for view in probed.views.all() {
         let state = fusion_proto::convert::view::state_to_text(*view.state().borrow());
-        let _ = writeln!(text, "view {} {state}", view.name());
+        let whose = probed.conductor.as_ref().map(|it| whose(&it.ownership(&view)));
+        let _ = writeln!(text, "view {} {state}{}", view.name(), whose.unwrap_or_default());
     }
     (status, [(header::CONTENT_TYPE, PLAIN)], text)
+}
+
+/// Whose a view is among several servers, and how far this one is with it.
+fn whose(ownership: &ViewOwnership) -> String {
+    let ViewOwnership { owner, epoch, owned, lag } = ownership;
+    let owner = owner.as_ref().map_or("nobody", |owner| &owner.address);
+    let lag = lag.map_or("unknown".to_owned(), |lag| lag.to_string());
+    let role = if *owned { "owns" } else { "follows" };
+    format!(" {role}, owner {owner}, epoch {epoch}, lag {lag}")
 }

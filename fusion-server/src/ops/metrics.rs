@@ -92,6 +92,24 @@ metrics! {
         "What a view keeps beside its entries: suspects, tombstones, trash, blind_deletions, losses, directories that are short because the view was full; and what waits: relists, probes, held evidence.";
     view_skew: GaugeVec = "fusion_view_clock_skew_seconds" ["view"] NONE,
         "By how much the clock of a view's storage is behind the server's; 0 while that is not known.";
+    view_owned: IntGaugeVec = "fusion_view_owned" ["view"] NONE,
+        "Of several servers: 1 if this one owns the view, 0 if it follows.";
+    view_owner_epoch: IntGaugeVec = "fusion_view_owner_epoch" ["view"] NONE,
+        "Of several servers: the number of the view's ownership, or of the last one, as this one knows it.";
+    view_lag: IntGaugeVec = "fusion_view_lag_revisions" ["view"] NONE,
+        "Of several servers: revisions that this one is behind what the owner of the view said last; 0 of the owner, absent while that is not known.";
+    view_lag_seconds: GaugeVec = "fusion_view_lag_seconds" ["view"] NONE,
+        "Of several servers: time since this one heard the owner of the view say what it has replayed by now; 0 of the owner, absent while there is no such word. It is up to the time between two renewals, a sixth of the lease, where all is well.";
+    take_overs: IntCounterVec = "fusion_view_take_overs_total" ["view"] NONE,
+        "Ownerships of a view that this server of several began.";
+    hand_overs: IntCounterVec = "fusion_view_hand_overs_total" ["view"] NONE,
+        "Ownerships of a view that this server of several gave away for another one to have.";
+    servers: IntGaugeVec = "fusion_servers" ["state"] NONE,
+        "Of several servers: those that this one hears, itself among them (live), and those that said nothing for the lease and are not struck off (silent).";
+    renewal_failures: IntCounterVec = "fusion_lease_renewal_failures_total" [] NONE,
+        "Of several servers: renewals of this one's lease that failed; each is tried again.";
+    lease_lapses: IntCounterVec = "fusion_lease_lapses_total" [] NONE,
+        "Of several servers: times that this one's lease ran out, so that it owned nothing any more.";
     event_loop_lag: HistogramVec = "fusion_event_loop_lag_seconds" [] CALL,
         "By how much a timer of the server was late, tried once a second.";
     changes: IntCounterVec = "fusion_changes_total" ["view"] NONE,

@@ -20,6 +20,7 @@ mod forwarding;
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod harness;
 mod lost;
+mod measured;
 mod servers;
 mod take_over;
 #[path = "../grpc/telling.rs"]

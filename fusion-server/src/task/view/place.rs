@@ -4,6 +4,7 @@
 //! every view is its own, for good.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use fusion_core::id::Revision;
 use fusion_core::time::Monotonic;
@@ -91,6 +92,15 @@ impl ViewHandle {
                 *known = says;
                 changed
             });
+        }
+    }
+
+    /// How long ago the owner said what has been replayed by now; nothing if there is no such word. What an owner says is
+    /// good for so long.
+    pub(crate) fn heard(&self, good_for: Duration) -> Option<Duration> {
+        match self.shared.published.borrow().good {
+            Good::Until(until) => Some(self.shared.pulse.now().plus(good_for).since(until)),
+            Good::Always | Good::While(..) => None,
         }
     }
 
