@@ -11,7 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-# Counters that come into being with a fault, with TLS or with what is deprecated, and what is recorded of them.
+# What comes into being with a fault, with TLS, with what is deprecated or with several servers, and what is recorded of it.
 NEED_A_FAULT = {
     'fusion_sessions_ended_total{state="expired"}',
     "fusion_obsolete_answers_total",
@@ -23,6 +23,11 @@ NEED_A_FAULT = {
     'fusion_connections_total{outcome=~"refused|failed"}',
     "fusion_tls_certificate_expiry_timestamp_seconds",
     'fusion_reloads_total{outcome="refused"}',
+    "fusion_view_owned",
+    "fusion_view_owner_epoch",
+    "fusion_view_lag_seconds",
+    "fusion_lease_lapses_total",
+    'fusion_servers{state="live"}',
     "fusion_agent_session_recoveries_total",
     "fusion_agent_part_restarts_total",
     'fusion_agent_scans_total{outcome="no_storage"}',
