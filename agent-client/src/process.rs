@@ -203,6 +203,9 @@ impl Watched {
     }
 }
 
+/// Before a tree that failed is begun anew: if no other one is served the process ends instead, and begins nothing.
+const JUDGED: Duration = Duration::from_millis(200);
+
 /// Tells how a tree is.
 struct Teller {
     tell: mpsc::UnboundedSender<(usize, Served)>,
@@ -245,7 +248,7 @@ impl Tree {
             failed(error);
             let wait = backoff.failed(clock.monotonic(), &*ids);
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait.max(JUDGED)) => {}
                 () = is_set(&mut stopped) => return,
             }
         }

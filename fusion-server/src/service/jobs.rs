@@ -6,6 +6,7 @@
 //! ends a job waits for that. Its lock is held for one change, or to give out steps; the locks of views and
 //! sessions may be taken under it. Must never: change a job otherwise than by its rules (`fusion_core::job`).
 
+mod home;
 mod observed;
 mod queues;
 mod record;
@@ -24,11 +25,13 @@ use fusion_core::time::{Clock, ServerTime};
 use fusion_proto::convert::job::{CancelJob, CreateJob, ListJobs};
 use fusion_proto::limits;
 use fusion_proto::status::Refusal;
-use fusion_store::{Item, Space, State};
+use fusion_store::{Space, State};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(crate) use self::home::home_of;
+use self::home::{are_several, home};
 use self::table::{Listed, Place, Table, chain_of, key, place, read_key};
 use super::errands::Errands;
 use super::idempotency::CallIdentity;
@@ -473,34 +476,6 @@ fn weight(job: &Job) -> usize {
     1_024 + job.steps.iter().map(of_step).sum::<usize>()
 }
 
-fn are_several<'a>(views: impl IntoIterator<Item = &'a ViewName>) -> bool {
-    let mut views = views.into_iter();
-    let first = views.next();
-    views.any(|view| Some(view) != first)
-}
-
-/// The view that a job belongs to, and whose owner does it.
-fn home(job: &Job) -> Option<&ViewName> {
-    job.steps.first().map(|step| &step.spec.view)
-}
-
-/// The view that a stored job belongs to.
-pub(crate) fn home_of(item: &Item) -> Result<Option<ViewName>, LoadError> {
-    let job = record::from_bytes(&item.value).map_err(LoadError::record(Space::Job, item))?;
-    Ok(home(&job).cloned())
-}
-
 fn illegal_transition(from: JobState, to: JobState) -> Refusal {
     Refusal::IllegalTransition { from: from.as_str().to_owned(), to: to.as_str().to_owned() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn views_are_several() {
-        let [v, w] = ["v", "w"].map(|name| ViewName::new(name).unwrap());
-        assert!(!are_several([]) && !are_several([&v, &v]) && are_several([&v, &v, &w]));
-    }
 }
