@@ -18,6 +18,14 @@ fn at<'a>(servers: &'a [pb::Server], one: &One) -> &'a pb::Server {
     servers.iter().find(|server| server.address == one.address).unwrap()
 }
 
+/// Waits until each of these servers has read of all of them.
+async fn know_each_other(servers: &[&One]) {
+    for one in servers {
+        let all = async || listed(one).await.len() == servers.len();
+        eventually("it has read of all", all).await;
+    }
+}
+
 async fn id_of(one: &One) -> String {
     at(&listed(one).await, one).server_id.clone()
 }
@@ -122,6 +130,7 @@ async fn a_server_that_says_nothing_is_listed_as_silent_and_gets_nothing() {
     let engine = Engine::new();
     let mut servers = engine.start_many(2).await;
     let (mut owner, other) = (engine.take_owner(&mut servers), servers.remove(0));
+    know_each_other(&[&owner, &other]).await;
     let to = id_of(&other).await;
     other.members.cut(true);
     // Both hear nothing of it: the one that is cut off not even of itself.
@@ -152,6 +161,7 @@ async fn each_server_says_whose_a_view_is_and_how_far_it_is_with_it() {
     let engine = Engine::new();
     let mut servers = engine.start_many(2).await;
     let (mut owner, other) = (engine.take_owner(&mut servers), servers.remove(0));
+    know_each_other(&[&owner, &other]).await;
     scanned(&mut owner).await;
     let id = id_of(&owner).await;
     // It is to stay there, however long this takes.

@@ -19,7 +19,7 @@ use crate::binaries;
 use crate::faults::proxy::Proxy;
 use crate::launch::Launch;
 use crate::pair::Agent;
-use crate::process::{Process, now};
+use crate::process::Process;
 
 /// Servers.
 pub const SERVERS: usize = 3;
@@ -28,8 +28,6 @@ pub const AGENTS: usize = 5;
 /// How long an owner may be silent, as the servers are told.
 pub const LEASE: Duration = Duration::from_secs(3);
 
-/// Within which a server comes up whose engines are slow.
-const COMES_UP: Duration = Duration::from_secs(30);
 /// The host that the agents are on.
 const AGENTS_HOST: usize = SERVERS;
 const GRPC: u16 = 7700;
@@ -157,21 +155,13 @@ impl Fleet {
         self.set_clock(server, 0);
     }
 
-    /// Starts a server (again), where it was. One that ends at its start, because an engine does not answer in time, is
-    /// started again, as whatever keeps servers running does it.
+    /// Starts a server (again), where it was.
     ///
     /// # Panics
     /// It does not come up.
     pub fn start_server(&mut self, server: usize) {
-        let (began, file) = (now(), self.address_file(server));
         let mut process = self.spawn_server(server);
-        while !file.exists() && began.elapsed() < COMES_UP {
-            if process.ended().is_some() {
-                process = self.spawn_server(server);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let _ = process.address(&file, "grpc");
+        let _ = process.address(&self.address_file(server), "grpc");
         self.servers[server] = Some(process);
     }
 
