@@ -55,6 +55,15 @@ async fn a_zombie_is_fenced_by_the_log() {
     assert!(!other.has("/never").await && !zombie.has("/never").await);
     beat_well(&mut other, &session.session_id).await;
     assert_eq!(engine.owner().unwrap(), other.address);
+
+    // Given to it again, it goes on with the sessions as they are, now and later.
+    other.server.ended().await;
+    for _ in 0..20 {
+        owns(&engine, &zombie, &session.session_id).await;
+        let beat = beat_well(&mut zombie, &session.session_id).await;
+        assert_eq!(beat.leader_epoch, session.leader_epoch);
+        tokio::time::sleep(LEASE / 20).await;
+    }
 }
 
 /// Cut off from everything: it stops by itself, before anybody else begins.

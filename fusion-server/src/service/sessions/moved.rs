@@ -74,7 +74,7 @@ impl Sessions {
         views.iter().for_each(|view| self.give_up_view(locked, view));
     }
 
-    fn give_up_view(&self, state: &mut State, view: &ViewName) {
+    pub(super) fn give_up_view(&self, state: &mut State, view: &ViewName) {
         let given_up = state.table.give_up(view);
         let handle = self.shared.views.get(view).ok();
         for session in &given_up {

@@ -1,8 +1,9 @@
 //! Views whose task failed are begun anew from the store, for as long as it takes; so are those whose settings
-//! were changed ([`super::reconfigure`]).
+//! were changed ([`super::reconfigure`]), and those that are another server's by now, to be followed.
 //!
 //! What the task failed on is lost, so the sessions of the view end with VIEW_RESET and its agents list
-//! anew; the realtime sequences go on. The first failure is answered at once; a view that fails again
+//! anew; the realtime sequences go on. Where the view is another server's nothing is lost, and its sessions are given up
+//! without a word in the store. The first failure is answered at once; a view that fails again
 //! soon, or cannot be loaded, waits longer each time. Tested in `tests/grpc/breakage.rs`.
 
 use std::collections::BTreeMap;
@@ -38,7 +39,7 @@ impl Sessions {
         let mut streaks: BTreeMap<ViewName, Streak> = BTreeMap::new();
         while let Some(failed) = failures.recv().await {
             let now = self.now().monotonic;
-            if failed.why == Ended::Told {
+            if failed.why.is_meant() {
                 tasks.spawn("view restart", self.clone().restart_view(failed, Duration::ZERO));
                 continue;
             }
@@ -56,12 +57,12 @@ impl Sessions {
     async fn restart_view(self, failed: ViewFailed, wait: Duration) {
         let ViewFailed { why: ended, name, id, lanes, settled } = failed;
         let mut settled = Some(settled);
-        if ended == Ended::Moved {
-            // They go on where the view is by now.
+        if ended.is_elsewhere() {
+            // At once: they go on where the view is by now.
             self.give_up(&name);
         }
         if !wait.is_zero() {
-            self.end_all(&name, None);
+            self.end_all(&name, ended, None);
             settled = None;
             tokio::time::sleep(wait).await;
         }
@@ -69,12 +70,12 @@ impl Sessions {
             let (views, of, lanes) = (self.shared.views.clone(), name.clone(), lanes.clone());
             let reloaded = tokio::task::spawn_blocking(move || views.reload(&of, id, lanes)).await;
             let why = match reloaded {
-                Ok(Some(Ok(view))) => return self.end_all(&name, Some(view)),
+                Ok(Some(Ok(view))) => return self.end_all(&name, ended, Some(view)),
                 Ok(None) => return,
                 Ok(Some(Err(refusal))) => refusal.to_string(),
                 Err(panic) => panic.to_string(),
             };
-            self.end_all(&name, None);
+            self.end_all(&name, ended, None);
             settled = None;
             let again = wait_after(tries);
             tracing::error!(view = %name, why, ?again, "the view cannot be begun anew");
@@ -83,13 +84,18 @@ impl Sessions {
         drop(settled);
     }
 
-    /// Ends all sessions of a view, and puts another life of it in its place.
-    fn end_all(&self, name: &ViewName, next: Option<ViewHandle>) {
+    /// Ends all sessions of a view, or gives them up where it is another server's; and puts another life of it in its
+    /// place.
+    fn end_all(&self, name: &ViewName, ended: Ended, next: Option<ViewHandle>) {
         let now = self.now();
         let mut state = self.lock();
-        let State { table, effects, .. } = &mut *state;
-        table.reset_view(name, now.monotonic, now.server, effects);
-        self.carry_out(&mut state);
+        if ended.is_elsewhere() {
+            self.give_up_view(&mut state, name);
+        } else {
+            let State { table, effects, .. } = &mut *state;
+            table.reset_view(name, now.monotonic, now.server, effects);
+            self.carry_out(&mut state);
+        }
         if let Some(view) = next {
             if let Ok(before) = self.shared.views.get(name) {
                 view.commands().take_over(before.commands());

@@ -200,27 +200,34 @@ impl ViewThread {
     fn run(mut self, runtime: &tokio::runtime::Handle) {
         // Within the runtime, so that waiting and the clock are the runtime's, paused ones too.
         let run = AssertUnwindSafe(self.task.run(&self.before)).catch_unwind();
-        let failure = match runtime.block_on(run) {
-            Ok(Ok(())) => None,
+        let why = match runtime.block_on(run) {
+            Ok(Ok(())) => self.told_to_end(),
             Ok(Err(error)) if self.is_clustered => {
                 tracing::warn!(view = %self.name, %error, "no longer owner, or too far behind");
-                self.moved.store(true, Ordering::Release);
-                self.settle(runtime, Ended::Moved);
-                None
+                Some(Ended::Overtaken)
             }
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(panic) => Some(format!("panicked: {}", text_of(&*panic))),
+            Ok(Err(error)) => Some(self.failed(&error.to_string())),
+            Err(panic) => Some(self.failed(&format!("panicked: {}", text_of(&*panic)))),
         };
-        if let Some(failure) = failure {
-            tracing::error!(view = %self.name, failure, "the task of the view failed");
-            self.failures.inc();
-            self.settle(runtime, Ended::Failed);
-        } else if self.task.end.is_cancelled() && !self.server_ends.is_cancelled() {
-            let moved = self.moved.load(Ordering::Acquire);
-            self.settle(runtime, if moved { Ended::Moved } else { Ended::Told });
+        // Once in a life: whoever is told of its end begins the next one.
+        if let Some(why) = why {
+            self.settle(runtime, why);
         }
         drop(self.task);
         drop(self.ended);
+    }
+
+    /// Why it was told to end; nothing if the server ends.
+    fn told_to_end(&self) -> Option<Ended> {
+        let told = self.task.end.is_cancelled() && !self.server_ends.is_cancelled();
+        let why = if self.moved.load(Ordering::Acquire) { Ended::Moved } else { Ended::Told };
+        told.then_some(why)
+    }
+
+    fn failed(&self, failure: &str) -> Ended {
+        tracing::error!(view = %self.name, failure, "the task of the view failed");
+        self.failures.inc();
+        Ended::Failed
     }
 
     /// Leaves the view to its next life, and waits until that is there, or its sessions have ended.
@@ -229,11 +236,11 @@ impl ViewThread {
         self.task.give_up(match why {
             Ended::Told => LEAVES,
             Ended::Failed => FAILED,
-            Ended::Moved => MOVED,
+            Ended::Moved | Ended::Overtaken => MOVED,
         });
         let (settled, settling) = oneshot::channel();
         let (name, mut lanes) = (self.name.clone(), Lanes::default());
-        if why == Ended::Moved {
+        if why.is_elsewhere() {
             // What counts is what the log has by now; what this life appended last may not be in it.
             self.task.flusher.abandon();
         } else {

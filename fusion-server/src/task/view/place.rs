@@ -52,8 +52,22 @@ pub(crate) enum Ended {
     Told,
     /// It panicked, or found the log otherwise than it left it.
     Failed,
-    /// The view is another server's, or must be loaded anew to be followed ([`ViewHandle::give_up`]).
+    /// The view is another server's ([`ViewHandle::give_up`]).
     Moved,
+    /// The log went on without it: another server owns the view, or it was too far behind to follow.
+    Overtaken,
+}
+
+impl Ended {
+    /// What the view is by now is in the log, and its sessions live on where it is.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Moved | Self::Overtaken)
+    }
+
+    /// It was meant, and is no sign of anything that would come again.
+    pub(crate) fn is_meant(self) -> bool {
+        matches!(self, Self::Told | Self::Moved)
+    }
 }
 
 impl ViewHandle {
