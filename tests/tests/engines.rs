@@ -7,9 +7,15 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use fusion_core::time::ServerTime;
+use fusion_store::engines::postgres::PostgresState;
 use fusion_store::engines::started::{PASSWORD, StartedPostgres, StartedRedis};
+use fusion_store::engines::{EngineSettings, Whose};
+use fusion_store::{Space, State as _};
+use fusion_tests::faults::proxy::Proxy;
 use fusion_tests::pair::{READY, World, text};
 use fusion_tests::{binaries, compare, nats};
+use uuid::Uuid;
 
 const SETTINGS: &str = r#"
 [view_defaults]
@@ -206,6 +212,34 @@ async fn a_server_on_nats_alone_outlives_itself_and_its_engine() {
     }
     let options = nats::Options { sync_always: true, ..nats::Options::default() };
     lives_and_dies(&mut nats::Nats::one(&options)).await;
+}
+
+/// Every message to and from it takes 300 ms, so that logging in takes longer than a call may.
+#[test]
+fn postgresql_is_reached_over_a_long_way() {
+    let Some(engine) = StartedPostgres::start() else { return };
+    let near = engine.settings("fusion");
+    let way = Proxy::at("127.0.0.1:0", &[format!("127.0.0.1:{}", engine.port())]);
+    way.slow_each(Duration::from_millis(300));
+    let far = way.url().trim_start_matches("http://").to_owned();
+    let url = near.url.replace(&format!("127.0.0.1:{}", engine.port()), &far);
+    assert_ne!(url, near.url);
+    let timeout = Duration::from_secs(2);
+    let whose = |server| Whose {
+        server: Uuid::from_u128(server),
+        state: None,
+        new_state: Uuid::from_u128(9),
+    };
+    let state = PostgresState::open(&EngineSettings { url, timeout, ..near }, whose(1)).unwrap();
+    state.put(Space::Job, b"k", b"before", None).unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'fusion-server%'";
+    assert_ne!(engine.sql("fusion", end), "0");
+    let began = compare::clock();
+    while let Err(error) = state.put(Space::Job, b"k", b"after", None) {
+        assert!(began.elapsed() < Duration::from_secs(30), "{error}");
+    }
+    let put = state.get(Space::Job, b"k", ServerTime::from_nanos(1)).unwrap();
+    assert_eq!(put.unwrap().value, b"after");
 }
 
 #[test]

@@ -90,11 +90,11 @@ impl Engines {
         let state = match &self.keeper {
             Keeper::Postgres { .. } => format!(
                 "[state]\nengine = \"postgres\"\nurl = \"postgres://fusion@{way}/fusion?sslmode=disable\"\n\
-                 password = \"{PASSWORD}\"\ntimeout = \"3s\"\nconnect_timeout = \"3s\"\n"
+                 password = \"{PASSWORD}\"\ntimeout = \"3s\"\n"
             ),
             Keeper::Redis(_) => format!(
                 "[state]\nengine = \"redis\"\nurl = \"redis://{way}/0?plaintext=true\"\n\
-                 password = \"{PASSWORD}\"\ntimeout = \"3s\"\nconnect_timeout = \"3s\"\n"
+                 password = \"{PASSWORD}\"\ntimeout = \"3s\"\n"
             ),
             Keeper::Nats => "[state]\nengine = \"nats\"\n".to_owned(),
         };

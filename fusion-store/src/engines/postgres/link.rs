@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Config, NoTls, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use uuid::Uuid;
@@ -111,16 +111,29 @@ impl Connector {
         let limit = self.timeout.as_millis().to_string();
         // Held from now on, so that it is closed if what follows fails.
         let mut link = Link { client, backend: Backend { pid: 0, begun: String::new() }, carrier };
-        link.client.query_typed(SET_UP, &[(&limit, Type::TEXT)]).await?;
-        let row = link.client.query_typed_one(WHO, &[]).await?;
+        let limit = [(&limit as &(dyn ToSql + Sync), Type::TEXT)];
+        // All in one round trip: the way may be long.
+        let (set_up, who, whose) = tokio::join!(
+            link.client.query_typed(SET_UP, &limit),
+            link.client.query_typed_one(WHO, &[]),
+            self.see_whose(&link.client),
+        );
+        set_up?;
+        let row = who?;
+        whose?;
         link.backend = Backend { pid: row.try_get(0)?, begun: row.try_get(1)? };
-        if let Some(wanted) = self.wanted.get() {
-            let found = schema::identity(&link.client).await?;
-            if found != Some(*wanted) {
-                return Err(other(&self.engine, found, *wanted).into());
-            }
-        }
         Ok(link)
+    }
+
+    /// Sees that the state is the one that is wanted, once that is known.
+    async fn see_whose(&self, client: &Client) -> Result<(), Failure> {
+        let Some(wanted) = self.wanted.get() else { return Ok(()) };
+        let found = schema::identity(client).await?;
+        if found == Some(*wanted) {
+            Ok(())
+        } else {
+            Err(other(&self.engine, found, *wanted).into())
+        }
     }
 
     async fn connect_with<T>(&self, tls: T) -> Result<(Client, AbortHandle), Failure>
@@ -198,9 +211,14 @@ impl Links {
     }
 
     async fn any(self: &Arc<Self>) -> Result<Lease, Failure> {
-        let object = self.pool.get().await.map_err(|error| match error {
+        // By itself: a connection that takes longer than the call that wanted it is there for the next one.
+        let pool = self.pool.clone();
+        let got = Handle::current().spawn(async move { pool.get().await }).await;
+        let away = |why: String| self.pool.manager().away("get a connection to", why);
+        let got = got.map_err(|broken| away(broken.to_string()))?;
+        let object = got.map_err(|error| match error {
             managed::PoolError::Backend(error) => error,
-            error => self.pool.manager().away("get a connection to", error.to_string()),
+            error => away(error.to_string()),
         })?;
         Ok(Lease { object: Some(object), links: Arc::clone(self) })
     }
@@ -214,7 +232,7 @@ impl Links {
 async fn end(
     client: &Client,
     query: &str,
-    which: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
+    which: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<(), Failure> {
     loop {
         let row = client.query_typed_one(query, which).await?;

@@ -5,6 +5,7 @@
 //! golden dumps in `tests/golden` are of what it made.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -55,12 +56,10 @@ async fn version(client: &Client) -> Result<i32, Failure> {
 
 /// The id of the state in the database, if it has one and the schema is there.
 pub(super) async fn identity(client: &Client) -> Result<Option<Uuid>, Failure> {
-    let there = "SELECT to_regclass('fusion_store')::text";
-    let row = client.query_typed_one(there, &[]).await?;
-    if row.try_get::<_, Option<String>>(0)?.is_none() {
-        return Ok(None);
-    }
-    let row = client.query_typed_opt("SELECT id::text FROM fusion_store", &[]).await?;
+    let row = match client.query_typed_opt("SELECT id::text FROM fusion_store", &[]).await {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(None),
+        row => row?,
+    };
     let id = row.map(|row| row.try_get::<_, String>(0)).transpose()?;
     Ok(id.and_then(|id| Uuid::try_parse(&id).ok()))
 }
