@@ -15,12 +15,14 @@ use crate::faults::checks::until;
 use crate::process::now;
 use crate::storms;
 use crate::storms::engines::StateOn;
-use crate::storms::fleet::{Fleet, SERVERS, Setup, client, url, view};
+use crate::storms::fleet::{Fleet, LEASE, SERVERS, Setup, client, url, view};
 use crate::storms::plan::{Fault, Schedule};
-use crate::storms::witness::Answer;
+use crate::storms::witness::{ACKNOWLEDGED as LOAD, Answer};
 
 /// Rows of a batch: small ones, because a batch is told at once.
 const ROWS: u64 = 100;
+/// Servers that came are given views when they have lived for five leases.
+const MOVES: Duration = Duration::from_secs(6 * LEASE.as_secs());
 /// Beyond this a follower is late.
 const LATE: Duration = Duration::from_millis(100);
 
@@ -137,11 +139,12 @@ async fn lags(options: &Options, fleet: &Fleet) -> Result<()> {
     Ok(())
 }
 
-/// A session of a view that every server is told of.
+/// A session of a view that every server is told of, when views are no longer moved to servers that came.
 async fn begin() -> Result<LoadSession> {
+    tokio::time::sleep(MOVES).await;
     let began = now();
     loop {
-        match LoadSession::begin(&url(0), "load").await {
+        match LoadSession::begin(&url(0), LOAD).await {
             Ok(session) => return Ok(session),
             // Nobody owns anything in the first moments.
             Err(error) if began.elapsed() > Duration::from_secs(30) => return Err(error),
@@ -152,9 +155,9 @@ async fn begin() -> Result<LoadSession> {
 
 /// The owner and a follower of the view, when both are at one revision.
 async fn settled(fleet: &Fleet) -> (usize, usize) {
-    let (owner, _) = fleet.owning("load").await;
+    let (owner, _) = fleet.owning(LOAD).await;
     let follower = (owner + 1) % SERVERS;
-    until("the follower has it all", async || at_one(&view("load"), owner, follower).await).await;
+    until("the follower has it all", async || at_one(&view(LOAD), owner, follower).await).await;
     (owner, follower)
 }
 
@@ -207,7 +210,7 @@ type Watching = tokio::task::JoinHandle<Result<Vec<(Instant, u64)>>>;
 #[expect(clippy::disallowed_methods, reason = "the load generator owns its watchers")]
 async fn watch(server: usize, changes: u64) -> Result<Watching> {
     let channel = fusion_proto::client::lazy_channel(&url(server)).context("our address")?;
-    let (view, path) = ("load".to_owned(), "/".to_owned());
+    let (view, path) = (LOAD.to_owned(), "/".to_owned());
     let asked = pb::WatchViewRequest { view, path, after_revision: None, filter: None };
     let mut stream = raw::watch(channel, &asked).await?;
     Ok(tokio::spawn(async move {
@@ -234,7 +237,7 @@ async fn join(fleet: &mut Fleet, entries: u64) -> Result<()> {
     fleet.start_server(follower);
     let up = began.elapsed();
     let limit = Duration::from_secs(600);
-    while at_one(&view("load"), owner, follower).await.is_none() {
+    while at_one(&view(LOAD), owner, follower).await.is_none() {
         ensure!(began.elapsed() < limit, "not joined after {limit:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

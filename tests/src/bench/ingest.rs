@@ -142,7 +142,9 @@ pub(super) fn upserts_of(
                 let (directory, file) = (draw(directories), draw(PER_DIRECTORY));
                 let path = format!("{}/{}", load::directory(directory), load::child(file));
                 let inode = 1_000_000 + (10 + directory) * PER_DIRECTORY + file;
-                let change = i64::try_from(1 + number * batch_rows + row).unwrap_or_default();
+                // Later than all of the rounds before: what is older than what is known is no change.
+                let change = (round << 30) + 1 + number * batch_rows + row;
+                let change = i64::try_from(change).unwrap_or_default();
                 load::evidence(pb::evidence::Evidence::Upsert(pb::Upsert {
                     path: path.into_bytes().into(),
                     stat: Some(load::stat(pb::EntryKind::File, inode, change)),

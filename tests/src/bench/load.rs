@@ -160,7 +160,12 @@ impl LoadStream {
             self.hear().await?;
         }
         self.sent += 1;
-        self.sender.send(batch.numbered(self.sent)).await?;
+        if self.sender.send(batch.numbered(self.sent)).await.is_err() {
+            // What ended it is said by the answers.
+            while self.acknowledged < self.sent {
+                self.hear().await?;
+            }
+        }
         Ok(())
     }
 
