@@ -224,14 +224,18 @@ impl Conductor {
         self.placed(known, ViewId(view.id())) == Some(mine)
     }
 
-    /// Which of the live servers has a view: one that drains only if all do, and one that does not follow it only if
-    /// none does that could have it.
+    /// Which of the live servers has a view: one that drains only if all do, one that does not follow it only if none
+    /// does that could have it, and one that came within the lease only if all did, for it believes of whoever died
+    /// meanwhile that they live.
     pub(super) fn placed(&self, known: &Known, view: ViewId) -> Option<ServerId> {
         let follows = |one: &&Known1| one.said.of(view).is_some();
         let of = |one: &Known1| (one.member.id, one.member.memory);
+        let lease = self.cluster.shared.membership.lease;
+        let knows = |one: &&Known1| known.has_lived(one.member.id, lease);
         let live = || known.members.values().filter(|one| one.is_live);
         let take = || live().filter(|one| !self.drains(one));
-        place(view, take().filter(follows).map(of))
+        place(view, take().filter(follows).filter(knows).map(of))
+            .or_else(|| place(view, take().filter(follows).map(of)))
             .or_else(|| place(view, take().map(of)))
             .or_else(|| place(view, live().filter(follows).map(of)))
             .or_else(|| place(view, live().map(of)))

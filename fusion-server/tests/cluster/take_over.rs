@@ -11,7 +11,7 @@ use fusion_store::{Claim, Claimed, Stamped};
 use crate::evidence::{batch, file, root};
 use crate::following::{beat_well, scanned};
 use crate::harness::VIEW;
-use crate::servers::{Engine, One, eventually};
+use crate::servers::{Engine, LEASE, One, eventually};
 use crate::telling::{Lane, opening};
 
 /// What a watcher was told, with the revision to go on after.
@@ -132,6 +132,34 @@ async fn the_next_one_takes_over_from_who_took_over() {
     }
     let beat = beat_well(&mut owner, &session.session_id).await;
     assert_eq!((beat.role(), beat.leader_epoch), (pb::SessionRole::Leader, session.leader_epoch));
+}
+
+/// Who came after the death gives the dead one the whole lease yet, so nobody waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_came_while_the_owner_was_dead_is_not_waited_for() {
+    let engine = Engine::new();
+    let mut servers = engine.start_many(2).await;
+    let (mut owner, mut other) = (engine.take_owner(&mut servers), servers.remove(0));
+    let session = scanned(&mut owner).await;
+    // That the other one was there before is known to it.
+    tokio::time::sleep(LEASE).await;
+    let dead = owner.address.clone();
+    drop(owner);
+    tokio::time::sleep(LEASE / 2).await;
+    let view = engine.log.views().unwrap()[0].id;
+    let placed = || {
+        let members = engine.roll().members.into_iter().filter(|it| it.it.address != dead);
+        let live: Vec<_> = members.collect();
+        let to = place(view, live.iter().map(|member| (member.it.id, member.it.memory)));
+        live.into_iter().find(|member| Some(member.it.id) == to).unwrap().it.address
+    };
+    let mut came = Vec::new();
+    while placed() == other.address {
+        came.push(engine.start_one().await);
+        let count = came.len() + 2;
+        eventually("it is a member", async || engine.roll().members.len() == count).await;
+    }
+    takes_over(&engine, &mut other, &session.session_id).await;
 }
 
 /// A server that ends as it is told gives its views away at once.
