@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use fusion_core::id::ViewName;
 use fusion_core::time::Clock;
+use fusion_proto::client::ClientTls;
 use fusion_store::{Ownership, ServerId, ViewId};
 use tokio::sync::{Notify, watch};
 
@@ -49,6 +50,8 @@ pub struct Membership {
     pub lease: Duration,
     /// Memory of this server in bytes: its weight where views are placed.
     pub memory: u64,
+    /// What calls are sent on with to a server at `https://`; without a CA none are.
+    pub peers: ClientTls,
 }
 
 /// The server's part in it; a cheap handle.
@@ -99,6 +102,11 @@ impl Cluster {
     /// This server.
     pub(crate) fn id(&self) -> ServerId {
         self.shared.id
+    }
+
+    /// What calls are sent on with over TLS.
+    pub(crate) fn peers(&self) -> &ClientTls {
+        &self.shared.membership.peers
     }
 
     /// Server time, which is put forward to that of a view that is taken over.

@@ -138,10 +138,9 @@ pub fn lazy_channel_with(url: &str, tls: &ClientTls) -> Result<Channel, ConnectE
         .connect_with_connector_lazy(tower::service_fn(move |to| dialer.clone().dial(to))))
 }
 
-/// Connections as the contract wants them, a server's to another one too: windows of flow control, and keep-alive, which
-/// finds a peer that is silently gone within 15 s.
-#[must_use]
-pub fn as_agreed(endpoint: Endpoint) -> Endpoint {
+/// Connections as the contract wants them: windows of flow control, and keep-alive, which finds a peer that is silently gone
+/// within 15 s.
+fn as_agreed(endpoint: Endpoint) -> Endpoint {
     endpoint
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_LIMIT)

@@ -119,7 +119,8 @@ fn membership(config: &Config, stores: &Stores) -> Result<Option<Membership>, Se
     })?;
     let (address, lease) = (cluster.advertise.clone(), cluster.lease);
     tracing::info!(%address, ?lease, memory, "one of several servers");
-    Ok(Some(Membership { ownership, address, lease, memory }))
+    let peers = cluster.peers(config.tls.as_ref());
+    Ok(Some(Membership { ownership, address, lease, memory, peers }))
 }
 
 async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {

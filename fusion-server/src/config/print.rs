@@ -155,6 +155,9 @@ fn cluster(config: &ClusterConfig) -> Value {
     all.extend(
         config.memory.map(|bytes| ("memory".to_owned(), super::bytes::written(bytes).into())),
     );
+    all.extend(
+        config.ca_file.iter().map(|file| ("ca_file".to_owned(), file.display().to_string().into())),
+    );
     Value::Table(all)
 }
 

@@ -76,7 +76,7 @@ raw! {
 }
 raw! {
     /// `[cluster]`.
-    RawCluster { advertise, lease, memory }
+    RawCluster { advertise, lease, memory, ca_file }
 }
 raw! {
     /// `[view_defaults]` and each `[views.NAME]`.

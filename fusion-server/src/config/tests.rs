@@ -375,6 +375,7 @@ fn the_shipped_example_is_in_order_and_shows_every_setting() {
     std::fs::write(dir.path().join("clients.pem"), pair.cert.pem()).unwrap();
     std::fs::write(dir.path().join("tokens.toml"), "").unwrap();
     std::fs::write(dir.path().join("state-ca.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("servers-ca.pem"), pair.cert.pem()).unwrap();
     std::fs::write(dir.path().join("state-client.pem"), pair.cert.pem()).unwrap();
     let key = pair.signing_key.serialize_pem();
     std::fs::write(dir.path().join("state-client-key.pem"), key).unwrap();
@@ -436,6 +437,8 @@ fn one_of_several_servers_has_a_log_and_a_state_that_are_shared() {
         ("advertise = \"http://a:1\"\nmemory = 8", "cluster.memory"),
         ("advertise = \"http://a:1\"\nmemory = \"1B\"", "cluster.memory"),
         ("advertise = \"http://a:1\"\nadress = \"x\"", "cluster.adress"),
+        ("advertise = \"http://a:1\"\nca_file = \"/none\"", "cluster.ca_file"),
+        ("advertise = \"https://a:1\"\nca_file = \"/none\"", "cluster.ca_file"),
     ] {
         assert_eq!(keys(&with(text)), [key], "{text}");
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use fusion_core::id::{CorrelationId, SessionId, ViewName};
 use fusion_core::view::ViewState;
-use fusion_proto::client::as_agreed;
+use fusion_proto::client::{ClientTls, ConnectError, lazy_channel_with};
 use fusion_proto::limits;
 use fusion_proto::pb::ReadClass;
 use fusion_proto::status::Refusal;
@@ -27,7 +27,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message as _;
 use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tower::{Layer, Service, ServiceExt as _};
 use uuid::Uuid;
 
@@ -43,8 +43,8 @@ use crate::stores::LoadError;
 
 /// Connections to other servers that are kept.
 const CHANNELS: usize = 64;
-/// How long a connection to another server may take to come up.
-const CONNECT: Duration = Duration::from_secs(2);
+/// When to ask again where the owner, or the store that says who it is, does not answer.
+const RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 pub(super) struct OwnerLayer {
@@ -237,7 +237,7 @@ impl Shared {
         let item = tokio::task::spawn_blocking(move || state.get(space, id.as_bytes(), now)).await;
         let unread = |error: &dyn std::fmt::Display| {
             tracing::error!(%error, "whose a call is cannot be looked up in the store");
-            Refusal::StoreUnavailable { retry_after: CONNECT }
+            Refusal::StoreUnavailable { retry_after: RETRY }
         };
         let item = item.map_err(|error| unread(&error))?.map_err(|error| unread(&error))?;
         item.map(|item| read(&item)).transpose().map_err(|error| unread(&error))
@@ -248,12 +248,13 @@ impl Shared {
         let has_token = call.extensions.get::<Credentials>().is_some();
         !call.headers.contains_key(limits::FORWARDED_KEY)
             && (has_token || !self.asks_who)
-            && owner.starts_with("http://")
+            && (owner.starts_with("http://") || self.cluster.peers().ca.is_some())
     }
 
     async fn send_on(&self, owner: &str, request: Request<Body>) -> Response<Body> {
-        let Some(channel) = self.channel(owner) else {
-            return refused(self.lost(owner, &"its address is none"));
+        let channel = match self.channel(owner) {
+            Ok(channel) => channel,
+            Err(error) => return refused(self.lost(owner, &error)),
         };
         let sent = match channel.ready_oneshot().await {
             Ok(mut channel) => channel.call(self.marked(request)).await,
@@ -278,7 +279,7 @@ impl Shared {
     /// The owner does not answer; whether it did what was asked is not known.
     fn lost(&self, owner: &str, error: &dyn std::fmt::Display) -> Refusal {
         tracing::warn!(owner, %error, "a call could not be sent on to the owner of its view");
-        Refusal::ServerDraining { retry_after: CONNECT }
+        Refusal::ServerDraining { retry_after: RETRY }
     }
 
     /// The same call, marked, with the token of its caller.
@@ -305,18 +306,21 @@ impl Shared {
         sent
     }
 
-    fn channel(&self, owner: &str) -> Option<Channel> {
+    fn channel(&self, owner: &str) -> Result<Channel, ConnectError> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = channels.get(owner) {
-            return Some(known.clone());
+            return Ok(known.clone());
         }
         if channels.len() >= CHANNELS {
             channels.clear();
         }
-        let endpoint = Endpoint::from_shared(owner.to_owned()).ok()?;
-        let endpoint = as_agreed(endpoint.connect_timeout(CONNECT).tcp_nodelay(true));
-        let channel = endpoint.connect_lazy();
+        let tls = if owner.starts_with("https://") {
+            self.cluster.peers().clone()
+        } else {
+            ClientTls::default()
+        };
+        let channel = lazy_channel_with(owner, &tls)?;
         channels.insert(owner.to_owned(), channel.clone());
-        Some(channel)
+        Ok(channel)
     }
 }

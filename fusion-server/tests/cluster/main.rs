@@ -7,6 +7,9 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+#[path = "../grpc/certificates.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod certificates;
 mod checkpoints;
 mod commands;
 mod cut;
@@ -21,6 +24,7 @@ mod forwarding;
 mod harness;
 mod lost;
 mod measured;
+mod peers;
 mod servers;
 mod take_over;
 #[path = "../grpc/telling.rs"]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fusion_proto::client::ClientTls;
 use fusion_proto::pb;
 use fusion_server::app::Deps;
 use fusion_server::cluster::Membership;
@@ -50,16 +51,26 @@ impl Engine {
         }
     }
 
-    async fn start_with(&self, config: Config) -> One {
+    pub(crate) async fn start_with(&self, config: Config) -> One {
         let (switch, members, clock) = (Switch::default(), Switch::default(), Stoppable::new());
-        let deps = Deps::bind(&config).await.unwrap();
-        let address = format!("http://{}", deps.grpc.local_addr().unwrap());
+        // What it takes part in is the test's.
+        let alone = Config { cluster: None, ..config.clone() };
+        let deps = Deps::bind(&alone).await.unwrap();
+        let port = deps.grpc.local_addr().unwrap().port();
+        // Certificates are for the name.
+        let (scheme, host) =
+            if config.tls.is_some() { ("https", "localhost") } else { ("http", "127.0.0.1") };
+        let address = format!("{scheme}://{host}:{port}");
         let ownership: Arc<dyn Ownership> = Cut::new(&switch, &self.ownership);
         let membership = Membership {
             ownership: Cut::new(&members, &ownership),
             address: address.clone(),
             lease: LEASE,
             memory: 1 << 30,
+            peers: config
+                .cluster
+                .as_ref()
+                .map_or_else(ClientTls::default, |it| it.peers(config.tls.as_ref())),
         };
         let stores = Stores::new(
             Cut::new(&switch, &Handle::on(&self.log)),
@@ -74,9 +85,7 @@ impl Engine {
 
     /// A server with the view.
     pub(crate) async fn start_one(&self) -> One {
-        let mut config = config();
-        config.views.insert(VIEW.parse_name(), config.view_defaults.clone());
-        self.start_with(config).await
+        self.start_with(with_view(config())).await
     }
 
     /// So many servers with the view, each of which knows of the others.
@@ -85,6 +94,12 @@ impl Engine {
         for _ in 0..count {
             servers.push(self.start_one().await);
         }
+        self.all_follow(count).await;
+        servers
+    }
+
+    /// Waits until so many servers follow the view, and one owns it.
+    pub(crate) async fn all_follow(&self, count: usize) {
         eventually("all follow the view, and one owns it", async || {
             let roll = self.roll();
             let said = |text: &str| {
@@ -94,7 +109,6 @@ impl Engine {
             said("\"revision\":") == count && said("\"epoch\":") == 1 && self.owner().is_some()
         })
         .await;
-        servers
     }
 
     pub(crate) fn roll(&self) -> Roll {
@@ -119,6 +133,12 @@ impl Engine {
         let place = servers.iter().position(|one| one.address == owner).unwrap();
         servers.remove(place)
     }
+}
+
+/// The same configuration with the view.
+pub(crate) fn with_view(mut config: Config) -> Config {
+    config.views.insert(VIEW.parse_name(), config.view_defaults.clone());
+    config
 }
 
 /// A name out of a text of the test's.

@@ -28,6 +28,7 @@ pub(super) fn cluster(check: &mut Checker, value: Option<Value>) -> Option<Clust
             .unwrap_or(default.advertise),
         lease: check.duration("cluster.lease", raw.lease, default.lease, LEASE),
         memory: check.bytes("cluster.memory", raw.memory, MEMORY),
+        ca_file: check.path("cluster.ca_file", raw.ca_file),
     })
 }
 
@@ -62,5 +63,13 @@ pub(super) fn fits(check: &mut Checker, config: &Config) {
     if config.tls.is_some() && cluster.advertise.starts_with("http://") {
         let allowed = "https://HOST:PORT, because [tls] is set";
         check.fault("cluster.advertise", &text(&cluster.advertise), allowed);
+    }
+    let Some(ca) = &cluster.ca_file else { return };
+    let ca = text(&ca.display().to_string());
+    if !cluster.advertise.starts_with("https://") {
+        let allowed = "left out, or beside cluster.advertise = \"https://HOST:PORT\"";
+        check.fault("cluster.ca_file", &ca, allowed);
+    } else if let Err(problem) = cluster.peers(config.tls.as_ref()).load() {
+        check.fault("cluster.ca_file", &ca, &format!("files of TLS that fit: {problem}"));
     }
 }
