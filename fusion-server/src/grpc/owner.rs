@@ -132,7 +132,8 @@ where
             match shared.route(whose, &message, &head).await {
                 Route::Here => inner.call(Request::from_parts(head, body)).await,
                 Route::To(owner) => {
-                    Ok(shared.send_on(&owner, Request::from_parts(head, body)).await)
+                    let is_read = matches!(whose, Whose::Readers(_));
+                    Ok(shared.send_on(&owner, Request::from_parts(head, body), is_read).await)
                 }
                 Route::Nowhere(refusal) => Ok(refused(refusal)),
             }
@@ -251,13 +252,18 @@ impl Shared {
             && owner.starts_with("http://")
     }
 
-    async fn send_on(&self, owner: &str, request: Request<Body>) -> Response<Body> {
+    async fn send_on(&self, owner: &str, request: Request<Body>, is_read: bool) -> Response<Body> {
         let Some(channel) = self.channel(owner) else {
             return refused(self.lost(owner, &"its address is none"));
         };
-        let sent = match channel.ready_oneshot().await {
-            Ok(mut channel) => channel.call(self.marked(request)).await,
-            Err(error) => Err(error),
+        let call = async {
+            let mut channel = channel.ready_oneshot().await?;
+            channel.call(self.marked(request)).await
+        };
+        let sent = tokio::select! {
+            sent = call => sent,
+            // An agent may have to look first: that is waited for here as little as at the owner. Nothing is left half done.
+            () = self.services.draining.cancelled(), if is_read => return refused(draining()),
         };
         match sent {
             Ok(mut answer) => {
