@@ -132,7 +132,8 @@ where
             match shared.route(whose, &message, &head).await {
                 Route::Here => inner.call(Request::from_parts(head, body)).await,
                 Route::To(owner) => {
-                    Ok(shared.send_on(&owner, Request::from_parts(head, body)).await)
+                    let is_read = matches!(whose, Whose::Readers(_));
+                    Ok(shared.send_on(&owner, Request::from_parts(head, body), is_read).await)
                 }
                 Route::Nowhere(refusal) => Ok(refused(refusal)),
             }
@@ -251,14 +252,19 @@ impl Shared {
             && (owner.starts_with("http://") || self.cluster.peers().ca.is_some())
     }
 
-    async fn send_on(&self, owner: &str, request: Request<Body>) -> Response<Body> {
+    async fn send_on(&self, owner: &str, request: Request<Body>, is_read: bool) -> Response<Body> {
         let channel = match self.channel(owner) {
             Ok(channel) => channel,
             Err(error) => return refused(self.lost(owner, &error)),
         };
-        let sent = match channel.ready_oneshot().await {
-            Ok(mut channel) => channel.call(self.marked(request)).await,
-            Err(error) => Err(error),
+        let call = async {
+            let mut channel = channel.ready_oneshot().await?;
+            channel.call(self.marked(request)).await
+        };
+        let sent = tokio::select! {
+            sent = call => sent,
+            // An agent may have to look first: that is waited for here as little as at the owner. Nothing is left half done.
+            () = self.services.draining.cancelled(), if is_read => return refused(draining()),
         };
         match sent {
             Ok(mut answer) => {

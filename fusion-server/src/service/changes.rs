@@ -45,7 +45,7 @@ pub(crate) async fn list(views: &Views, asked: ListChanges) -> Result<PageOfChan
     let from = pages.key(&asked.page.token)?.map(|key| from_key(&key)).transpose()?;
     let after = from.map(|from| Revision(from.0.saturating_sub(1))).or(asked.after);
     if let Some(after) = after {
-        kept(&*deps.stores.log, &*deps.ids, &view, after, status.revision)?;
+        kept(views, &view, after, status.revision)?;
     }
     let path = asked.path.clone();
     let of = EventView { id: view.id(), name: view.name().clone() };

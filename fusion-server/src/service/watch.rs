@@ -68,7 +68,7 @@ impl Watch {
         let view = views.get(&asked.view)?;
         let seat = views.seats().take(&views.deps().metrics, view.name(), "watch")?;
         let reader = Reader::begin(views, &view);
-        let next = Revision(reader.check(asked.after)?.0 + 1);
+        let next = Revision(reader.check(views, asked.after)?.0 + 1);
         let (open, last_told, reach) = (Vec::new(), Instant::now(), views.reach().clone());
         Ok(Self { reader, asked, reach, open, next, is_begun: false, last_told, _seat: seat })
     }

@@ -7,7 +7,7 @@ use fusion_proto::status::Refusal;
 
 use crate::evidence::{batch, file, root};
 use crate::following::{beat_well, scanned};
-use crate::harness::refusal;
+use crate::harness::{VIEW, refusal};
 use crate::servers::{Engine, LEASE, One, eventually};
 use crate::telling::{Lane, opening};
 
@@ -64,6 +64,33 @@ async fn a_zombie_is_fenced_by_the_log() {
         assert_eq!(beat.leader_epoch, session.leader_epoch);
         tokio::time::sleep(LEASE / 20).await;
     }
+}
+
+/// Stopped past its lease, and going on: what the next owner has given since it does not call a revision that was never
+/// given, also before it has found out that it owns nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_does_not_say_that_a_revision_was_never_given() {
+    let engine = Engine::new();
+    let mut servers = engine.start_many(2).await;
+    let (mut zombie, mut other) = (engine.take_owner(&mut servers), servers.remove(0));
+    let session = scanned(&mut zombie).await;
+    zombie.clock.stop();
+    zombie.members.cut(true);
+    owns(&engine, &other, &session.session_id).await;
+    let mut lane = Lane::realtime(&mut other.server, &session.session_id, "a").await;
+    lane.deliver(batch(1, vec![root(), file("/since", 1)])).await;
+    // The log of this test tells the zombie of what was appended; of what comes next nobody has told it.
+    let revision = other.freshness().await.revision + 1;
+
+    zombie.clock.go_on();
+    let watch = pb::WatchViewRequest {
+        view: VIEW.into(),
+        path: "/".into(),
+        after_revision: Some(revision),
+        filter: None,
+    };
+    let refused = refusal(zombie.server.views.watch_view(watch).await);
+    assert!(matches!(refused, Refusal::ViewNotReady { .. }), "{refused:?}");
 }
 
 /// Cut off from everything: it stops by itself, before anybody else begins.

@@ -81,6 +81,24 @@ async fn what_a_follower_cannot_say_the_owner_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_ends_does_not_wait_for_a_read_that_was_sent_on() {
+    let engine = Engine::new();
+    let mut servers = engine.start_many(2).await;
+    let (mut owner, mut other) = (engine.take_owner(&mut servers), servers.remove(0));
+    let session = scanned(&mut owner).await;
+    let (mut fresh, mut views) = (JoinSet::new(), other.server.views.clone());
+    fresh.spawn(async move { views.get_entry(entry("/f", pb::ReadClass::Fresh)).await });
+    eventually("the agent is told to scan", async || {
+        !owner.server.beat(&session.session_id).await.unwrap().commands.is_empty()
+    })
+    .await;
+    // It never does.
+    other.server.stop();
+    let refused = refusal(fresh.join_next().await.unwrap().unwrap());
+    assert!(matches!(refused, Refusal::ServerDraining { .. }), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_sent_on_once() {
     let engine = Engine::new();
     let mut servers = engine.start_many(2).await;

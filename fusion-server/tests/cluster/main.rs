@@ -7,12 +7,16 @@
     reason = "what helpers of tests do not get is a failed test"
 )]
 
+#[path = "../grpc/agent.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod agent;
 #[path = "../grpc/certificates.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod certificates;
 mod checkpoints;
 mod commands;
 mod cut;
+mod durable_calls;
 #[path = "../grpc/evidence.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod evidence;

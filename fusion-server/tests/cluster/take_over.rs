@@ -39,7 +39,7 @@ async fn watch(one: &One, watched: &mut Watched, until: u64) {
 }
 
 /// Waits until a server owns the view and takes calls for it.
-async fn takes_over(engine: &Engine, one: &mut One, session: &str) {
+pub(crate) async fn takes_over(engine: &Engine, one: &mut One, session: &str) {
     eventually("the other server claims the view", async || {
         engine.owner().as_deref() == Some(&one.address)
     })

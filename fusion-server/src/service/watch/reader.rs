@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::super::internal;
 use super::super::views::Views;
 use crate::ids::Ids;
-use crate::task::view::{Fed, Feed, FeedRecord, Role, ViewHandle, Watching};
+use crate::task::view::{Fed, Feed, FeedRecord, ViewHandle, Watching};
 
 /// Revisions that are read from the log at once, about.
 const SLICE: u64 = 4_096;
@@ -71,10 +71,14 @@ impl Reader {
     }
 
     /// The revision after which to begin: the one asked for if it is kept, else the last one.
-    pub(super) fn check(&self, after: Option<Revision>) -> Result<Revision, Refusal> {
+    pub(super) fn check(
+        &self,
+        views: &Views,
+        after: Option<Revision>,
+    ) -> Result<Revision, Refusal> {
         let durable = *self.durable.borrow();
         let Some(after) = after else { return Ok(durable) };
-        kept(&*self.log, &*self.ids, &self.view, after, durable)?;
+        kept(views, &self.view, after, durable)?;
         Ok(after)
     }
 
@@ -160,24 +164,24 @@ impl Reader {
     }
 }
 
-/// Whether what comes after a revision is kept and was given. Who follows a view cannot say of a revision that it was
-/// not: a watcher comes from a server that was ahead.
+/// Whether what comes after a revision is kept and was given. Who does not own a view, or not any more, cannot say of a
+/// revision that it was not: a watcher comes from a server that was ahead.
 pub(in crate::service) fn kept(
-    log: &dyn ChangeLog,
-    ids: &dyn Ids,
+    views: &Views,
     view: &ViewHandle,
     after: Revision,
     durable: Revision,
 ) -> Result<(), Refusal> {
-    let status = match log.status(ViewId(view.id())) {
+    let deps = views.deps();
+    let status = match deps.stores.log.status(ViewId(view.id())) {
         Ok(status) => status,
         Err(StoreError::NoView { .. } | StoreError::Closed) => return Err(gone(view.name())),
-        Err(error) => return Err(internal(ids, &error)),
+        Err(error) => return Err(internal(&*deps.ids, &error)),
     };
     let (oldest, latest) = (status.start.revision, status.durable.revision.max(durable));
-    if after > latest && view.role() == Role::Follows {
+    if after > latest && views.owned(view).is_err() {
         // Its owner may have given it: another server, or this one in a moment, knows.
-        let behind = format!("this server follows it, and has it as of revision {}", latest.0);
+        let behind = format!("this server does not own it, and has it as of {}", latest.0);
         Err(not_ready(view.name(), ViewState::Degraded, behind, BEHIND_RETRY))
     } else if after > latest {
         Err(Refusal::RevisionUnknown { latest })
