@@ -1,7 +1,7 @@
 //! Storms: random faults over three servers, three NATS nodes, their state and five agents, while files change.
 //!
-//! [`plan`] draws a schedule from its seed, [`fleet`] is what it comes over, [`faults`] does it, [`witness`] and
-//! [`clerk`] see what can be seen from outside meanwhile, and [`checks`] says what must hold when it is quiet again.
+//! [`plan`] draws a schedule from its seed, [`fleet`] is what it comes over, [`faults`] does it, [`witness`], [`readers`]
+//! and [`clerk`] see what can be seen from outside meanwhile, and [`checks`] and [`promises`] say what must hold.
 //! Run by `fusion-tests soak cluster`; docs/storms.md has what was seen and what does not hold yet. Needs root,
 //! because every server has a network of its own. Must never: excuse what was seen, or wait longer than is said.
 
@@ -12,18 +12,22 @@ pub mod faults;
 pub mod fleet;
 pub mod lan;
 pub mod plan;
+pub mod promises;
+pub mod readers;
 pub mod timeline;
 pub mod witness;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use self::clerk::Claims;
 use self::faults::Lasting;
 use self::fleet::{Fleet, Setup, client, view};
 use self::plan::{Fault, Schedule, Step};
+use self::promises::{Judged, Notes, judge};
+use self::readers::Readers;
 use self::witness::{Seen, Witness};
-use crate::faults::checks::until;
+use crate::faults::checks::{PATIENCE, until};
 use crate::faults::churn::Churn;
 use crate::process::now;
 
@@ -71,6 +75,7 @@ type Begun = (Fault, Instant, Lasting);
 
 struct Storm {
     churns: Vec<Churn>,
+    readers: Readers,
     witness: Witness,
     clerk: clerk::Clerk,
     fleet: Fleet,
@@ -92,11 +97,13 @@ impl Storm {
         let sessions = checks::sessions(&fleet).await;
         let first = checks::all_are_equal(&fleet).await;
         let (witness, clerk) = (Witness::begin(first), fleet.clerk());
+        let readers = Readers::begin(&fleet.root("tree"));
         let churns = ["tree/work", "beside/work"].map(|place| {
             Churn::begin(&fleet.path(place), schedule.seed.wrapping_mul(31) + place.len() as u64)
         });
         let mut storm = Self {
             churns: churns.into(),
+            readers,
             witness,
             clerk,
             fleet,
@@ -148,6 +155,7 @@ impl Storm {
 
     async fn end(self) -> Story {
         let operations = self.churns.into_iter().map(Churn::end).sum();
+        let (read, judged) = read(self.readers, self.fleet.clocked().is_some()).await;
         let fleet = &self.fleet;
         until("every server answers", async || {
             for server in 0..fleet::SERVERS {
@@ -163,9 +171,11 @@ impl Storm {
         checks::has_what_was_acknowledged(&seen).await;
         checks::kept_sessions(fleet, &self.sessions, &self.killed).await;
         let claims = self.clerk.end();
-        checks::no_former_owner_was_ready(&seen.answers, &claims);
+        let trusted = read.trusted.iter().map(|told| told.answer);
+        let answers: Vec<_> = seen.answers.iter().copied().chain(trusted).collect();
+        checks::no_former_owner_was_ready(&answers, &claims);
         println!(
-            "  all holds after {:.0} s: {operations} operations, {} changes told, {} pieces of evidence acknowledged, {} owners",
+            "  all holds after {:.0} s: {operations} operations, {} changes told, {} pieces of evidence acknowledged, {} owners, {judged}",
             self.began.elapsed().as_secs_f64(),
             seen.told.len(),
             seen.acknowledged.len(),
@@ -173,4 +183,21 @@ impl Storm {
         );
         Story { began: self.began, faults: self.told, claims, seen, operations }
     }
+}
+
+/// Ends the readers, once answers of both classes can be judged; what they were told, and what of it was judged.
+async fn read(readers: Readers, is_clocked: bool) -> (Notes, Judged) {
+    let began = now();
+    loop {
+        let judged = judge(&readers.notes(), is_clocked);
+        // What breaks a promise is told at once.
+        if judged.as_ref().map_or(true, |judged| judged.is_of_both(is_clocked)) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "no answers to readers to judge: {judged:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let notes = readers.end();
+    let judged = judge(&notes, is_clocked).unwrap_or_else(|broken| panic!("{broken:#?}"));
+    (notes, judged)
 }

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::clerk::{self, Clerk};
 use super::engines::{Engines, StateOn};
 use super::lan::{self, Lan};
+use super::readers::FOLDER;
 use crate::binaries;
 use crate::faults::proxy::Proxy;
 use crate::launch::Launch;
@@ -107,6 +108,7 @@ impl Fleet {
         for tree in ["tree/work", "beside/work"] {
             fs::create_dir_all(folder.path().join(tree)).expect("a tree");
         }
+        fs::create_dir(folder.path().join("tree").join(FOLDER)).expect("the readers' folder");
         let engines = Engines::start(folder.path(), setup.state, setup.small_disks);
         let settings = NatsSettings {
             timeout: Duration::from_secs(2),
