@@ -75,7 +75,7 @@ type Begun = (Fault, Instant, Lasting);
 
 struct Storm {
     churns: Vec<Churn>,
-    readers: Readers,
+    readers: Option<Readers>,
     witness: Witness,
     clerk: clerk::Clerk,
     fleet: Fleet,
@@ -97,7 +97,7 @@ impl Storm {
         let sessions = checks::sessions(&fleet).await;
         let first = checks::all_are_equal(&fleet).await;
         let (witness, clerk) = (Witness::begin(first), fleet.clerk());
-        let readers = Readers::begin(&fleet.root("tree"));
+        let readers = schedule.reads.then(|| Readers::begin(&fleet.root("tree")));
         let churns = ["tree/work", "beside/work"].map(|place| {
             Churn::begin(&fleet.path(place), schedule.seed.wrapping_mul(31) + place.len() as u64)
         });
@@ -155,7 +155,10 @@ impl Storm {
 
     async fn end(self) -> Story {
         let operations = self.churns.into_iter().map(Churn::end).sum();
-        let (read, judged) = read(self.readers, self.fleet.clocked().is_some()).await;
+        let (read, judged) = match self.readers {
+            Some(readers) => read(readers, self.fleet.clocked().is_some()).await,
+            None => Default::default(),
+        };
         let fleet = &self.fleet;
         until("every server answers", async || {
             for server in 0..fleet::SERVERS {

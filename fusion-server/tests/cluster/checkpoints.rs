@@ -131,8 +131,9 @@ async fn a_new_owner_writes_all_and_the_next_server_loads_it() {
     }
     assert!(!late.has("/a").await && !late.has("/b").await);
     // Somebody removes the log: the view is what the blocks have, and goes on after that.
+    late.server.ended().await;
+    other.server.ended().await;
     let contains = contains().unwrap();
-    drop((other, late));
     engine.log.remove(view).unwrap();
     let next = engine.start_one().await;
     assert_eq!(next.freshness().await.revision, contains.revision.0);

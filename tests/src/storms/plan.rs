@@ -69,6 +69,8 @@ pub struct Schedule {
     pub clocked: Option<usize>,
     /// The faults.
     pub steps: Vec<Step>,
+    /// Readers of class TRUSTED and FRESH ask meanwhile: agents are sent to look for them all the time.
+    pub reads: bool,
 }
 
 /// Another server owns what the one had that is away for so long.
@@ -98,7 +100,7 @@ impl Schedule {
             let within = beside.is_some();
             steps.push(fault.step(within, &mut dice));
         }
-        Self::of(seed, state, steps, &mut dice)
+        Self { reads: true, ..Self::of(seed, state, steps, &mut dice) }
     }
 
     /// What is short enough for a test and a picture: each way in which another server comes to own the tree, once.
@@ -123,7 +125,7 @@ impl Schedule {
     fn of(seed: u64, state: StateOn, steps: Vec<Step>, dice: &mut Dice) -> Self {
         let has_clock = steps.iter().any(|step| step.fault == Fault::Clock);
         let clocked = has_clock.then(|| dice.below(SERVERS as u64) as usize);
-        Self { seed, state, clocked, steps }
+        Self { seed, state, clocked, steps, reads: false }
     }
 
     /// Whether the disks of NATS are to be small.
