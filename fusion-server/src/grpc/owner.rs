@@ -11,7 +11,7 @@ mod message;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -313,20 +313,23 @@ impl Shared {
     }
 
     fn channel(&self, owner: &str) -> Result<Channel, ConnectError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = channels.get(owner) {
-            return Ok(known.clone());
+        let known = self.channels().get(owner).cloned();
+        if let Some(known) = known {
+            return Ok(known);
         }
+        let plain = ClientTls::default();
+        let tls = if owner.starts_with("https://") { self.cluster.peers() } else { &plain };
+        // Reads files.
+        let channel = lazy_channel_with(owner, tls)?;
+        let mut channels = self.channels();
         if channels.len() >= CHANNELS {
             channels.clear();
         }
-        let tls = if owner.starts_with("https://") {
-            self.cluster.peers().clone()
-        } else {
-            ClientTls::default()
-        };
-        let channel = lazy_channel_with(owner, &tls)?;
         channels.insert(owner.to_owned(), channel.clone());
         Ok(channel)
+    }
+
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Channel>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

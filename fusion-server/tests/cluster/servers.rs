@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use fusion_proto::client::ClientTls;
 use fusion_proto::pb;
 use fusion_server::app::Deps;
-use fusion_server::cluster::Membership;
+use fusion_server::cluster::{Membership, place};
 use fusion_server::config::Config;
 use fusion_server::stores::Stores;
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryOwnership, MemoryState};
@@ -125,6 +125,15 @@ impl Engine {
 
     pub(crate) fn epoch(&self) -> u64 {
         self.roll().claims.first().map_or(0, |claim| claim.it.epoch.0)
+    }
+
+    /// The address of who has the view by placement, of all servers but one that is dead.
+    pub(crate) fn placed(&self, dead: &str) -> String {
+        let view = self.log.views().unwrap()[0].id;
+        let live = self.roll().members.into_iter().map(|member| member.it);
+        let live: Vec<_> = live.filter(|member| member.address != dead).collect();
+        let to = place(view, live.iter().map(|member| (member.id, member.memory)));
+        live.into_iter().find(|member| Some(member.id) == to).unwrap().address
     }
 
     /// Takes the owner out of some servers.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fusion_proto::pb;
 use fusion_proto::status::Refusal;
-use fusion_server::cluster::place;
 use fusion_store::{Claim, Claimed, Stamped};
 
 use crate::evidence::{batch, file, root};
@@ -146,15 +145,8 @@ async fn who_came_while_the_owner_was_dead_is_not_waited_for() {
     let dead = owner.address.clone();
     drop(owner);
     tokio::time::sleep(LEASE / 2).await;
-    let view = engine.log.views().unwrap()[0].id;
-    let placed = || {
-        let members = engine.roll().members.into_iter().filter(|it| it.it.address != dead);
-        let live: Vec<_> = members.collect();
-        let to = place(view, live.iter().map(|member| (member.it.id, member.it.memory)));
-        live.into_iter().find(|member| Some(member.it.id) == to).unwrap().it.address
-    };
     let mut came = Vec::new();
-    while placed() == other.address {
+    while engine.placed(&dead) == other.address {
         came.push(engine.start_one().await);
         let count = came.len() + 2;
         eventually("it is a member", async || engine.roll().members.len() == count).await;
@@ -212,12 +204,7 @@ async fn who_comes_is_given_the_views_that_are_to_be_its_own() {
     let engine = Engine::new();
     let mut owner = engine.start_many(1).await.remove(0);
     let session = scanned(&mut owner).await;
-    let view = engine.log.views().unwrap()[0].id;
-    let placed = || {
-        let members = engine.roll().members;
-        let to = place(view, members.iter().map(|member| (member.it.id, member.it.memory)));
-        members.into_iter().find(|member| Some(member.it.id) == to).unwrap().it.address
-    };
+    let placed = || engine.placed("");
     let mut others = Vec::new();
     while placed() == owner.address {
         others.push(engine.start_one().await);

@@ -181,7 +181,7 @@ pub(in crate::service) fn kept(
     let (oldest, latest) = (status.start.revision, status.durable.revision.max(durable));
     if after > latest && views.owned(view).is_err() {
         // Its owner may have given it: another server, or this one in a moment, knows.
-        let behind = format!("this server does not own it, and has it as of {}", latest.0);
+        let behind = format!("another server owns it; this one has it as of revision {}", latest.0);
         Err(not_ready(view.name(), ViewState::Degraded, behind, BEHIND_RETRY))
     } else if after > latest {
         Err(Refusal::RevisionUnknown { latest })
