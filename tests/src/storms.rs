@@ -5,6 +5,7 @@
 //! Run by `fusion-tests soak cluster`; docs/storms.md has what was seen and what does not hold yet. Needs root,
 //! because every server has a network of its own. Must never: excuse what was seen, or wait longer than is said.
 
+pub mod aside;
 pub mod checks;
 pub mod clerk;
 pub mod engines;
@@ -96,8 +97,8 @@ impl Storm {
         });
         let sessions = checks::sessions(&fleet).await;
         let first = checks::all_are_equal(&fleet).await;
-        let (witness, clerk) = (Witness::begin(first), fleet.clerk());
-        let readers = schedule.reads.then(|| Readers::begin(&fleet.root("tree")));
+        let (witness, clerk) = (witness::begin(first), fleet.clerk());
+        let readers = schedule.reads.then(|| readers::begin(&fleet.root("tree")));
         let churns = ["tree/work", "beside/work"].map(|place| {
             Churn::begin(&fleet.path(place), schedule.seed.wrapping_mul(31) + place.len() as u64)
         });
@@ -134,14 +135,14 @@ impl Storm {
     async fn is_well(&mut self) {
         let from = now();
         until("evidence is acknowledged", async || {
-            let trouble = self.witness.seen().trouble.clone();
+            let trouble = self.witness.notes().trouble.clone();
             assert!(trouble.is_empty(), "{trouble:?}");
-            let seen = self.witness.seen();
+            let seen = self.witness.notes();
             seen.acknowledged.last().is_some_and(|it| it.at > from).then_some(())
         })
         .await;
         for (fault, began, ended) in std::mem::take(&mut self.over) {
-            let seen = self.witness.seen();
+            let seen = self.witness.notes();
             let next = seen.acknowledged.iter().find(|it| it.sent > began).map_or(from, |it| it.at);
             println!(
                 "         {fault:?}: acknowledged after {:.1} s, over after {:.1} s",

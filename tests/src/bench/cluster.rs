@@ -15,7 +15,7 @@ use crate::faults::checks::until;
 use crate::process::now;
 use crate::storms::engines::StateOn;
 use crate::storms::fleet::{Fleet, LEASE, SERVERS, Setup, client, url, view};
-use crate::storms::witness::{ACKNOWLEDGED as LOAD, Answer, Witness};
+use crate::storms::witness::{self, ACKNOWLEDGED as LOAD, Answer};
 
 /// Rows of a batch: small ones, because a batch is told at once.
 const ROWS: u64 = 100;
@@ -78,7 +78,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 /// The owner of what evidence is sent to is killed, again and again, and started anew 2 s later, as a supervisor does.
 async fn fail_overs(options: &Options, mut fleet: Fleet) {
     tokio::time::sleep(MOVES).await;
-    let witness = Witness::begin(Revision(0));
+    let witness = witness::begin(Revision(0));
     let (mut took, mut waits) = (Vec::new(), Vec::new());
     for _ in 0..options.fail_overs {
         tokio::time::sleep(LEASE).await;
@@ -88,13 +88,13 @@ async fn fail_overs(options: &Options, mut fleet: Fleet) {
         tokio::time::sleep(STARTED_ANEW).await;
         fleet.start_server(owner);
         let next = until("evidence is acknowledged", async || {
-            let seen = witness.seen();
+            let seen = witness.notes();
             seen.acknowledged.iter().find(|it| it.sent > killed).map(|it| it.at)
         })
         .await;
         took.push(next - killed);
         let is_meanwhile = |answer: &&Answer| answer.asked > killed && answer.answered < next;
-        let seen = witness.seen();
+        let seen = witness.notes();
         let meanwhile = seen.answers.iter().filter(is_meanwhile);
         let followers = meanwhile.filter(|answer| answer.server != owner);
         waits.extend(followers.map(|answer| answer.answered - answer.asked));

@@ -107,13 +107,13 @@ pub async fn has_what_was_acknowledged(seen: &Seen) {
 /// It was not.
 pub async fn watched_all(witness: &Witness, first: Revision, last: Revision) {
     let began = compare::clock();
-    while witness.seen().through < last {
-        let through = witness.seen().through.0;
+    while witness.notes().through < last {
+        let through = witness.notes().through.0;
         assert!(began.elapsed() < ARRIVE, "the watcher is at {through} and not at {}", last.0);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let told: Vec<_> = {
-        let seen = witness.seen();
+        let seen = witness.notes();
         seen.told.iter().map(|it| (it.revision, it.id)).filter(|it| it.0 <= last).collect()
     };
     for server in 0..SERVERS {

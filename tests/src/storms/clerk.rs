@@ -1,13 +1,12 @@
 //! Who owns the tree, written down from the engine itself, on a thread of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fusion_store::{OwnerEpoch, Ownership, Roll, ServerId, ViewId};
 
+use super::aside::{Aside, Book};
 use super::fleet::{Owner, SERVERS, url};
 use crate::process::now;
 
@@ -19,11 +18,7 @@ pub type Claims = Vec<(Instant, Owner)>;
 
 /// The running thread.
 #[derive(Debug)]
-pub struct Clerk {
-    stop: Arc<AtomicBool>,
-    written: Arc<Mutex<Claims>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Clerk(Aside<Claims>);
 
 impl Clerk {
     /// Begins.
@@ -32,27 +27,23 @@ impl Clerk {
     /// There is no thread. The thread does, and with it [`Clerk::end`], if an epoch has two owners.
     #[must_use]
     pub fn begin(ownership: Arc<impl Ownership + 'static>) -> Self {
-        let (stop, written) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Claims>>::default());
-        let (stopped, book) = (Arc::clone(&stop), Arc::clone(&written));
-        let run = move || {
+        Self(Aside::begin("clerk", move |book: Book<Claims>| {
             let mut owners = BTreeMap::new();
-            while !stopped.load(Ordering::Relaxed) {
+            while book.goes_on() {
                 // An engine that is away says nothing; nobody owns anything new meanwhile.
                 if let Ok(roll) = ownership.roll() {
                     one_owner_for_each(&roll, &mut owners);
                     let owner = owner(&roll, "tree");
-                    let mut book = book.lock().expect("no panic while it is held");
+                    let mut claims = book.notes();
                     if let Some(owner) =
-                        owner.filter(|now| book.last().map(|it| it.1) != Some(*now))
+                        owner.filter(|now| claims.last().map(|it| it.1) != Some(*now))
                     {
-                        book.push((now(), owner));
+                        claims.push((now(), owner));
                     }
                 }
                 std::thread::sleep(PACE);
             }
-        };
-        let thread = std::thread::Builder::new().name("clerk".into()).spawn(run);
-        Self { stop, written, thread: Some(thread.expect("a thread")) }
+        }))
     }
 
     /// Ends it; gives what was written.
@@ -60,19 +51,11 @@ impl Clerk {
     /// # Panics
     /// An epoch had two owners, or came after a larger one.
     #[must_use]
-    pub fn end(mut self) -> Claims {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it ends once").join().expect("one owner for each epoch");
-        let claims = self.written.lock().expect("no panic while it is held").clone();
+    pub fn end(self) -> Claims {
+        let claims = self.0.end();
         let epochs: Vec<_> = claims.iter().map(|(_, owner)| owner.epoch).collect();
         assert!(epochs.is_sorted(), "epochs went back: {epochs:?}");
         claims
-    }
-}
-
-impl Drop for Clerk {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

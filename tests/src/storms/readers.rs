@@ -6,9 +6,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fusion_core::path::TreePath;
@@ -22,6 +19,7 @@ use fusion_proto::{limits, pb};
 use futures_util::future::{join_all, join3};
 use tonic::transport::Channel;
 
+use super::aside::{Aside, Book};
 use super::fleet::{SERVERS, client, url, view};
 use super::promises::{Fresh, Notes, Trusted};
 use super::witness::Answer;
@@ -37,76 +35,37 @@ const FRESH_LIMIT: Duration = Duration::from_secs(10);
 /// Between two looks whether to end.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The running thread.
-#[derive(Debug)]
-pub struct Readers {
-    stop: Arc<AtomicBool>,
-    notes: Arc<Mutex<Notes>>,
-    thread: Option<JoinHandle<()>>,
-}
+/// The running thread. Once it has ended no file is written any more.
+pub type Readers = Aside<Notes>;
 
-impl Readers {
-    /// Begins, in the folder of that name in a tree.
-    ///
-    /// # Panics
-    /// There is no thread.
-    #[must_use]
-    pub fn begin(tree: &Path) -> Self {
-        let (stop, notes) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Notes>>::default());
-        let reader = Reader {
-            stop: Arc::clone(&stop),
-            notes: Arc::clone(&notes),
-            folder: tree.join(FOLDER),
-        };
-        let run = async move {
-            let trusted = join_all((0..SERVERS).map(|server| reader.ask_trusted(server)));
-            let fresh = join_all((0..SERVERS).map(|server| reader.ask_fresh(server)));
-            let all = join3(reader.write(), trusted, fresh);
-            // What is asked still is not waited for.
-            tokio::select! {
-                _ = all => {}
-                () = reader.stopped() => {}
-            }
-        };
-        let thread = std::thread::Builder::new().name("readers".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(run);
-        });
-        Self { stop, notes, thread: Some(thread.expect("a thread")) }
-    }
-
-    /// What they noted so far.
-    pub fn notes(&self) -> MutexGuard<'_, Notes> {
-        lock(&self.notes)
-    }
-
-    /// Ends it: no file is written any more.
-    ///
-    /// # Panics
-    /// The thread panicked.
-    #[must_use]
-    pub fn end(mut self) -> Notes {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it ends once").join().expect("the readers");
-        lock(&self.notes).clone()
-    }
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
+/// Begins, in the folder of that name in a tree.
+///
+/// # Panics
+/// There is no thread.
+#[must_use]
+pub fn begin(tree: &Path) -> Readers {
+    let folder = tree.join(FOLDER);
+    Aside::begin_waiting("readers", |book| async move {
+        let reader = Reader { book, folder };
+        let trusted = join_all((0..SERVERS).map(|server| reader.ask_trusted(server)));
+        let fresh = join_all((0..SERVERS).map(|server| reader.ask_fresh(server)));
+        let all = join3(reader.write(), trusted, fresh);
+        // What is asked still is not waited for.
+        tokio::select! {
+            _ = all => {}
+            () = reader.stopped() => {}
+        }
+    })
 }
 
 struct Reader {
-    stop: Arc<AtomicBool>,
-    notes: Arc<Mutex<Notes>>,
+    book: Book<Notes>,
     folder: PathBuf,
 }
 
 impl Reader {
     async fn stopped(&self) {
-        while !self.stop.load(Ordering::Relaxed) {
+        while self.book.goes_on() {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -115,7 +74,7 @@ impl Reader {
     async fn write(&self) {
         for number in 0.. {
             drop(File::create_new(self.folder.join(name(number))).expect("a new file"));
-            lock(&self.notes).written.push(wall_clock_nanos());
+            self.book.notes().written.push(wall_clock_nanos());
             tokio::time::sleep(PACE).await;
         }
     }
@@ -136,12 +95,12 @@ impl Reader {
                 Ok(told) => {
                     let told = told.map_err(CallError::from);
                     match told.and_then(|told| trusted(server, asked, told.into_inner())) {
-                        Ok(told) => lock(&self.notes).trusted.push(told),
+                        Ok(told) => self.book.notes().trusted.push(told),
                         Err(error) => self.refused(server, "TRUSTED", &error),
                     }
                 }
                 Err(_) => {
-                    lock(&self.notes).unanswered += 1;
+                    self.book.notes().unanswered += 1;
                     asking = trusting(server);
                 }
             }
@@ -154,16 +113,16 @@ impl Reader {
         let demanding = || client(server).demanding(ReadClass::Fresh);
         let mut asking: ViewsClient = demanding();
         loop {
-            let last = lock(&self.notes).written.len().checked_sub(1);
+            let last = self.book.notes().written.len().checked_sub(1);
             if let Some(file) = last {
                 let path = TreePath::new(path(file).into_bytes()).expect("a path");
                 match tokio::time::timeout(FRESH_LIMIT, asking.entry(&view("tree"), &path)).await {
                     Ok(told) => match is_found(told) {
-                        Ok(found) => lock(&self.notes).fresh.push(Fresh { server, file, found }),
+                        Ok(found) => self.book.notes().fresh.push(Fresh { server, file, found }),
                         Err(error) => self.refused(server, "FRESH", &error),
                     },
                     Err(_) => {
-                        lock(&self.notes).unanswered += 1;
+                        self.book.notes().unanswered += 1;
                         asking = demanding();
                     }
                 }
@@ -178,7 +137,7 @@ impl Reader {
             CallError::Refused(refusal) => refusal.retry_after().is_some(),
             error => error.is_lost(),
         };
-        let mut notes = lock(&self.notes);
+        let mut notes = self.book.notes();
         if is_for_now {
             notes.refused += 1;
         } else {
@@ -228,8 +187,4 @@ fn name(file: usize) -> String {
 
 fn path(file: usize) -> String {
     format!("/{FOLDER}/{}", name(file))
-}
-
-fn lock(notes: &Mutex<Notes>) -> MutexGuard<'_, Notes> {
-    notes.lock().expect("no panic while it is held")
 }

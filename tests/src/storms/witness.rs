@@ -4,9 +4,6 @@
 //! They only call and write down; what it means is judged afterwards, in `checks`. Must never: send evidence anew that
 //! was acknowledged, or forget what was told.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fusion_core::id::Revision;
@@ -19,6 +16,7 @@ use fusion_proto::views::live::{EventFilter, WatchView, may_go_on};
 use futures_util::future::join_all;
 use uuid::Uuid;
 
+use super::aside::{Aside, Book};
 use super::fleet::{SERVERS, client, url, view};
 use crate::bench::load;
 use crate::process::now;
@@ -87,70 +85,28 @@ pub struct Seen {
 }
 
 /// The running thread.
-#[derive(Debug)]
-pub struct Witness {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Seen>>,
-    thread: Option<JoinHandle<()>>,
+pub type Witness = Aside<Seen>;
+
+/// Begins: watches the tree after this revision.
+///
+/// # Panics
+/// There is no thread.
+#[must_use]
+pub fn begin(after: Revision) -> Witness {
+    Aside::begin_waiting("witness", move |book| async move {
+        let eyes = Eyes(book);
+        let probes = join_all((0..SERVERS).map(|server| eyes.ask(server)));
+        tokio::join!(eyes.watch(after), probes, eyes.send());
+    })
 }
 
-impl Witness {
-    /// Begins: watches the tree after this revision.
-    ///
-    /// # Panics
-    /// There is no thread.
-    #[must_use]
-    pub fn begin(after: Revision) -> Self {
-        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Seen>>::default());
-        let eyes = Eyes { stop: Arc::clone(&stop), seen: Arc::clone(&seen) };
-        let run = async move {
-            let probes = join_all((0..SERVERS).map(|server| eyes.ask(server)));
-            tokio::join!(eyes.watch(after), probes, eyes.send());
-        };
-        let thread = std::thread::Builder::new().name("witness".into()).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(run);
-        });
-        Self { stop, seen, thread: Some(thread.expect("a thread")) }
-    }
-
-    /// What they saw so far.
-    pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        lock(&self.seen)
-    }
-
-    /// Ends it.
-    ///
-    /// # Panics
-    /// The thread panicked.
-    #[must_use]
-    pub fn end(mut self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it ends once").join().expect("the witness");
-        lock(&self.seen).clone()
-    }
-}
-
-impl Drop for Witness {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-struct Eyes {
-    stop: Arc<AtomicBool>,
-    seen: Arc<Mutex<Seen>>,
-}
+struct Eyes(Book<Seen>);
 
 impl Eyes {
-    fn goes_on(&self) -> bool {
-        !self.stop.load(Ordering::Relaxed)
-    }
-
     /// Watches through one server after the other, each after what the one before told.
     async fn watch(&self, mut after: Revision) {
         for server in (0..SERVERS).cycle() {
-            if !self.goes_on() {
+            if !self.0.goes_on() {
                 return;
             }
             let asked = WatchView {
@@ -165,7 +121,7 @@ impl Eyes {
             };
             let mut error = begun.as_ref().err().map(|error| (may_go_on(error), error.to_string()));
             if let Ok(mut watched) = begun {
-                while self.goes_on() {
+                while self.0.goes_on() {
                     match tokio::time::timeout(SILENCE, watched.next()).await {
                         Ok(Ok(Some(part))) => after = self.note(part),
                         Ok(Err(broken)) => {
@@ -184,7 +140,7 @@ impl Eyes {
     }
 
     fn note(&self, part: fusion_proto::views::live::WatchedPart) -> Revision {
-        let (at, mut seen) = (now(), lock(&self.seen));
+        let (at, mut seen) = (now(), self.0.notes());
         let told = |event: fusion_proto::views::live::Event| Told {
             at,
             revision: event.revision,
@@ -198,10 +154,10 @@ impl Eyes {
     /// Asks one server what its view is, again and again.
     async fn ask(&self, server: usize) {
         let mut asking = client(server);
-        while self.goes_on() {
+        while self.0.goes_on() {
             let asked = now();
             match tokio::time::timeout(LIMIT, asking.view(&view("tree"))).await {
-                Ok(Ok(told)) => lock(&self.seen).answers.push(Answer {
+                Ok(Ok(told)) => self.0.notes().answers.push(Answer {
                     server,
                     asked,
                     answered: now(),
@@ -220,13 +176,13 @@ impl Eyes {
     async fn send(&self) {
         let Some(mut sender) = self.begin().await else { return };
         let mut file = 1;
-        while self.goes_on() {
+        while self.0.goes_on() {
             let sent = now();
-            while self.goes_on() {
+            while self.0.goes_on() {
                 match sender.push(file).await {
                     Ok(()) => {
                         let (at, server) = (now(), sender.server);
-                        lock(&self.seen).acknowledged.push(Acknowledged { sent, at, server, file });
+                        self.0.notes().acknowledged.push(Acknowledged { sent, at, server, file });
                         break;
                     }
                     Err(Some(trouble)) => return self.trouble(trouble),
@@ -242,7 +198,7 @@ impl Eyes {
     async fn begin(&self) -> Option<Sender> {
         let asks = load::asks(ACKNOWLEDGED);
         for server in (0..SERVERS).cycle() {
-            if !self.goes_on() {
+            if !self.0.goes_on() {
                 break;
             }
             let channel = lazy_channel(&url(server)).expect("our own address");
@@ -258,7 +214,7 @@ impl Eyes {
     }
 
     fn trouble(&self, text: String) {
-        lock(&self.seen).trouble.push(text);
+        self.0.notes().trouble.push(text);
     }
 }
 
@@ -314,8 +270,4 @@ impl Sender {
 #[must_use]
 pub fn path(file: u64) -> String {
     format!("/file{file}")
-}
-
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().expect("no panic while it is held")
 }
