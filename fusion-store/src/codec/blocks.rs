@@ -30,8 +30,9 @@ use crate::ports::BlockId;
 /// The version of the format of blocks.
 pub const BLOCK_VERSION: u16 = 1;
 /// The version of the format of named values. Since 2 several agents' roots can be in doubt, where
-/// 1 knew of one at most, told in the same way; and calls of operators are told.
-pub const TABLE_VERSION: u16 = 2;
+/// 1 knew of one at most, told in the same way; and calls of operators are told. Since 3 suspects are
+/// told from the one before.
+pub const TABLE_VERSION: u16 = 3;
 
 /// The name of what is small.
 const FRAME: &str = "frame";

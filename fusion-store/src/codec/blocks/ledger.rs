@@ -22,6 +22,11 @@ pub(super) fn put_version(out: &mut Vec<u8>) {
 
 /// A reader behind the version.
 pub(super) fn open(bytes: &[u8]) -> Result<RowReader<'_>, Malformed> {
+    open_version(bytes).map(|(reader, _)| reader)
+}
+
+/// The same, and the version.
+pub(super) fn open_version(bytes: &[u8]) -> Result<(RowReader<'_>, u16), Malformed> {
     let mut reader = RowReader::new(bytes);
     let version = u16::from_le_bytes(reader.array()?);
     if version > TABLE_VERSION {
@@ -31,7 +36,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<RowReader<'_>, Malformed> {
     if version == 0 {
         return Err(Malformed::Broken("it has no version"));
     }
-    Ok(reader)
+    Ok((reader, version))
 }
 
 /// Nothing may be left over.

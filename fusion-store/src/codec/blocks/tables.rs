@@ -1,7 +1,8 @@
 //! The tables of a ledger as bytes, each a named value.
 //!
 //! Rows, for a table is rarely large; confirmations, which may be many, in columns. Times are told from
-//! the one before, because what is near in a table mostly is near in time.
+//! the one before, because what is near in a table mostly is near in time; so are the paths of suspects:
+//! a tree that was just copied is suspect as a whole, and is written with each checkpoint until it is not.
 
 use fusion_core::change::{AgendaKind, Note, TrashId};
 use fusion_core::evidence::Witness;
@@ -19,7 +20,7 @@ use super::super::note;
 use super::super::pack::{Column, pack};
 use super::super::row::{RowReader, put_bytes, put_varint, zigzag};
 use super::block::{put_block, small, take_block};
-use super::ledger::{close, open, put_maybe, put_time, put_version, take_maybe, take_time};
+use super::ledger::{close, open_version, put_maybe, put_time, put_version, take_maybe, take_time};
 use crate::error::Malformed;
 
 /// Why a table is not taken.
@@ -51,12 +52,7 @@ pub(super) fn put_table(table: Table, ledger: &LedgerImage, out: &mut Vec<u8>) {
         Table::Trash => put_trash(ledger, out),
         Table::Relists => put_waits(AgendaKind::Relist, ledger.relists(), out),
         Table::Probes => put_waits(AgendaKind::Probe, ledger.probes(), out),
-        Table::Suspects => {
-            for (path, end) in ledger.suspects() {
-                put_bytes(out, path);
-                put_time(out, end);
-            }
-        }
+        Table::Suspects => put_suspects(ledger.suspects(), out),
         Table::Unreadable => {
             for (path, errno) in ledger.unreadable() {
                 put_bytes(out, path);
@@ -89,9 +85,12 @@ const ZERO: ServerTime = ServerTime::from_nanos(0);
 
 /// Reads a table into a view that is being loaded.
 pub(super) fn take_table(table: Table, bytes: &[u8], loading: &mut Loading) -> Result<(), Refused> {
-    let mut reader = open(bytes)?;
+    let (mut reader, version) = open_version(bytes)?;
     let reader = &mut reader;
     match table {
+        Table::Suspects if version >= 3 => {
+            take_suspects(reader, |path, end| loading.suspect(path, end))?;
+        }
         Table::Tombstones => take_tombstones(reader, loading)?,
         Table::Trash => take_trash(reader, loading)?,
         Table::Clock => take_clock(reader, loading)?,
@@ -136,6 +135,38 @@ fn take_row(
             (Table::Held, Note::Held { number, row, .. }) => loading.held(number, *row),
             _ => return Err(Malformed::Broken("a row that belongs elsewhere")),
         },
+    }
+    Ok(())
+}
+
+/// By path: how many bytes the path has in common with the one before, what follows, and the end of the
+/// quiet period.
+fn put_suspects<'a>(rows: impl Iterator<Item = (&'a [u8], ServerTime)>, out: &mut Vec<u8>) {
+    let (mut before, mut last): (&[u8], _) = (b"", 0);
+    for (path, end) in rows {
+        let common = before.iter().zip(path).take_while(|(a, b)| a == b).count();
+        put_varint(out, common as u64);
+        put_bytes(out, &path[common..]);
+        put_varint(out, from(last, end.as_nanos()));
+        (before, last) = (path, end.as_nanos());
+    }
+}
+
+fn take_suspects(
+    reader: &mut RowReader<'_>,
+    mut each: impl FnMut(PathRef<'_>, ServerTime),
+) -> Result<(), Malformed> {
+    let (mut bytes, mut last) = (Vec::new(), 0_i64);
+    while reader.left() > 0 {
+        let common = reader.length()?;
+        if common > bytes.len() {
+            return Err(Malformed::Broken("a path has more in common than there is"));
+        }
+        bytes.truncate(common);
+        bytes.extend_from_slice(reader.lengthy()?);
+        let path = PathRef::new(&bytes).map_err(|_| Malformed::Broken("a path is no path"))?;
+        last = last.wrapping_add(reader.signed()?);
+        each(path, ServerTime::from_nanos(last));
     }
     Ok(())
 }
