@@ -1,7 +1,8 @@
-//! The rules' speed: `cargo run --release -p fusion-core --example view_bench [directories]`.
+//! The rules' speed: `cargo run --release -p fusion-core --example view_bench [directories [agents]]`.
 //!
 //! Listings of 250 rows into an empty view and again over it, and realtime upserts at random paths,
-//! through `View::apply`, with changes kept and dropped; per second of processor time.
+//! through `View::apply`, with changes kept and dropped; per second of processor time. Of several agents the
+//! last one that came sends all upserts.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark for people")]
 
 use fusion_core::change::Change;
@@ -34,6 +35,7 @@ fn stat(kind: Kind, inode: u64, ctime: i64) -> Stat {
 
 fn main() {
     let directories: u64 = std::env::args().nth(1).map_or(8_000, |text| text.parse().unwrap());
+    let agents: u64 = std::env::args().nth(2).map_or(1, |text| text.parse().unwrap());
     for keep in [false, true] {
         let mut view = View::new(ViewSettings::default());
         view.keep_changes(keep);
@@ -44,6 +46,7 @@ fn main() {
         list(&mut view, &by, directories, now, "listed rows, new");
         list(&mut view, &by, directories, now + SECOND, "listed rows, known");
         let later = |seconds| now + seconds * SECOND;
+        let by = last_of(&mut view, &by, agents, later(1));
         upsert(&mut view, &by, directories, later(2), false, "upserts, random, one by one");
         upsert(&mut view, &by, directories, later(3), true, "upserts, random, warmed");
         upsert(&mut view, &by, directories, later(4), false, "again, one by one");
@@ -57,6 +60,25 @@ fn leader(view: &mut View) -> Witness {
     let epoch = LeaderEpoch(1);
     view.set_leadership(Some(Leadership { session, epoch }));
     Witness { agent: AgentId::new("a").unwrap(), session, epoch }
+}
+
+/// So many agents tell of one file, one after the other; gives the last.
+fn last_of(view: &mut View, by: &Witness, agents: u64, now: i64) -> Witness {
+    let path = TreePath::new(b"/d00000000/seen-by-all".as_slice()).unwrap();
+    let mut by = by.clone();
+    for number in 0..agents {
+        by.agent = AgentId::new(&format!("agent-of-host-{number}")).unwrap();
+        let at = ServerTime::from_nanos(now + number as i64);
+        let evidence = Evidence::Upsert {
+            path: path.as_ref(),
+            stat: stat(Kind::File, 999, 8 + number as i64),
+            parent: Some(stat(Kind::Directory, 10, 5)),
+            atomic: true,
+            observed_at: at,
+        };
+        let _ = view.apply(&by, &evidence, at, &mut Vec::new());
+    }
+    by
 }
 
 fn listing<'a>(dir: &'a TreePath, dir_stat: Stat, rows: &'a ChildColumns, at: i64) -> Evidence<'a> {
