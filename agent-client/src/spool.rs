@@ -23,9 +23,10 @@
 //! Until then only its memory knows, which is enough: if the process dies, R10 says the same.
 //!
 //! Tested below and in `spool/*`: torn at every byte, a seeded schedule of append, acknowledge and
-//! reopen against a model, and a golden segment of the format.
+//! reopen against a model, golden bytes of every format, and what a later version wrote.
 
 mod cursor;
+mod error;
 mod frame;
 mod identity;
 mod lock;
@@ -33,19 +34,20 @@ mod owner;
 mod segment;
 
 use std::collections::VecDeque;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use fusion_core::id::{AgentId, SpoolId};
 use fusion_core::time::Monotonic;
 use uuid::Uuid;
 
+pub use error::SpoolError;
 pub use frame::{BootId, Frame};
 pub use identity::Identity;
 pub use lock::Takeover;
 pub use owner::{Alive, Claim, Owner};
 
 use cursor::Cursor;
+use error::is_full;
 use lock::SpoolLock;
 use segment::Segment;
 
@@ -78,76 +80,6 @@ impl SpoolOptions {
     }
 }
 
-/// Why a spool cannot be opened or used.
-#[derive(Debug, thiserror::Error)]
-pub enum SpoolError {
-    /// Another process holds it.
-    #[error("the spool {} is held by {holder}", dir.display())]
-    Held {
-        /// The spool.
-        dir: PathBuf,
-        /// Who holds it, from its own record; in words if that cannot be read.
-        holder: String,
-        /// The record, if it can be read.
-        owner: Option<Box<Owner>>,
-    },
-    /// The file system has no working locks, so nobody could tell who holds the spool.
-    #[error("the spool {} is on a file system without working locks: {why}; put it on a local disk", dir.display())]
-    NoLocks {
-        /// The spool.
-        dir: PathBuf,
-        /// What showed it.
-        why: String,
-    },
-    /// No room, by the spool's bound or the disk's. Nothing was written.
-    #[error("the spool is full: {bytes} of {max_bytes} bytes, {needed} needed")]
-    Full {
-        /// Bytes held.
-        bytes: u64,
-        /// Bytes that may be held.
-        max_bytes: u64,
-        /// Bytes of the refused frame.
-        needed: u64,
-    },
-    /// A payload larger than any batch can be.
-    #[error("a payload of {bytes} bytes is larger than a frame can be")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// A sequence that is not held: acknowledged before, or not yet given.
-    #[error("sequence {sequence} is not held: {first_held} to below {next} are")]
-    NotHeld {
-        /// What was asked for.
-        sequence: u64,
-        /// The oldest that is held.
-        first_held: u64,
-        /// The next to be given.
-        next: u64,
-    },
-    /// A frame was damaged on disk after it had been written.
-    #[error("the frame of sequence {sequence} is damaged on disk")]
-    Damaged {
-        /// Its sequence.
-        sequence: u64,
-    },
-    /// The disk does not do what it should.
-    #[error("{doing}: {source}")]
-    Io {
-        /// What was tried.
-        doing: String,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl SpoolError {
-    fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { doing: doing.into(), source }
-    }
-}
-
 /// What was found when a spool was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovery {
@@ -155,7 +87,8 @@ pub struct Recovery {
     pub created: bool,
     /// The identity could not be read and was drawn anew; frames of the old one were dropped.
     pub identity_lost: bool,
-    /// Bytes of a torn frame that were cut off: an append that the process did not survive.
+    /// Bytes of a torn frame that were cut off, an append that the process did not survive; and of a
+    /// damaged header, which was written anew.
     pub torn_bytes: u64,
     /// Sequences before `first_held` that were never acknowledged and cannot be read any more.
     pub lost_frames: u64,
@@ -191,7 +124,7 @@ impl Spool {
     /// Takes the lock, recovers what is there, or makes a new spool. `draw` gives random UUIDs.
     ///
     /// # Errors
-    /// Another process holds it, locks do not work there, or the disk refuses.
+    /// Another process holds it, a later version wrote it, locks do not work there, or the disk refuses.
     pub fn open(
         dir: &Path,
         options: SpoolOptions,
@@ -466,12 +399,6 @@ pub(crate) fn make_dir(dir: &Path) -> Result<(), SpoolError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.map_err(SpoolError::io(format!("make the spool {}", dir.display())))
-}
-
-/// Whether an error says that the disk, or what we may use of it, is full.
-fn is_full(error: &io::Error) -> bool {
-    let full = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT];
-    error.raw_os_error().is_some_and(|errno| full.iter().any(|full| full.raw_os_error() == errno))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What is on the disk: a plain walk with `lstat`, the yardstick of every system test.
+//! What is on the disk: a plain walk with `lstat`, the yardstick of every system test. What is mounted
+//! within a tree is no part of it, save that it is there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use fusion_core::path::notation;
 use fusion_core::stat::{Kind, Stat};
 use fusion_core::time::StorageTime;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 
 /// Entries by path in the notation of answers, the root as `/`.
 pub type Tree = BTreeMap<String, Stat>;
@@ -30,12 +32,18 @@ pub fn walk(root: &Path) -> Tree {
             let Ok(meta) = fs::symlink_metadata(entry.path()) else { continue };
             let below = [&path[..], b"/", entry.file_name().as_bytes()].concat();
             tree.insert(notation::to_text(&below), stat(&meta));
-            if meta.is_dir() {
+            if meta.is_dir() && !is_mount(&entry.path()) {
                 pending.push((entry.path(), below));
             }
         }
     }
     tree
+}
+
+/// Whether something is mounted there; false if it has vanished.
+fn is_mount(directory: &Path) -> bool {
+    let looked = statx(CWD, directory, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE);
+    looked.is_ok_and(|looked| looked.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// A name of raw bytes.

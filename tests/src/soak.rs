@@ -53,7 +53,7 @@ enum Name {
     Partition,
     /// The last frame of the spool torn, delivered or not.
     Torn,
-    /// The spool full, by its bound or its disk.
+    /// The spool full, by its bound or its disk; the server's disk full.
     Full,
     /// The server restarted by SIGTERM again and again under load.
     Rolling,
@@ -208,6 +208,7 @@ async fn fault(name: Name, seed: u64) {
         Name::Full => {
             faults::full::by_its_bound().await;
             faults::full::by_its_disk().await;
+            faults::full::of_the_server().await;
         }
         Name::Twins => faults::twins::with_one_id().await,
         Name::Clock => faults::clock::off_and_jumping(seed, 10).await,

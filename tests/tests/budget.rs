@@ -118,7 +118,7 @@ async fn a_limit_of_the_kernel_is_learned_as_if_it_were_set_and_forgotten_when_i
 /// The kernel keeps 16,384 events for an agent that reads none.
 #[tokio::test]
 async fn events_that_the_kernel_dropped_are_said_audited_and_the_view_is_the_disk() {
-    let world = World::start_with(&SETTINGS);
+    let world = World::start_with(&Settings { cache_horizon: "1s", ..SETTINGS });
     for number in 0..20 {
         fs::create_dir(world.root().join(format!("d{number}"))).unwrap();
     }
@@ -132,6 +132,12 @@ async fn events_that_the_kernel_dropped_are_said_audited_and_the_view_is_the_dis
     fs::rename(world.root().join("d3"), world.root().join("d4/moved")).unwrap();
     fs::remove_dir_all(world.root().join("d5")).unwrap();
     agent.process.signal(Signal::CONT);
+    // For a cache horizon at least: only what begins after it is the audit that ends it.
+    faults::checks::until("the view says that it cannot be trusted", async || {
+        let why = compare::why_not_ready(&mut world.client(), world.view()).await?;
+        why.contains("events of agent one were lost: its queue overflowed").then_some(())
+    })
+    .await;
     let lost = || metric(&agent.http, "fusion_agent_kernel_overflows_total") >= 1.0;
     faults::checks::until_true("the loss is told", lost).await;
     world.settle().await;

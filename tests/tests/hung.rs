@@ -26,6 +26,7 @@ fn fill(root: &Path) {
 fn hanging(world: &World, at: &Path) -> Bind {
     let behind = world.path("behind");
     fs::create_dir_all(&behind).unwrap();
+    fs::write(behind.join("no-part-of-the-tree"), "x").unwrap();
     let mount = Bind::of(&behind, at, Duration::ZERO);
     mount.process.signal(rustix::process::Signal::STOP);
     mount

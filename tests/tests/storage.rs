@@ -6,13 +6,16 @@
 //! docs/faults.md.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use fusion_core::path::TreePath;
 use fusion_tests::compare;
+use fusion_tests::faults::checks::until;
 use fusion_tests::mounts::Bind;
-use fusion_tests::pair::{NOTICED, READY, World};
+use fusion_tests::pair::{NOTICED, READY, World, counter};
 use fusion_tests::settings::Settings;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -89,6 +92,36 @@ async fn audits_find_what_is_done_behind_the_mount() {
     // No directory shows it: only the rotation of the deep audit finds it.
     fs::write(behind.join("d6/e0/f6"), "longer than before").unwrap();
     println!("rewritten in place: equal after {:?}", world.settle().await);
+}
+
+/// Written and not closed, they are suspect: the sentinel looks at them when they should be quiet. Without an audit
+/// nobody else would find what became of them behind the mount.
+#[tokio::test]
+async fn what_is_suspect_is_looked_at_and_found_as_it_is() {
+    let storage = Storage::new();
+    let settings = Settings { session_timeout: "30s", ..Settings::NO_AUDITS };
+    let world = World::start_configured_on(&storage.mount(), &settings.toml());
+    let agent = world.start_ready_agent("one").await;
+    world.settle().await;
+    let names = ["changed", "gone"];
+    let _open = names.map(|name| {
+        let mut file = fs::File::create(storage.mount().join("d1").join(name)).unwrap();
+        file.write_all(b"x").unwrap();
+        file
+    });
+    for name in names {
+        until("it is suspect", async || {
+            let path = TreePath::new(format!("/d1/{name}").into_bytes()).unwrap();
+            let entry = world.client().entry(world.view(), &path).await.ok()?.entry;
+            (entry.suspect && entry.stat.size == 1).then_some(())
+        })
+        .await;
+    }
+    fs::write(storage.behind().join("d1/changed"), "longer than before").unwrap();
+    fs::remove_file(storage.behind().join("d1/gone")).unwrap();
+    println!("looked at: equal after {:?}", world.settle().await);
+    let scans = "fusion_agent_scans_total{outcome=\"complete\"}";
+    assert_eq!(counter(&agent.http, scans), 1.0, "the first snapshot alone");
 }
 
 #[tokio::test]

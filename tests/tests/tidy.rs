@@ -2,7 +2,8 @@
 //!
 //! What is checked: the arrows between crates (2-architecture in the design, CONTRIBUTING here),
 //! who may name tonic and generated types, what the core must not touch, the ceiling of 500 lines,
-//! forgotten test files, and that no test is ignored.
+//! forgotten test files, that no test is ignored, and that every stored format is told of and has golden
+//! bytes of its version.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -241,4 +242,78 @@ fn every_leading_file_says_what_it_owns() {
             path.display()
         );
     }
+}
+
+/// The stored formats: the row in docs/store.md, where the version is (and which, if there are two), and the file with
+/// golden bytes of it or the file and the test that has them. `{}` is the version.
+const FORMATS: &str = "
+the directory (`fusion-store`) | fusion-store/src/embedded/store.rs | fusion-store/tests/golden/directory-{}/fusion-store
+a segment of the log, its frames, and the mark of its end | fusion-store/src/embedded/log/segment.rs | fusion-store/src/embedded/log/segment.rs:version_{}_is_as_it_was
+a record of changes | fusion-store/src/codec.rs | fusion-store/tests/golden/record-{}.hex
+a file of blocks | fusion-store/src/embedded/blocks/file.rs | fusion-store/src/embedded/blocks/file.rs:both_versions_are_as_they_were
+a block | fusion-store/src/codec/blocks.rs:BLOCK_VERSION | fusion-store/tests/golden/blocks-{}.hex
+a table of a view | fusion-store/src/codec/blocks.rs:TABLE_VERSION | fusion-store/tests/golden/blocks-{}.hex
+the state's file and its values | fusion-store/src/embedded/state.rs | fusion-store/src/embedded/state/value.rs:version_{}_is_as_it_was
+the schema in PostgreSQL | fusion-store/src/engines/postgres/schema.rs | fusion-store/src/engines/postgres/{}.sql
+keys in Redis (`PREFIXformat`) | fusion-store/src/engines/redis/link.rs | fusion-store/tests/redis.rs:what_is_stored_can_be_read_by_people
+a message of a log on NATS | fusion-store/src/engines/nats/log/message.rs | fusion-store/src/engines/nats/log/message.rs:version_{}_is_as_it_was
+a message of a checkpoint on NATS | fusion-store/src/engines/nats/blocks/message.rs | fusion-store/src/engines/nats/blocks/message.rs:version_{}_is_as_it_was
+the bucket of the state on NATS (its key `about`) | fusion-store/src/engines/nats/state/message.rs | fusion-store/tests/golden/nats-state-{}.txt
+servers and claims on NATS | fusion-store/src/engines/nats/ownership.rs | fusion-store/src/engines/nats/ownership.rs:version_{}_is_as_it_was
+what is kept of a view, beside its log: JSON with `v`, as the six below | fusion-server/src/stores/view_record.rs | fusion-server/tests/golden/view-v{}.json
+what a checkpoint has beside the view | fusion-server/src/task/view/beside.rs | fusion-server/tests/golden/beside-v{}.json
+a session | fusion-server/src/service/sessions/record.rs | fusion-server/tests/golden/session-v{}.json
+a job | fusion-server/src/service/jobs/record.rs | fusion-server/tests/golden/job-v{}.json
+a result of a call | fusion-server/src/service/idempotency/record.rs | fusion-server/tests/golden/idempotency-done-v{}.json
+an audit record | fusion-server/src/service/audit/record.rs | fusion-server/tests/golden/audit-v{}.json
+what a server says of its views | fusion-server/src/cluster/said.rs | fusion-server/tests/golden/said-v{}.json
+an agent's spool: identity, cursor and segments | agent-client/src/spool/identity.rs | agent-client/src/spool/golden/segment-{}.hex
+evidence in an agent's spool | agent-client/src/link/frame.rs | agent-client/src/link/frame/golden/frame-{}.hex
+";
+
+/// The versions that a source file has, by their names; of a schema so many as there are steps to it.
+fn versions(text: &str) -> Vec<(&str, &str)> {
+    let constants = text.lines().filter_map(|line| line.split_once("const ")?.1.split_once(": "));
+    let versions = constants.filter_map(|(name, rest)| match name {
+        "STEPS" => Some((name, rest.strip_prefix("[&str; ")?.split(']').next()?)),
+        _ if !rest.starts_with('u') => None,
+        _ if !name.contains("VERSION") && !name.contains("FORMAT") => None,
+        _ => Some((name, rest.split_once(" = ")?.1.trim_end_matches(';'))),
+    });
+    versions.collect()
+}
+
+#[test]
+fn every_stored_format_is_told_of_and_has_golden_bytes() {
+    let text = |path: &str| {
+        let text = fs::read_to_string(root().join(path));
+        text.unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let documented = text("docs/store.md");
+    let mut left: BTreeSet<(String, String)> = BTreeSet::new();
+    for (path, text) in sources() {
+        let path = path.to_string_lossy().into_owned();
+        let stores = ["fusion-store/src/", "fusion-server/src/", "agent-client/src/"];
+        // What is given to a caller is not stored.
+        if stores.iter().any(|it| path.starts_with(it)) && !path.ends_with("service/paging.rs") {
+            let versions = versions(&text).into_iter();
+            left.extend(versions.map(|(name, _)| (path.clone(), name.to_owned())));
+        }
+    }
+    for line in FORMATS.trim().lines() {
+        let columns: Vec<_> = line.split(" | ").collect();
+        let [row, source, golden] = columns[..] else { panic!("{line}") };
+        let (path, wanted) = source.split_once(':').unwrap_or((source, ""));
+        let source = text(path);
+        let mut found = versions(&source).into_iter().filter(|(name, _)| name.contains(wanted));
+        let (name, version) = found.next().unwrap_or_else(|| panic!("no version in {path}"));
+        assert_eq!(found.next(), None, "which one of {path}");
+        assert!(left.remove(&(path.to_owned(), name.to_owned())), "{line}");
+        let told = format!("\n| {row} | {version} |");
+        assert!(documented.contains(&told), "docs/store.md has no row that begins `{told}`");
+        let golden = golden.replace("{}", version);
+        let (file, test) = golden.split_once(':').unwrap_or((&golden, ""));
+        assert!(text(file).contains(test), "no golden bytes: {golden}");
+    }
+    assert!(left.is_empty(), "stored, and told of nowhere: {left:?}");
 }

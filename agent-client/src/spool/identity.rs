@@ -33,16 +33,22 @@ struct RawIdentity {
     agent_suffix: String,
 }
 
-/// Reads it; draws and writes a new one if there is none, or none that can be read.
+/// Reads it; draws and writes a new one if there is none, or none that can be read. That of a later
+/// version is refused: with a new one all that is held would go.
 pub(super) fn load_or_make(
     dir: &Path,
     draw: &mut dyn FnMut() -> Uuid,
     recovery: &mut Recovery,
 ) -> Result<Identity, SpoolError> {
-    match std::fs::read(dir.join(NAME)) {
-        Ok(bytes) => match parse(&bytes) {
-            Some(identity) => return Ok(identity),
-            None => recovery.identity_lost = true,
+    let path = dir.join(NAME);
+    match std::fs::read(&path) {
+        Ok(bytes) => match (parse(&bytes), version(&bytes)) {
+            (Some(identity), _) => return Ok(identity),
+            (None, Some(found)) if found > VERSION => {
+                let (what, known) = ("the identity of the spool", VERSION);
+                return Err(SpoolError::FutureFormat { what, path, found, known });
+            }
+            (None, _) => recovery.identity_lost = true,
         },
         Err(error) if error.kind() == io::ErrorKind::NotFound => recovery.created = true,
         Err(error) => return Err(SpoolError::io("read the spool's identity")(error)),
@@ -83,4 +89,27 @@ fn parse(bytes: &[u8]) -> Option<Identity> {
     let spool_id = SpoolId::parse(&raw.spool_id).ok()?;
     (raw.version == VERSION && is_suffix)
         .then_some(Identity { spool_id, agent_suffix: raw.agent_suffix })
+}
+
+/// The version of what is written, whatever else there is.
+fn version(bytes: &[u8]) -> Option<u32> {
+    let table: toml::Table = toml::from_str(std::str::from_utf8(bytes).ok()?).ok()?;
+    u32::try_from(table.get("version")?.as_integer()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stored format of version 1. Another text is another version.
+    #[test]
+    fn version_1_is_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let golden = "version = 1\nspool_id = \"00000000-0000-0001-0000-000000000002\"\nagent_suffix = \"0123abcd\"\n";
+        let spool_id = SpoolId::new(Uuid::from_u64_pair(1, 2));
+        let identity = Identity { spool_id, agent_suffix: "0123abcd".to_owned() };
+        save(dir.path(), &identity).unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join(NAME)).unwrap(), golden);
+        assert_eq!(parse(golden.as_bytes()), Some(identity));
+    }
 }

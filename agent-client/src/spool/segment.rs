@@ -2,16 +2,18 @@
 //!
 //! A segment is named `FIRST-SPOOL.seg` (20 digits, first 8 of the spool id) and begins with
 //! `FUSNSPL1`, the spool id (16 bytes), the first sequence (8) and the CRC-32 of these (4). The
-//! spool id in it tells leftovers of a renumbering from the spool's own.
+//! spool id tells leftovers of a renumbering from the spool's own. A header that is damaged costs
+//! nothing: it says what the name says, and every frame has its own sequence and checksum.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use fusion_core::id::SpoolId;
 
+use super::error::must_be_known;
 use super::frame::{self, Frame};
 use super::{Durability, Recovery, SpoolError};
 
@@ -142,41 +144,54 @@ impl Segment {
         }
     }
 
-    /// Opens a file and keeps the frames that are whole; gives also how many bytes are not.
-    fn open(path: PathBuf, spool: SpoolId, first: u64) -> io::Result<Option<(Self, u64)>> {
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
-        let length = file.metadata()?.len();
-        let mut reader = BufReader::with_capacity(1 << 20, &file);
-        let mut found = [0; HEADER];
+    /// Opens a file, mends its header and keeps the frames that are whole; gives also how many bytes
+    /// were not what they should be. `None` if there is less than a header.
+    fn open(path: PathBuf, spool: SpoolId, first: u64) -> Result<Option<(Self, u64)>, SpoolError> {
+        let doing = || SpoolError::io(format!("read {}", path.display()));
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(doing())?;
+        let length = file.metadata().map_err(doing())?.len();
         if length < HEADER as u64 {
             return Ok(None);
         }
-        reader.read_exact(&mut found)?;
-        if found != header(spool, first) {
-            return Ok(None);
+        let (mut found, header) = ([0; HEADER], header(spool, first));
+        file.read_exact_at(&mut found, 0).map_err(doing())?;
+        must_be_known("the segment", &path, MAGIC, &found)?;
+        let mut torn = 0;
+        if found != header {
+            let mended = file.write_all_at(&header, 0);
+            mended.map_err(SpoolError::io(format!("mend {}", path.display())))?;
+            torn = HEADER as u64;
         }
-        let (mut next, mut bytes) = (first, HEADER as u64);
-        let mut buffer = Vec::new();
-        while length - bytes >= frame::HEADER as u64 {
-            let mut head = [0; frame::HEADER];
-            reader.read_exact(&mut head)?;
-            let Some(size) = frame::frame_bytes(&head) else { break };
-            if length - bytes < size as u64 {
-                break;
-            }
-            buffer.clear();
-            buffer.extend_from_slice(&head);
-            buffer.resize(size, 0);
-            reader.read_exact(&mut buffer[frame::HEADER..])?;
-            if frame::decode(&buffer, next).is_none() {
-                break;
-            }
-            next += 1;
-            bytes += size as u64;
-        }
-        drop(reader);
-        Ok(Some((Self { path, file, first, next, bytes }, length - bytes)))
+        let (next, bytes) = whole_frames(&file, length, first).map_err(doing())?;
+        Ok(Some((Self { path, file, first, next, bytes }, torn + length - bytes)))
     }
+}
+
+/// How far the frames of a file of this length are whole: the sequence after the last of them, and
+/// where it ends.
+fn whole_frames(file: &File, length: u64, first: u64) -> io::Result<(u64, u64)> {
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    reader.seek(SeekFrom::Start(HEADER as u64))?;
+    let (mut next, mut bytes) = (first, HEADER as u64);
+    let mut buffer = Vec::new();
+    while length - bytes >= frame::HEADER as u64 {
+        let mut head = [0; frame::HEADER];
+        reader.read_exact(&mut head)?;
+        let Some(size) = frame::frame_bytes(&head) else { break };
+        if length - bytes < size as u64 {
+            break;
+        }
+        buffer.clear();
+        buffer.extend_from_slice(&head);
+        buffer.resize(size, 0);
+        reader.read_exact(&mut buffer[frame::HEADER..])?;
+        if frame::decode(&buffer, next).is_none() {
+            break;
+        }
+        next += 1;
+        bytes += size as u64;
+    }
+    Ok((next, bytes))
 }
 
 /// Opens what is there, oldest first, as one unbroken run of sequences that ends with the newest.
@@ -189,9 +204,7 @@ pub(super) fn recover(
 ) -> Result<VecDeque<Segment>, SpoolError> {
     let mut segments: VecDeque<Segment> = VecDeque::new();
     for (first, path) in files(dir, spool)? {
-        let doing = SpoolError::io(format!("read {}", path.display()));
-        let Some((segment, torn)) = Segment::open(path.clone(), spool, first).map_err(doing)?
-        else {
+        let Some((segment, torn)) = Segment::open(path.clone(), spool, first)? else {
             // Not even its header was written: made, and then the machine stopped.
             remove(&path)?;
             continue;

@@ -257,6 +257,59 @@ fn an_identity_that_cannot_be_read_is_drawn_anew_and_told() {
     assert!(dir.path().join("not-ours.seg").exists());
 }
 
+/// The name of a segment says what its header says, and each frame has its own checksum.
+#[test]
+fn a_damaged_header_costs_nothing_and_is_mended() {
+    for at in [0, 7, 12, 25, 33] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = open(dir.path()).spool;
+        append(&mut spool, b"one");
+        append(&mut spool, b"two");
+        spool.close().unwrap();
+        let segment = dir.path().join(segment_name(dir.path()));
+        let whole = std::fs::read(&segment).unwrap();
+        let mut damaged = whole.clone();
+        // No digit of a later format where there was a 1.
+        damaged[at] ^= 0x40;
+        std::fs::write(&segment, damaged).unwrap();
+        let Opened { mut spool, recovery, .. } = open(dir.path());
+        assert_eq!(recovery, Recovery { torn_bytes: 36, ..Recovery::default() }, "byte {at}");
+        assert_eq!(payloads(&mut spool), [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+        assert_eq!(std::fs::read(&segment).unwrap(), whole);
+        assert_eq!(append(&mut spool, b"three"), 3);
+    }
+}
+
+/// Whoever goes back to an earlier version must not lose what the later one has not delivered.
+#[test]
+fn what_a_later_version_wrote_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path()).spool;
+    append(&mut spool, b"one");
+    spool.close().unwrap();
+    let segment = segment_name(dir.path());
+    let identity = std::fs::read_to_string(dir.path().join("identity")).unwrap();
+    let later = identity.replace("version = 1", "version = 2\nmore = [\"of it\"]");
+    for (name, written) in [
+        ("identity", later.into_bytes()),
+        ("cursor", [b"FUSNCUR2", &[7; 40][..]].concat()),
+        (&*segment, [b"FUSNSPL2", &[7; 90][..]].concat()),
+    ] {
+        let path = dir.path().join(name);
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &written).unwrap();
+        let options = SpoolOptions::with_max_bytes(1 << 20);
+        let mut draw = || panic!("it draws a new identity");
+        let refused = Spool::open(dir.path(), options, &claim(), &mut draw).map(drop).unwrap_err();
+        let told = refused.to_string();
+        assert!(matches!(refused, SpoolError::FutureFormat { found: 2, known: 1, .. }), "{told}");
+        assert!(told.contains(path.to_str().unwrap()), "{told}");
+        assert_eq!(std::fs::read(&path).unwrap(), written, "{name}");
+        std::fs::write(&path, before).unwrap();
+    }
+    assert_eq!(payloads(&mut open(dir.path()).spool), [(1, b"one".to_vec())]);
+}
+
 #[test]
 fn the_format_of_a_segment_is_version_1() {
     let dir = tempfile::tempdir().unwrap();

@@ -277,23 +277,29 @@ impl Held {
         used_at: Monotonic,
         is_watched: bool,
     ) -> Result<WatchNumber, Errno> {
-        let mut has_room = is_watched || self.has_room();
-        // Twice, because the kernel's limit is known only when it refuses.
-        for _ in 0..2 {
-            if !has_room && !self.make_room(used_at) {
-                return Err(Errno::NOSPC);
-            }
-            match self.kernel.add(directory) {
-                Ok(watch) => return Ok(watch),
-                Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
-                    // It counts all processes of the user: what we have is what we get.
-                    Errno::NOSPC | Errno::NOMEM => self.budget.learn(self.watched()),
-                    errno => return Err(errno),
-                },
-            }
-            has_room = false;
+        let has_room = is_watched || self.has_room();
+        if has_room && let Some(watch) = self.try_add(directory)? {
+            return Ok(watch);
         }
-        Err(Errno::NOSPC)
+        // One goes for one that comes: where the kernel still refuses, its limit was lowered below what
+        // is watched, and to give up more at once would leave more unwatched than it asks for.
+        let watch = if self.make_room(used_at) { self.try_add(directory)? } else { None };
+        watch.ok_or(Errno::NOSPC)
+    }
+
+    /// A watch on a directory; `None` if the kernel gives no more.
+    fn try_add(&mut self, directory: BorrowedFd<'_>) -> Result<Option<WatchNumber>, Errno> {
+        match self.kernel.add(directory) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                // It counts all processes of the user: what we have is what we get.
+                Errno::NOSPC | Errno::NOMEM => {
+                    self.budget.learn(self.watched());
+                    Ok(None)
+                }
+                errno => Err(errno),
+            },
+        }
     }
 
     /// Ends the watch of the coldest directory, if it is colder than this.

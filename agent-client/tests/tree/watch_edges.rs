@@ -85,30 +85,73 @@ fn the_hottest_directories_are_watched_and_the_least_recently_used_make_room() {
     assert_eq!(tree.watcher().handle().counts().dropped_watches, 0);
 }
 
-/// In a user namespace of its own, because the kernel's limit is one for all that a user runs.
+/// As many as the kernel gives to a user namespace and all in it.
+const GIVEN: &str = "/proc/sys/user/max_inotify_watches";
+
+/// Runs a test again in a user namespace of its own, because the kernel's limit is one for all that a
+/// user runs; false where it is to run here, because it did.
+fn runs_where_the_kernel_gives(watches: usize, name: &str) -> bool {
+    const INSIDE: &str = "FUSION_TEST_FEW_WATCHES";
+    if std::env::var_os(INSIDE).is_some() {
+        return false;
+    }
+    let few = format!("echo {watches} > {GIVEN} && exec \"$@\"");
+    let mut again = Command::new("unshare");
+    again.args(["--user", "--map-root-user", "sh", "-c", &few, "sh"]);
+    again.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
+    again.args(["--exact", &format!("watch_edges::{name}")]);
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare failed") {
+        eprintln!("NOT RUN: no user namespace is to be had here: {said}");
+        return true;
+    }
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && shown.contains("1 passed"), "{shown}{said}");
+    true
+}
+
 #[test]
 fn a_limit_of_the_kernel_is_learned() {
-    const INSIDE: &str = "FUSION_TEST_FEW_WATCHES";
-    if std::env::var_os(INSIDE).is_none() {
-        let few = "echo 11 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
-        let mut again = Command::new("unshare");
-        again.args(["--user", "--map-root-user", "sh", "-c", few, "sh"]);
-        again.arg(std::env::current_exe().unwrap()).env(INSIDE, "1");
-        again.args(["--exact", "watch_edges::a_limit_of_the_kernel_is_learned"]);
-        let output = again.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        if said.contains("unshare failed") {
-            eprintln!("NOT RUN: no user namespace is to be had here: {said}");
-            return;
-        }
-        let shown = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && shown.contains("1 passed"), "{shown}{said}");
+    if runs_where_the_kernel_gives(11, "a_limit_of_the_kernel_is_learned") {
         return;
     }
     let mut tree = Watched::new(fill_by_heat);
     let counts = tree.watcher().handle().counts();
     assert_eq!((counts.watched, counts.unwatched, counts.limit), (11, 20, 11));
     assert_eq!(seen(&mut tree, "one"), (20..30).collect::<Vec<_>>());
+}
+
+/// Nothing tells of it but the refusal of the next watch. Each directory that appears then costs the
+/// coldest its watch; it is listed all the same, and watched from when no more are held than are given.
+#[test]
+fn a_limit_of_the_kernel_that_is_lowered_is_gone_down_to() {
+    if runs_where_the_kernel_gives(100, "a_limit_of_the_kernel_that_is_lowered_is_gone_down_to") {
+        return;
+    }
+    let mut tree = Watched::new(fill_by_heat);
+    let counts = tree.watcher().handle().counts();
+    assert_eq!((counts.watched, counts.unwatched), (31, 0));
+    fs::write(GIVEN, "25").unwrap();
+    for number in 1..=10_u64 {
+        fs::create_dir(tree.at(&format!("new{number}"))).unwrap();
+        let listed = format!("list /new{number}");
+        assert!(tree.eventually(|tree| tree.said().contains(&listed)), "{listed}");
+        let counts = tree.watcher().handle().counts();
+        let watched = (31 - number).max(25);
+        assert_eq!((counts.watched, counts.unwatched), (watched, 31 + number - watched));
+        assert_eq!(counts.limit, watched, "as it is known by now");
+    }
+    tree.forget();
+    for number in 1..=10 {
+        fs::write(tree.at(&format!("new{number}/file")), "x").unwrap();
+    }
+    tree.settle();
+    let told = tree.said();
+    let is_told = |number: &u64| told.contains(&format!("upsert /new{number}/file"));
+    assert_eq!((1..=10).filter(is_told).collect::<Vec<_>>(), [7, 8, 9, 10]);
+    // The hottest of the old ones: twenty, and the root.
+    assert_eq!(seen(&mut tree, "one"), (10..30).collect::<Vec<_>>());
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::fmt;
 
 use fusion_core::path::PathRef;
 use fusion_core::view::{Totals, View};
-use fusion_store::{Blocks as _, ChangeLog as _, ReadFrom, Space, StoreError};
+use fusion_store::{Blocks as _, ChangeLog as _, Item, ReadFrom, Space, StoreError};
 use serde::Serialize;
 
 use super::{Known, Offline, OfflineError, bytes_text};
 use crate::config::Config;
-use crate::service::sessions;
-use crate::stores::scan_all;
+use crate::service::{audit, idempotency, jobs, sessions};
+use crate::stores::{LoadError, scan_all};
 
 /// What there is, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -171,13 +171,24 @@ impl Offline {
                 Err(error) => report.faults.push(error.to_string()),
                 Ok(items) => {
                     report.records.push((space.as_str(), items.len()));
-                    let read = items.iter().filter(|_| space == Space::Session);
-                    let wrong = read.filter_map(|item| sessions::view_of(item).err());
+                    let wrong = items.iter().filter_map(|item| read(space, item).err());
                     report.faults.extend(wrong.map(|error| error.to_string()));
                 }
             }
         }
         Ok(report)
+    }
+}
+
+/// Reads a record as whoever needs it would.
+fn read(space: Space, item: &Item) -> Result<(), LoadError> {
+    match space {
+        // They were read with the views.
+        Space::View => Ok(()),
+        Space::Session => sessions::view_of(item).map(drop),
+        Space::Idempotency => idempotency::check(item),
+        Space::Job => jobs::home_of(item).map(drop),
+        Space::Audit => audit::check(item),
     }
 }
 

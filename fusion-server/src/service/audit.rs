@@ -26,6 +26,7 @@ use fusion_store::{Item, Put, Space, State, StoreError};
 use uuid::{Builder, Uuid};
 
 use self::denied::Denials;
+pub(crate) use self::record::check;
 use super::internal;
 use super::paging::{PageOf, time_field};
 use super::views::PageOfRows;

@@ -26,6 +26,7 @@ use crate::ids::Ids;
 use crate::ops::metrics::Metrics;
 use crate::stores::{SavePoint, Saver, unwritten_yet};
 use alone::{Alone, Working};
+pub(crate) use record::check;
 use record::{Record, Stage};
 
 /// How long the answer to a key that was derived is kept: for retries, not for repetition.

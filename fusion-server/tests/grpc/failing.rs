@@ -11,8 +11,11 @@ use fusion_server::config::Config;
 use fusion_server::stores::Stores;
 use fusion_store::flaky::{FlakyBlocks, FlakyLog, FlakyState, Moods};
 use fusion_store::memory::{MemoryBlocks, MemoryLog, MemoryState};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
-use crate::evidence::{ROOT_INODE, batch, file, root};
+use crate::evidence::{ROOT_INODE, batch, file, root, scan_finished, scan_started};
 use crate::harness::{TestServer, VIEW, advance, asks_with_top, config, refusal, start_in, uuid};
 use crate::lists::remove;
 use crate::telling::{Lane, opening, with_a_file};
@@ -80,6 +83,32 @@ async fn while_the_disk_fails_nothing_is_acknowledged_and_reads_are_answered() {
     server.sessions.create_session(asks_with_top("b", "f", 7)).await.unwrap();
     let metrics = server.get("/metrics").await;
     assert!(metrics.contains("fusion_store_failing{view=\"v\"} 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_view_is_not_healthy_while_its_disk_fails() {
+    let flaky = Flaky::new(8);
+    let mut server = flaky.start().await;
+    let leader = server.join("a").await;
+    let scan = opening(pb::Lane::Scan, &leader.session_id, "");
+    let (mut lane, _) = Lane::open(&mut server, scan).await.unwrap();
+    let leader_epoch = leader.leader_epoch;
+    let frames = vec![scan_started(), scan_finished()];
+    lane.deliver(pb::EvidenceBatch { leader_epoch, ..batch(1, frames) }).await;
+    let of_view = || HealthCheckRequest { service: "fusion.v1.view/v".to_owned() };
+    let mut health = HealthClient::new(server.channel.clone());
+    let mut told = health.watch(of_view()).await.unwrap().into_inner();
+    let mut until = async |status: ServingStatus| {
+        while told.message().await.unwrap().unwrap().status() != status {}
+    };
+    until(ServingStatus::Serving).await;
+    flaky.moods.fail(1000);
+    let mut realtime = Lane::realtime(&mut server, &leader.session_id, "a").await;
+    realtime.send(batch(1, vec![root(), file("/f", 1)])).await;
+    until(ServingStatus::NotServing).await;
+    flaky.moods.fail(0);
+    until(ServingStatus::Serving).await;
+    realtime.acknowledged(1).await.unwrap();
 }
 
 #[tokio::test]

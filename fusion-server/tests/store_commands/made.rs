@@ -171,8 +171,8 @@ pub(crate) fn data_dir() -> TempDir {
     dir
 }
 
-/// A value as a server of format 1 stores it.
-fn golden(name: &str) -> String {
+/// A value as a server stores it.
+pub(crate) fn golden(name: &str) -> String {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"));
     std::fs::read_to_string(folder.join(name)).unwrap().trim_end().to_owned()
 }

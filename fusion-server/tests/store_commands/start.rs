@@ -7,7 +7,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::made::{self, copy, data_dir, id, server};
+use fusion_store::embedded::Store;
+use fusion_store::{Space, State as _};
+
+use crate::made::{self, copy, data_dir, golden, id, options, out, server, store};
 
 const PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
 
@@ -64,6 +67,36 @@ fn what_is_no_directory_of_this_server_is_refused() {
     fs::remove_file(&identity).unwrap();
     let said = refused_in(dir.path(), &[]);
     assert!(said.contains("is not a data directory of Fusion"), "{said}");
+}
+
+/// Whoever goes back to an earlier version is told which record it cannot read, by a check of each,
+/// and at start of those that a start reads.
+#[test]
+fn records_of_a_later_version_are_named() {
+    for (space, stored, known, at_start) in [
+        (Space::View, "view-v1.json", 1, true),
+        (Space::Session, "session-v1.json", 1, true),
+        (Space::Idempotency, "idempotency-done-v1.json", 1, false),
+        (Space::Job, "job-v3.json", 3, true),
+        (Space::Audit, "audit-v1.json", 1, false),
+    ] {
+        let dir = data_dir();
+        let later = golden(stored).replacen(&format!("\"v\":{known}"), "\"v\":9", 1);
+        let open = Store::open(dir.path(), &options()).unwrap();
+        open.state().put(space, b"key", later.as_bytes(), None).unwrap();
+        drop(open);
+        let reads = format!("of version 9, and this server reads up to {known}");
+        let told = |said: &str| {
+            let named = said.contains(&format!("the {} record `key`", space.as_str()));
+            assert!(named && said.contains(&reads), "{said}");
+        };
+        let checked = store("check", dir.path(), &[]);
+        assert_eq!(checked.status.code(), Some(1), "{space:?}");
+        told(&out(&checked));
+        if at_start {
+            told(&refused_in(dir.path(), &[]));
+        }
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The spool is full: by its own bound, or because its disk is.
+//! The spool is full: by its own bound, or because its disk is. The disk of the server is full.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use super::checks::{
 };
 use super::net::run;
 use super::proxy::Proxy;
+use crate::compare;
 use crate::pair::{Agent, World, counter, metric};
 
 const CONFIG: &str = r#"
@@ -118,6 +119,69 @@ pub async fn by_its_disk() {
     fs::remove_file(&ballast).expect("the ballast");
     found_all(&world, &agent).await;
     assert_eq!(leads_alone(&world, &agent, "one").await, epoch);
+    beaten().await;
+}
+
+/// The disk under the server's data, one of 32 MiB of its own, is filled by somebody else: no more evidence is taken,
+/// queries and heartbeats are answered, and the view and its metric say why it is not READY. When there is
+/// room again, what waited is taken by itself: nothing was lost, and nothing is listed anew. Needs root, to
+/// mount the disk.
+///
+/// # Panics
+/// What must hold does not.
+pub async fn of_the_server() {
+    let mut world = World::start_configured(CONFIG);
+    world.kill_server();
+    let data = world.path("server");
+    fs::remove_dir_all(&data).expect("its data");
+    let disk = Disk::mount(&data, "32m");
+    world.start_server();
+    let work = world.root().join("work");
+    fs::create_dir(&work).expect("the tree");
+    let agent = world.launch("one").start();
+    let session = new_session(&world, "one", None).await;
+    recovered(&world).await;
+    let epoch = leads_alone(&world, &agent, "one").await;
+
+    let ballast = disk.0.join("ballast");
+    let full = fs::write(&ballast, vec![0; 64 << 20]).expect_err("the disk is smaller");
+    assert_eq!(full.raw_os_error(), Some(rustix::io::Errno::NOSPC.raw_os_error()));
+    let mut made = 0;
+    // What is left of the segment that is being written to is room still.
+    until("the view says that its store cannot be written", async || {
+        for _ in 0..100 {
+            fs::write(work.join(format!("{}{made}", "n".repeat(150))), "x").expect("a file");
+            made += 1;
+        }
+        let view = world.client().view(world.view()).await.expect("an answer");
+        let says = |reason: &String| {
+            reason.starts_with("the store cannot be written") && reason.contains("the disk is full")
+        };
+        view.freshness.reasons.iter().any(says).then_some(())
+    })
+    .await;
+    println!("full: {made} files made until the disk was");
+    assert!(!world.client().view(world.view()).await.expect("the view").freshness.is_ready());
+    assert_eq!(metric(world.http(), "fusion_store_failing"), 1.0);
+    let beaten = async || {
+        let (same, info) = session_of(&world, "one").await.expect("its session");
+        assert_eq!(same, session, "the session lives");
+        info.last_heartbeat
+    };
+    let before = beaten().await;
+    fs::write(work.join("meanwhile"), "x").expect("a file");
+    until("heartbeats go on", async || (beaten().await > before).then_some(())).await;
+    let known = compare::view_tree(&mut world.client(), world.view()).await.expect("an answer");
+    assert!(known.contains_key("/work") && !known.contains_key("/work/meanwhile"));
+
+    fs::remove_file(&ballast).expect("the ballast");
+    recovered(&world).await;
+    assert_eq!(metric(world.http(), "fusion_store_failing"), 0.0);
+    assert_eq!(leads_alone(&world, &agent, "one").await, epoch);
+    assert_eq!(counter(&agent.http, "fusion_agent_session_recoveries_total"), 0.0);
+    assert_eq!(counter(world.http(), "fusion_lost_batches_total"), 0.0);
+    let scans = "fusion_agent_scans_total{outcome=\"complete\"}";
+    assert_eq!(counter(&agent.http, scans), 1.0, "the first snapshot alone");
     beaten().await;
 }
 

@@ -71,6 +71,11 @@ async fn a_spool_whose_disk_is_full() {
 }
 
 #[tokio::test]
+async fn a_server_whose_disk_is_full() {
+    full::of_the_server().await;
+}
+
+#[tokio::test]
 async fn two_agents_with_one_id() {
     twins::with_one_id().await;
 }

@@ -82,10 +82,10 @@ fn told(frames: Vec<NewFrame>) -> Vec<(&'static str, i64)> {
     all
 }
 
-#[test]
-fn every_kind_of_evidence_arrives_in_order_and_in_server_time() {
+/// One of each kind.
+fn every_kind() -> Vec<WatchEvidence> {
     let at = Monotonic::from_nanos;
-    let evidence = [
+    vec![
         upsert(10),
         listing(20),
         WatchEvidence::Rename {
@@ -104,22 +104,52 @@ fn every_kind_of_evidence_arrives_in_order_and_in_server_time() {
         WatchEvidence::Unreadable(Unreadable { dir: path("/d"), errno: 13, looked_at: at(50) }),
         WatchEvidence::Overflow { since: at(45), watching_since: at(60), is_over: false },
         WatchEvidence::RootGone { looked_at: at(70) },
-    ];
-    let frames = frames(&evidence);
+    ]
+}
+
+const EVERY_KIND: [(&str, i64); 8] = [
+    ("upsert", 10),
+    ("listing", 20),
+    ("rename", 30),
+    ("remove", 40),
+    ("unreadable", 50),
+    ("since", 45),
+    ("overflow", 60),
+    ("root", 70),
+];
+
+#[test]
+fn every_kind_of_evidence_arrives_in_order_and_in_server_time() {
+    let frames = frames(&every_kind());
     // What comes after a listing must not overtake it within a batch.
     assert_eq!(frames.len(), 2);
-    assert_eq!(frames[0].stamp, at(10));
-    let expected = [
-        ("upsert", 10),
-        ("listing", 20),
-        ("rename", 30),
-        ("remove", 40),
-        ("unreadable", 50),
-        ("since", 45),
-        ("overflow", 60),
-        ("root", 70),
-    ];
-    assert_eq!(told(frames), expected);
+    assert_eq!(frames[0].stamp, Monotonic::from_nanos(10));
+    assert_eq!(told(frames), EVERY_KIND);
+}
+
+/// What an agent leaves in its spool, its next version sends. Other bytes are another version; this
+/// file stays.
+#[test]
+fn version_1_is_as_it_was() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let mut text = String::new();
+    for frame in frames(&every_kind()) {
+        text.extend(frame.payload.chunks(40).map(|line| hex(line) + "\n"));
+        text.push('\n');
+    }
+    let golden = include_str!("golden/frame-1.hex");
+    if text.trim_end() != golden.trim_end() {
+        let place = std::env::temp_dir().join("frame-1.hex");
+        std::fs::write(&place, text).unwrap();
+        panic!("the format changed: make a new version, see {}", place.display());
+    }
+    let stored = golden.trim_end().split("\n\n").map(|frame| {
+        let digits: Vec<u8> = frame.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let payload = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        NewFrame { stamp: Monotonic::from_nanos(0), payload }
+    });
+    assert_eq!(told(stored.collect()), EVERY_KIND);
 }
 
 #[test]

@@ -5,10 +5,11 @@ use fusion_core::id::CorrelationId;
 use fusion_core::session::Principal;
 use fusion_core::time::ServerTime;
 use fusion_proto::convert::audit::{AuditRecord, AuditTarget, ValueChange};
+use fusion_store::{Item, Space};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stores::{RecordError, check_version};
+use crate::stores::{LoadError, RecordError, check_version};
 
 /// The version that is written; every one up to it is read.
 const VERSION: u32 = 1;
@@ -114,6 +115,11 @@ pub(super) fn key_before(time: ServerTime) -> Vec<u8> {
 fn rank(time: ServerTime) -> [u8; 8] {
     // The sign is flipped, so that times before 1970 come before the others; then all is, for the newest first.
     (!(time.as_nanos() ^ i64::MIN)).to_be_bytes()
+}
+
+/// Whether a stored record can be read.
+pub(crate) fn check(item: &Item) -> Result<(), LoadError> {
+    from_bytes(&item.value).map(drop).map_err(LoadError::record(Space::Audit, item))
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use fusion_store::{Item, Space};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stores::{RecordError, check_version};
+use crate::stores::{LoadError, RecordError, check_version};
 
 /// The version that is written; every one up to it is read.
 const VERSION: u32 = 1;
@@ -69,6 +70,11 @@ impl Record {
 
 fn malformed(why: impl std::fmt::Display) -> RecordError {
     RecordError::Malformed(serde::de::Error::custom(why))
+}
+
+/// Whether a stored record can be read.
+pub(crate) fn check(item: &Item) -> Result<(), LoadError> {
+    Record::from_bytes(&item.value).map(drop).map_err(LoadError::record(Space::Idempotency, item))
 }
 
 #[cfg(test)]

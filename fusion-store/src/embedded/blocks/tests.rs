@@ -148,7 +148,8 @@ fn a_crash_at_any_write_leaves_one_checkpoint_or_the_next() {
 fn a_checkpoint_that_failed_leaves_the_one_before_and_can_be_written_again() {
     let full = Faults { capacity: Some(2_000), ..Faults::default() };
     let failing = Faults { syncs_fail: true, ..Faults::default() };
-    for faults in [full, failing] {
+    let read_only = Faults { read_only: true, ..Faults::default() };
+    for faults in [full, failing, read_only] {
         let disk = SimulatedDisk::default();
         let blocks = open(&disk);
         let mut kept = write(&blocks, 1, &Kept::new()).unwrap();

@@ -1,7 +1,8 @@
 //! The mark: how far the log went when it was closed last.
 //!
 //! A segment that was cut off by somebody looks like one that ends there; the mark tells it from
-//! one. 28 bytes: `FUSNEND1`, record, revision, CRC-32. Written beside and renamed, so it is whole.
+//! one. 28 bytes: `FUSNEND1`, record, revision, CRC-32; the digit is its version. Written beside and
+//! renamed, so it is whole.
 
 use std::path::Path;
 
@@ -28,6 +29,11 @@ fn encode(point: LogPoint) -> [u8; BYTES] {
 }
 
 fn decode(bytes: &[u8]) -> Result<LogPoint, Malformed> {
+    let digit = bytes.strip_prefix(&MAGIC[..7]).and_then(|rest| rest.first());
+    if let Some(found) = digit.filter(|digit| digit.is_ascii_digit() && **digit > MAGIC[7]) {
+        let (found, known) = (u32::from(found - b'0'), u32::from(MAGIC[7] - b'0'));
+        return Err(Malformed::Future { what: "the mark of the log's end", found, known });
+    }
     let word = |at: usize| bytes.get(at..)?.first_chunk().map(|b| u64::from_le_bytes(*b));
     let point = word(8).zip(word(16));
     let point = point.map(|(record, revision)| LogPoint { record, revision: Revision(revision) });
@@ -79,5 +85,7 @@ mod tests {
             damaged[at] ^= 1;
             assert!(decode(&damaged).is_err() && decode(&golden[..at]).is_err());
         }
+        let future = decode(&[b"FUSNEND2", &golden[8..], b"more"].concat());
+        assert!(matches!(future, Err(Malformed::Future { found: 2, known: 1, .. })));
     }
 }

@@ -98,7 +98,8 @@ fn a_crash_at_any_write_loses_nothing_that_was_acknowledged() {
 fn it_recovers_when_the_disk_does() {
     let full = Faults { capacity: Some(0), ..Faults::default() };
     let failing = Faults { syncs_fail: true, ..Faults::default() };
-    for faults in [full, failing] {
+    let read_only = Faults { read_only: true, ..Faults::default() };
+    for faults in [full, failing, read_only] {
         let disk = disk();
         let state = open(&disk).unwrap();
         state.put(Space::Job, b"a", b"1", None).unwrap();
