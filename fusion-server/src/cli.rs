@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use fusion_server::app::{self, Deps};
 use fusion_server::config::{Config, ConfigFaults, ENV_PREFIX, Sources};
+use fusion_server::listeners::HandedOver;
 use fusion_server::ops::log_filter::LogFilter;
 use fusion_server::ops::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,8 @@ const USAGE: u8 = 2;
 /// Keeps one live, trustworthy index of shared file trees, from what agents report.
 ///
 /// Settings come from the configuration file, overridden by environment variables
-/// (FUSION_SERVER__LISTEN__GRPC=...), overridden by these flags.
+/// (FUSION_SERVER__LISTEN__GRPC=...), overridden by these flags; where it listens is overridden by the sockets
+/// that a service manager hands over.
 #[derive(Debug, Parser)]
 #[command(version = fusion_proto::version::version(), args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -74,7 +76,13 @@ impl Cli {
         if let Some(Command::Store(command)) = self.command {
             return command.run();
         }
-        let sources = self.sources();
+        // Before anything else opens a file.
+        let sockets = match HandedOver::take() {
+            Ok(sockets) => sockets,
+            Err(fault) => return fail(USAGE, &fault),
+        };
+        let mut sources = self.sources();
+        sources.flags.extend(sockets.settings());
         let config = match load(&sources) {
             Ok(config) => config,
             Err(faults) => return fail(USAGE, &faults),
@@ -92,7 +100,7 @@ impl Cli {
             Ok(runtime) => runtime,
             Err(error) => return fail(FAILED, &format!("start the runtime: {error}")),
         };
-        let code = runtime.block_on(serve(config, sources));
+        let code = runtime.block_on(serve(config, sources, sockets));
         // What hangs on a disk ends with the process.
         runtime.shutdown_timeout(LEFT);
         code
@@ -126,12 +134,12 @@ fn load(sources: &Sources) -> Result<Config, ConfigFaults> {
     Ok(Config { data_dir: config.data_dir.clone().or_else(usual_data_dir), ..config })
 }
 
-async fn serve(config: Config, sources: Sources) -> ExitCode {
+async fn serve(config: Config, sources: Sources, sockets: HandedOver) -> ExitCode {
     let telemetry = match Telemetry::init(&config.log, "fusion-server") {
         Ok(telemetry) => telemetry,
         Err(error) => return fail(FAILED, &error),
     };
-    let served = serve_until_told(config, sources, telemetry.filter()).await;
+    let served = serve_until_told(config, sources, sockets, telemetry.filter()).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.shutdown()).await;
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,10 +147,15 @@ async fn serve(config: Config, sources: Sources) -> ExitCode {
     }
 }
 
-async fn serve_until_told(config: Config, sources: Sources, log: LogFilter) -> anyhow::Result<()> {
+async fn serve_until_told(
+    config: Config,
+    sources: Sources,
+    sockets: HandedOver,
+    log: LogFilter,
+) -> anyhow::Result<()> {
     let (told, mut reloads) = (signals::told_to_end()?, signals::told_to_reload()?);
     let reread = Arc::new(move || load(&sources));
-    let deps = Deps { log, reread, ..Deps::bind(&config).await? };
+    let deps = Deps { log, reread, ..Deps::bind_with(&config, sockets).await? };
     let server = app::build(config, deps)?;
     print(&server.addresses());
     let reloader = server.reloader();

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod ids;
+pub mod listeners;
 pub mod offline;
 pub mod ops;
 pub mod stores;

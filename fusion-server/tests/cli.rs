@@ -71,6 +71,62 @@ fn a_port_in_use_is_named() {
     assert!(err(&refused).contains(&address), "{}", err(&refused));
 }
 
+/// Runs it with these sockets: a shell says which process they are for, as a service manager does.
+fn run_activated(names: &str, sockets: [std::os::fd::OwnedFd; 2], args: &[&str]) -> Output {
+    let hand_over = r#"export LISTEN_PID=$$ && exec "$0" "$@" 3<&0 4<&1 1>&2"#;
+    let [first, second] = sockets.map(Stdio::from);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", hand_over, env!("CARGO_BIN_EXE_fusion-server")]).args(args);
+    command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", names);
+    command.stdin(first).stdout(second).output().unwrap()
+}
+
+#[test]
+fn what_is_handed_over_is_looked_at_before_it_is_served() {
+    let data = tempfile::tempdir().unwrap();
+    let args = ["--data-dir", data.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let socket = |at: &str| std::os::fd::OwnedFd::from(TcpListener::bind(at).unwrap());
+    let on_loopback = || socket("127.0.0.1:0");
+    let refused = |names, sockets| {
+        let output = run_activated(names, sockets, &args);
+        assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+        err(&output)
+    };
+    // What is allowed of an address is asked of where the socket is, whatever --listen says.
+    let said = refused("grpc:http", [socket("0.0.0.0:0"), on_loopback()]);
+    assert!(
+        said.contains("listen.grpc = \"0.0.0.0:") && said.contains("allow_plaintext"),
+        "{said}"
+    );
+    let said = refused("grpc:http", [on_loopback(), socket("[::]:0")]);
+    assert!(said.contains("listen.http = \"[::]:"), "{said}");
+    let said = refused("grpc:fusion-server.socket", [on_loopback(), on_loopback()]);
+    assert!(
+        said.contains("fusion-server.socket") && said.contains("FileDescriptorName="),
+        "{said}"
+    );
+    let said = refused("grpc:grpc", [on_loopback(), on_loopback()]);
+    assert!(said.contains("two sockets named grpc"), "{said}");
+    let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let said = refused("grpc:http", [on_loopback(), udp.into()]);
+    assert!(said.contains("as http is a socket of another kind"), "{said}");
+}
+
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    let output = server(&["--print-config"])
+        .env("LISTEN_PID", "1")
+        .env("LISTEN_FDS", "2")
+        .env("LISTEN_FDNAMES", "grpc:http")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("127.0.0.1:7700"), "{text}");
+    let refused = server(&["--print-config"]).env("LISTEN_PID", "me").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(err(&refused).contains("LISTEN_PID"), "{}", err(&refused));
+}
+
 #[test]
 fn a_data_directory_that_cannot_be_made_is_named() {
     let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];

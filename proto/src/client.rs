@@ -2,7 +2,8 @@
 //!
 //! Owns how a channel is set up and what a failed call is ([`CallError`]). Used by `fusionctl`, by
 //! agents, by tests and by programs of others.
-//! Must never: repeat a call by itself; whether that is right depends on the refusal.
+//! Must never: repeat a call by itself, save a heartbeat that nobody has seen (`unseen`); whether that is right depends on
+//! the refusal.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,6 +25,7 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unseen;
 
 use std::fmt;
 use std::sync::Arc;

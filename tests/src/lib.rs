@@ -6,6 +6,7 @@
 //! [`bursts`] much at once. Must never: repeat a failed assertion until it passes by luck; what is polled for
 //! has a deadline that is documented where it stands.
 
+pub mod activated;
 pub mod bench;
 pub mod binaries;
 pub mod blind;

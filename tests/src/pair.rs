@@ -9,6 +9,7 @@ use fusion_proto::views::ViewsClient;
 use fusion_store::engines::started::own_port;
 use tempfile::TempDir;
 
+use crate::activated::Sockets;
 use crate::launch::Launch;
 use crate::process::Process;
 use crate::settings::Settings;
@@ -40,6 +41,8 @@ pub struct World {
     server: Option<Process>,
     grpc: String,
     http: String,
+    /// What outlives the server, if it does not listen by itself.
+    sockets: Option<Sockets>,
     server_args: Vec<String>,
 }
 
@@ -106,11 +109,35 @@ impl World {
         Self::configured_on(folder, root.to_path_buf(), config, LOOPBACK)
     }
 
+    /// Starts a server with this configuration (TOML) beside an empty tree, on sockets that stay open while it is
+    /// away.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    pub fn start_activated(config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let root = folder.path().join("tree");
+        std::fs::create_dir(&root).expect("the tree");
+        let args = Self::configured(&folder, config);
+        let mut world = Self::still(folder, root, LOOPBACK, &args);
+        world.sockets = Some(Sockets::hold());
+        world.start_server();
+        world
+    }
+
     fn configured_on(folder: TempDir, root: PathBuf, config: &str, listen: &str) -> Self {
+        let args = Self::configured(&folder, config);
+        let mut world = Self::still(folder, root, listen, &args);
+        world.start_server();
+        world
+    }
+
+    /// The arguments with which a server has this configuration.
+    fn configured(folder: &TempDir, config: &str) -> [String; 2] {
         let file = folder.path().join("server.toml");
         std::fs::write(&file, config).expect("the configuration");
-        let file = file.to_str().expect("a path in UTF-8").to_owned();
-        Self::on(folder, root, listen, &["--config", &file])
+        ["--config".to_owned(), file.to_str().expect("a path in UTF-8").to_owned()]
     }
 
     /// Starts a server with this configuration that also listens on other addresses than loopback's,
@@ -137,17 +164,24 @@ impl World {
     }
 
     fn on(folder: TempDir, root: PathBuf, listen: &str, server_args: &[&str]) -> Self {
-        let mut world = Self {
+        let server_args: Vec<String> = server_args.iter().map(|&arg| arg.to_owned()).collect();
+        let mut world = Self::still(folder, root, listen, &server_args);
+        world.start_server();
+        world
+    }
+
+    /// A world whose server is not started yet.
+    fn still(folder: TempDir, root: PathBuf, listen: &str, server_args: &[String]) -> Self {
+        Self {
             folder,
             root,
             view: ViewName::new("tree").expect("a name"),
             server: None,
             grpc: format!("{listen}:{}", own_port()),
             http: format!("{LOOPBACK}:{}", own_port()),
-            server_args: server_args.iter().map(|&arg| arg.to_owned()).collect(),
-        };
-        world.start_server();
-        world
+            sockets: None,
+            server_args: server_args.to_vec(),
+        }
     }
 
     /// Starts the server (again), where it was before.
@@ -157,15 +191,19 @@ impl World {
     pub fn start_server(&mut self) {
         let file = self.path("server.address");
         let _ = std::fs::remove_file(&file);
-        let mut command = Command::new(binaries::path("fusion-server"));
-        command
-            .args(["--listen", &self.grpc, "--http-listen", &self.http])
-            .arg("--data-dir")
-            .arg(self.path("server"))
-            .arg("--address-file")
-            .arg(&file)
-            .args(&self.server_args);
-        let mut server = Process::start("fusion-server", &mut command, &self.path("server.log"));
+        let (program, log) = (binaries::path("fusion-server"), self.path("server.log"));
+        let mut command = match &self.sockets {
+            Some(sockets) => sockets.hand_over(&program),
+            None => Command::new(program),
+        };
+        command.arg("--data-dir").arg(self.path("server")).arg("--address-file").arg(&file);
+        command.args(&self.server_args);
+        let mut server = if self.sockets.is_some() {
+            Process::start_as_is("fusion-server", &mut command, &log)
+        } else {
+            command.args(["--listen", &self.grpc, "--http-listen", &self.http]);
+            Process::start("fusion-server", &mut command, &log)
+        };
         self.grpc = server.address(&file, "grpc");
         self.http = server.address(&file, "http");
         self.server = Some(server);

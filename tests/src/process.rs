@@ -26,14 +26,25 @@ impl Process {
     /// It cannot be started.
     #[must_use]
     pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Self {
-        let file = File::options().create(true).append(true).open(log).expect("a log file");
+        command.stdin(Stdio::null()).stdout(Self::log(log));
+        Self::start_as_is(name, command, log)
+    }
+
+    /// The same, where standard input and output are for something else.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[must_use]
+    pub fn start_as_is(name: &'static str, command: &mut Command, log: &Path) -> Self {
         let child = command
-            .stdin(Stdio::null())
-            .stdout(file.try_clone().expect("the log file again"))
-            .stderr(file)
+            .stderr(Self::log(log))
             .spawn()
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         Self { name, child, log: log.to_path_buf() }
+    }
+
+    fn log(log: &Path) -> File {
+        File::options().create(true).append(true).open(log).expect("a log file")
     }
 
     /// What it wrote so far.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, ensure};
 use fusion_sim::Settings;
 
+use crate::faults::rolling::Listening;
 use crate::process::now;
 use crate::storms::engines::StateOn;
 use crate::storms::plan::Schedule;
@@ -26,6 +27,9 @@ pub struct Options {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// How the server listens in `rolling`.
+    #[arg(long, value_enum, default_value = "itself")]
+    listening: Listening,
     /// What keeps the state in `cluster`; drawn for each schedule unless given.
     #[arg(long, value_enum)]
     state: Option<StateOn>,
@@ -173,7 +177,7 @@ fn rounds(name: Name, options: &Options) -> Result<()> {
             Name::KillTwo => faults::kill::rounds_of_two(from, rounds).await,
             Name::Rolling => {
                 let load = faults::rolling::Load { sessions: 500, readers: 8 };
-                faults::rolling::restarts(from, rounds, load).await;
+                faults::rolling::restarts(from, rounds, load, options.listening).await;
             }
             _ => {
                 for seed in from..from + rounds {

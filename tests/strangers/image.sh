@@ -1,35 +1,42 @@
 #!/usr/bin/env bash
 # The image is built from deploy/Dockerfile by buildah, from the programs in BIN_DIR and on a base that debootstrap
 # makes, and run by runc: read-only, as its own user, without a capability. No registry of images is asked.
+# FUSION_IMAGE=oci-archive:FILE is run in place of one that is built here.
 . "$(dirname "$0")/lib.sh"
 need buildah debootstrap runc grpcurl
 need_python json
 [ "$(id -u)" = 0 ] || missing "root, to make a base and to run a container,"
-# shellcheck source=/dev/null
-codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
-
-# A base like this machine: the programs were built for its libraries. Kept, for it takes a minute.
-base=$cache/base-$codename
-if [ ! -f "$base.made" ]; then
-    rm -rf "$base"
-    debootstrap --variant=minbase "$codename" "$base" >"$work/debootstrap.log" 2>&1 || fail "debootstrap: $(tail -n 1 "$work/debootstrap.log")"
-    touch "$base.made"
-fi
-ok "a base of Debian $codename by debootstrap"
-
 # Containers of its own: nothing of the machine's is touched, and all goes with $work.
 images() {
     buildah --root "$work/images" --runroot "$work/images.run" --storage-driver vfs "$@"
 }
 
-container=$(images from scratch)
-images add -q "$container" "$base" / >/dev/null
-images commit -q --rm "$container" localhost/base >/dev/null 2>"$work/base.log" || fail "$(cat "$work/base.log")"
-mkdir -p "$work/context/programs"
-cp "$bin_dir"/{fusion-server,agent-client,fusionctl} "$work/context/programs/"
-images build -q --isolation chroot --pull=never --build-arg PROGRAMS=ready --build-arg BUILDER=localhost/base \
-    -f "$repo/deploy/Dockerfile" -t localhost/fusion "$work/context" >"$work/build.log" 2>&1 || fail "$(tail -n 5 "$work/build.log")"
-ok "deploy/Dockerfile built by buildah $(buildah --version | grep -oE '[0-9.]+' | head -n1), with programs that were ready"
+if [ -n "${FUSION_IMAGE:-}" ]; then
+    # One that was built elsewhere, from the sources, in a form that buildah pulls: oci-archive:FILE.
+    images tag "$(images pull -q "$FUSION_IMAGE")" localhost/fusion
+    ok "the image of $FUSION_IMAGE"
+else
+    # shellcheck source=/dev/null
+    codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+
+    # A base like this machine: the programs were built for its libraries. Kept, for it takes a minute.
+    base=$cache/base-$codename
+    if [ ! -f "$base.made" ]; then
+        rm -rf "$base"
+        debootstrap --variant=minbase "$codename" "$base" >"$work/debootstrap.log" 2>&1 || fail "debootstrap: $(tail -n 1 "$work/debootstrap.log")"
+        touch "$base.made"
+    fi
+    ok "a base of Debian $codename by debootstrap"
+
+    container=$(images from scratch)
+    images add -q "$container" "$base" / >/dev/null
+    images commit -q --rm "$container" localhost/base >/dev/null 2>"$work/base.log" || fail "$(cat "$work/base.log")"
+    mkdir -p "$work/context/programs"
+    cp "$bin_dir"/{fusion-server,agent-client,fusionctl} "$work/context/programs/"
+    images build -q --isolation chroot --pull=never --build-arg PROGRAMS=ready --build-arg BUILDER=localhost/base \
+        -f "$repo/deploy/Dockerfile" -t localhost/fusion "$work/context" >"$work/build.log" 2>&1 || fail "$(tail -n 5 "$work/build.log")"
+    ok "deploy/Dockerfile built by buildah $(buildah --version | grep -oE '[0-9.]+' | head -n1), with programs that were ready"
+fi
 
 container=$(images from --pull=never localhost/fusion)
 rootfs=$(images mount "$container")

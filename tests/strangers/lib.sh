@@ -131,7 +131,7 @@ start_agent() {
     printf %010d 1 >"$work/tree/a.txt"
     printf %020d 2 >"$work/tree/dir/b.txt"
     printf %030d 3 >"$work/tree/dir/sub/c.dat"
-    ln -s a.txt "$work/tree/link"
+    ln -sfn a.txt "$work/tree/link"
     env "$@" "$bin_dir/agent-client" --server "http://$grpc" --view demo --root "$work/tree" \
         --agent-id stranger --spool "$work/spool" --http-listen 127.0.0.1:0 \
         --address-file "$work/agent.address" >"$work/agent.log" 2>&1 </dev/null &

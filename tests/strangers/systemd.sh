@@ -2,7 +2,7 @@
 # systemd takes the units and rates their sandboxes; what server and agent keep goes to $STATE_DIRECTORY as
 # the units rely on, and no system call that they make is one that the units forbid.
 . "$(dirname "$0")/lib.sh"
-need systemd-analyze strace openssl strangers-python
+need systemd-analyze systemd-socket-activate strace openssl strangers-python
 units=$repo/deploy/systemd
 
 # Where the programs are here.
@@ -33,6 +33,20 @@ judge "$work/units/fusion-agent@.service" 25
 env HOME="$work" "$bin_dir/agent-client" --config "$units/agent-trees.toml.example" --print-config >"$work/config" ||
     fail "the agent refuses agent-trees.toml.example"
 contains "the agent's trees" "$(cat "$work/config")" '[[tree]]' 'view = "archive"' 'root = "/srv/shared"'
+
+# The socket fits its service, and is served as systemd hands it over: by its name, over the configured address.
+cp "$units/fusion-server.socket" "$work/units/"
+said=$(systemd-analyze verify --recursive-errors=no "$work/units/fusion-server.socket" "$work/units/fusion-server.service" 2>&1) ||
+    fail "systemd-analyze verify: $said"
+same "systemd-analyze verify says nothing against fusion-server.socket" "" "$said"
+held=127.0.0.1:$(free_port)
+name=$(sed -n 's/^FileDescriptorName=//p' "$units/fusion-server.socket")
+systemd-socket-activate --listen "$held" --fdname "$name" \
+    "$bin_dir/fusion-server" --listen 127.0.0.1:1 --http-listen 127.0.0.1:0 --data-dir "$work/activated" >"$work/activated.log" 2>&1 &
+pids=($!)
+within 20 "an answer on the socket of systemd" "$bin_dir/fusionctl" --server "http://$held" views
+ok "systemd-socket-activate hands over the socket \`$name\`, and it is served"
+stop_all
 
 # variables FILE FROM TO: the variables that a file of ours sets, one in a line, with another place in them.
 variables() {

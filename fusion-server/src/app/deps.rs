@@ -12,6 +12,7 @@ use crate::clock::RuntimeClock;
 use crate::cluster::Membership;
 use crate::config::{Config, Reread};
 use crate::ids::{Ids, RandomIds};
+use crate::listeners::HandedOver;
 use crate::ops::log_filter::LogFilter;
 use crate::stores::Stores;
 
@@ -77,10 +78,18 @@ impl Deps {
     /// [`ServerError::Listen`], naming the address; [`ServerError::Store`], naming the directory or the
     /// engine; [`ServerError::Start`] if it is to be one of several and cannot.
     pub async fn bind(config: &Config) -> Result<Self, ServerError> {
-        let grpc = listen("gRPC", config.grpc.address).await?;
-        let http = listen("HTTP", config.http.address).await?;
+        Self::bind_with(config, HandedOver::default()).await
+    }
+
+    /// The same with sockets that listen already, each where the configuration says.
+    ///
+    /// # Errors
+    /// Those of [`Deps::bind`]; [`ServerError::Start`] if a socket is elsewhere.
+    pub async fn bind_with(config: &Config, mut sockets: HandedOver) -> Result<Self, ServerError> {
+        let grpc = sockets.listen("listen.grpc", "gRPC", config.grpc.address).await?;
+        let http = sockets.listen("listen.http", "HTTP", config.http.address).await?;
         let health = match config.health {
-            Some(address) => Some(listen("health checks", address).await?),
+            Some(address) => Some(sockets.listen("listen.health", "health checks", address).await?),
             None => None,
         };
         let stores = match &config.data_dir {
@@ -121,8 +130,4 @@ fn membership(config: &Config, stores: &Stores) -> Result<Option<Membership>, Se
     tracing::info!(%address, ?lease, memory, "one of several servers");
     let peers = cluster.peers(config.tls.as_ref());
     Ok(Some(Membership { ownership, address, lease, memory, peers }))
-}
-
-async fn listen(what: &'static str, address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { what, address, source })
 }

@@ -33,13 +33,19 @@ pub(super) async fn end(services: &Services, end_views: &CancellationToken, end_
     }
 }
 
-/// Waits until no call runs, and a moment for what was answered last to go out. What stays open then
-/// (a health watch, an idle connection whose client does not go) would stay for ever.
+/// Waits until no call runs, and a moment for what was answered last to go out, and for what a client asked before it
+/// heard that the server goes. What stays open then (a health watch, an idle connection whose client does not go) would
+/// stay for ever.
 pub(super) async fn quiet(busy: &watch::Sender<usize>, cut_at: Instant) {
     let mut calls = busy.subscribe();
-    let none = calls.wait_for(|calls| *calls == 0);
-    if tokio::time::timeout_at(cut_at, none).await.is_err() {
-        tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
+    loop {
+        let none = calls.wait_for(|calls| *calls == 0);
+        if tokio::time::timeout_at(cut_at, none).await.is_err() {
+            tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
+        }
+        let linger = cut_at.min(Instant::now() + LINGER);
+        if tokio::time::timeout_at(linger, calls.changed()).await.is_err() {
+            return;
+        }
     }
-    tokio::time::sleep_until(cut_at.min(Instant::now() + LINGER)).await;
 }

@@ -4,6 +4,7 @@ use fusion_core::id::SessionId;
 use tonic::Response;
 use tonic::transport::Channel;
 
+use super::unseen::is_unseen;
 use super::{CallError, CallHook, HookedChannel};
 use crate::convert::session::heartbeat::{Heartbeat, HeartbeatHeard};
 use crate::convert::session::{
@@ -51,13 +52,16 @@ impl SessionsClient {
         Ok(self.heard(answer).try_into()?)
     }
 
-    /// Keeps a session alive.
+    /// Keeps a session alive. One that comes to a server as it goes, and that it does not take, is sent to the next.
     ///
     /// # Errors
     /// SESSION_OBSOLETE, or no server.
     pub async fn heartbeat(&mut self, beat: &Heartbeat) -> Result<HeartbeatHeard, CallError> {
         let request = pb::HeartbeatRequest::try_from(beat)?;
-        let answer = self.client.heartbeat(request).await?;
+        let answer = match self.client.heartbeat(request.clone()).await {
+            Err(status) if is_unseen(&status) => self.client.heartbeat(request).await?,
+            answer => answer?,
+        };
         Ok(self.heard(answer).try_into()?)
     }
 

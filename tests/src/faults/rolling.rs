@@ -47,6 +47,15 @@ pub struct Load {
     pub readers: usize,
 }
 
+/// How the server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Listening {
+    /// By itself: between two lives who connects is refused, and comes again.
+    Itself,
+    /// On sockets that are handed over to each life: who connects meanwhile waits, and no heartbeat fails.
+    HandedOver,
+}
+
 /// So many restarts, each while all of that is under way. The server ends with code 0 within its grace. No session
 /// is obsolete: all of the agents and all that only beat are those of the beginning, a heartbeat that failed
 /// succeeds before the timeout, and readers see nothing but that the server is away. No evidence is lost and
@@ -54,8 +63,12 @@ pub struct Load {
 ///
 /// # Panics
 /// Something of this does not hold.
-pub async fn restarts(seed: u64, rounds: u64, load: Load) {
-    let mut world = World::start_configured(CONFIG);
+pub async fn restarts(seed: u64, rounds: u64, load: Load, listening: Listening) {
+    let mut world = match listening {
+        Listening::Itself => World::start_configured(CONFIG),
+        Listening::HandedOver => World::start_activated(CONFIG),
+    };
+    println!("rolling: the view {} is served at {}", world.view(), world.url());
     let work = world.root().join("work");
     std::fs::create_dir(&work).expect("the tree");
     let agents = [world.start_ready_agent("a").await, world.start_agent("b", &[])];
@@ -97,7 +110,20 @@ pub async fn restarts(seed: u64, rounds: u64, load: Load) {
     println!("rolling: heartbeats of {} sessions: {beats}", load.sessions);
     println!("rolling: queries of {} readers: {reads}", load.readers);
     assert!(beats.longest < TIMEOUT, "a session was silent for {:?}", beats.longest);
-    assert!(beats.failed > 0 || reads.failed > 0, "nobody was there when the server was away");
+    match listening {
+        Listening::Itself => {
+            assert!(beats.failed + reads.failed > 0, "nobody was there when the server was away");
+        }
+        Listening::HandedOver => {
+            assert_eq!(beats.failed, 0, "heartbeats failed");
+            for agent in &agents {
+                let all = counter(&agent.http, "fusion_agent_heartbeats_total");
+                assert_eq!(counter(&agent.http, HEARTBEATS), all, "heartbeats of an agent failed");
+            }
+            // Of the time that it is away a good part is its start.
+            assert!(reads.slowest > away[0] / 4, "nobody waited for the server to come back");
+        }
+    }
 }
 
 /// SIGTERM, and the end within the grace; blocks nobody else meanwhile.
@@ -161,19 +187,24 @@ async fn beats_on(agent: &Agent) {
 }
 
 /// What came of calls, one after the other.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Told {
     done: u64,
     failed: u64,
+    /// How the first failed.
+    why: Option<String>,
     /// The longest time between two that succeeded.
     longest: Duration,
+    /// The longest that one of them took.
+    slowest: Duration,
 }
 
 impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { done, failed, longest } = self;
-        let between = format!("at most {longest:.1?} between answers");
-        write!(f, "{done} answered, {failed} failed and tried again, {between}")
+        let Self { done, failed, why, longest, slowest } = self;
+        let times = format!("at most {longest:.1?} between answers, {slowest:.1?} for one");
+        let why = why.as_ref().map(|why| format!(" (`{why}` first)")).unwrap_or_default();
+        write!(f, "{done} answered, {failed} failed and tried again{why}, {times}")
     }
 }
 
@@ -183,7 +214,9 @@ impl Told {
         each.into_iter().fold(Self::default(), |all, one| Self {
             done: all.done + one.done,
             failed: all.failed + one.failed,
+            why: all.why.or(one.why),
             longest: all.longest.max(one.longest),
+            slowest: all.slowest.max(one.slowest),
         })
     }
 
@@ -195,9 +228,11 @@ impl Told {
     ) -> Self {
         let (mut told, mut last) = (Self::default(), now());
         while !stopped.load(Ordering::Relaxed) {
+            let began = now();
             let pause = match call().await {
                 Ok(()) => {
                     told.done += 1;
+                    told.slowest = told.slowest.max(began.elapsed());
                     told.longest = told.longest.max(last.elapsed());
                     last = now();
                     pace
@@ -205,6 +240,7 @@ impl Told {
                 Err(error) => {
                     assert!(is_away(&error), "{error:?}");
                     told.failed += 1;
+                    told.why.get_or_insert_with(|| error.to_string());
                     AGAIN.min(pace * 5)
                 }
             };

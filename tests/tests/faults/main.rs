@@ -17,7 +17,14 @@ async fn kill_9_of_two_agents_and_the_server() {
 
 #[tokio::test]
 async fn the_server_is_restarted_under_load() {
-    rolling::restarts(1, 4, rolling::Load { sessions: 30, readers: 2 }).await;
+    let load = rolling::Load { sessions: 30, readers: 2 };
+    rolling::restarts(1, 4, load, rolling::Listening::Itself).await;
+}
+
+#[tokio::test]
+async fn no_heartbeat_fails_over_restarts_on_sockets_that_are_handed_over() {
+    let load = rolling::Load { sessions: 30, readers: 2 };
+    rolling::restarts(2, 6, load, rolling::Listening::HandedOver).await;
 }
 
 #[tokio::test]
