@@ -3,7 +3,7 @@
 # and ports fit, the server takes the configuration of the base, and hadolint has nothing against the
 # Dockerfile. The configuration of production is used by production.sh, that of several servers by cluster.sh.
 . "$(dirname "$0")/lib.sh"
-need kubectl kubernetes-validate hadolint
+need kubectl kubernetes-validate hadolint checkov
 need_python yaml
 deploy=$repo/deploy
 
@@ -59,3 +59,11 @@ ok "the configuration of the base"
 
 hadolint "$deploy/Dockerfile" || fail "hadolint"
 ok "hadolint"
+# What checkov asks of production, save what is said where it is used: the namespace (kubectl apply -n), the digest and
+# the pulling of an image that others name; a readiness of the agent, to which nobody comes; a HEALTHCHECK, for which
+# there are probes; and the tag of a FROM that is a stage of the same file.
+checkov -f "$work/production.yaml" --framework kubernetes --skip-download --compact --quiet \
+    --skip-check CKV_K8S_21,CKV_K8S_43,CKV_K8S_15,CKV_K8S_9 >"$work/checkov.said" 2>&1 || fail "checkov: $(cat "$work/checkov.said")"
+checkov -f "$deploy/Dockerfile" --framework dockerfile --skip-download --compact --quiet \
+    --skip-check CKV_DOCKER_2,CKV_DOCKER_7 >>"$work/checkov.said" 2>&1 || fail "checkov: $(cat "$work/checkov.said")"
+ok "checkov $(checkov --version) has nothing against overlays/production and the Dockerfile"
