@@ -14,6 +14,7 @@ mod scan_edges;
 mod scan_hung;
 mod scan_limits;
 mod scan_resume;
+mod scan_vanished;
 mod watch;
 mod watch_bursts;
 mod watch_edges;
