@@ -42,6 +42,7 @@ pub(super) async fn quiet(busy: &watch::Sender<usize>, cut_at: Instant) {
         let none = calls.wait_for(|calls| *calls == 0);
         if tokio::time::timeout_at(cut_at, none).await.is_err() {
             tracing::warn!(calls = *busy.borrow(), "the grace is nearly over; open calls are cut");
+            return;
         }
         let linger = cut_at.min(Instant::now() + LINGER);
         if tokio::time::timeout_at(linger, calls.changed()).await.is_err() {
