@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A real OpenTelemetry collector (rotel) gets spans of both sides, and one trace has both.
+# A real OpenTelemetry collector (rotel) gets spans of both sides: one trace has both, and what the server applied is a
+# child of the agent's push that brought it.
 . "$(dirname "$0")/lib.sh"
 need rotel-agent strangers-python
 
@@ -35,11 +36,34 @@ shared_trace() {
         }' "$work/collector.log"
 }
 
+# Prints each span of an apply by the server whose parent is a push by the agent, in the same trace.
+applied_pushes() {
+    awk '
+        / service\.name: / { service = $NF }
+        /^ *Trace ID / { trace = $NF }
+        /^ *Parent ID / { parent = /: *$/ ? "" : $NF }
+        /^ *ID / { id = $NF }
+        /^ *Name  *: push$/ && service == "Str(agent-client)" { push[trace, id] = 1 }
+        /^ *Name  *: fusion\.apply$/ && service == "Str(fusion-server)" { apply[trace, parent] = id }
+        END {
+            for (key in apply)
+                if (key in push) {
+                    split(key, of, SUBSEP)
+                    printf "trace %s: push %s, apply %s\n", of[1], of[2], apply[key]
+                    found = 1
+                }
+            exit !found
+        }' "$work/collector.log"
+}
+
 start_pair OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:$port" OTEL_BSP_SCHEDULE_DELAY=300
 echo more >"$work/tree/dir/more.txt" # a push by event, beside those of the first scan
 within 20 "a trace with spans of agent and server" shared_trace
 ok "one trace has spans of agent and server"
 head -n 20 "$work/last"
+within 20 "an apply of the server whose parent is a push of the agent" applied_pushes
+ok "what the server applied is a child of the push: $(wc -l <"$work/last") of them"
+head -n 3 "$work/last"
 
 collector=${pids[-1]}
 unset 'pids[-1]'
