@@ -36,6 +36,7 @@ struct Contents {
     next: u64,
     operations: u64,
     written: u64,
+    syncs: u64,
     faults: Faults,
     stopped: bool,
     hanging: bool,
@@ -64,6 +65,8 @@ pub struct Faults {
     pub largest_write: Option<usize>,
     /// What makes or changes a name waits for as long as this is so, as on a disk that hangs.
     pub names_hang: bool,
+    /// The same of what makes the bytes of a file durable.
+    pub syncs_hang: bool,
 }
 
 /// Pseudo-random numbers; the same seed gives the same.
@@ -101,9 +104,14 @@ impl SimulatedDisk {
 
     /// The contents, once names do not hang.
     fn answer(&self) -> MutexGuard<'_, Contents> {
+        self.once_not(|faults| faults.names_hang)
+    }
+
+    /// The contents, once this does not hang.
+    fn once_not(&self, hangs: fn(&Faults) -> bool) -> MutexGuard<'_, Contents> {
         loop {
             let mut contents = self.lock();
-            if !contents.faults.names_hang {
+            if !hangs(&contents.faults) {
                 return contents;
             }
             contents.hanging = true;
@@ -134,6 +142,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
         self.lock().written
+    }
+
+    /// How many times the bytes of a file were made durable.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.lock().syncs
     }
 
     /// Whether the machine has stopped.
@@ -388,7 +402,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut contents = self.disk.lock();
+        let mut contents = self.disk.once_not(|faults| faults.syncs_hang);
         let stops = contents.count()?;
         let fails = contents.faults.syncs_fail;
         let bytes = contents.files.get_mut(&self.id).ok_or_else(absent)?;
@@ -401,6 +415,7 @@ impl DiskFile for SimulatedFile {
             return Err(stopped());
         }
         bytes.durable.clone_from(&bytes.now);
+        contents.syncs += 1;
         Ok(())
     }
 

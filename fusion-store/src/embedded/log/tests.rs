@@ -1,3 +1,5 @@
+mod grouped;
+
 use std::path::Path;
 use std::time::Duration;
 
