@@ -17,6 +17,7 @@ mod snapshot;
 mod tree;
 pub mod watch;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -27,6 +28,9 @@ pub struct Options {
     /// Files of the tree of the first row.
     #[arg(long, default_value_t = 1_000_000)]
     files: u64,
+    /// A tree of yours for the first row, in place of one that is made.
+    #[arg(long)]
+    tree: Option<PathBuf>,
     /// Entries resident in the view that ingest and queries run against.
     #[arg(long, default_value_t = 1_000_000)]
     resident: u64,
