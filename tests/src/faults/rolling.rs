@@ -116,10 +116,7 @@ pub async fn restarts(seed: u64, rounds: u64, load: Load, listening: Listening) 
         }
         Listening::HandedOver => {
             assert_eq!(beats.failed, 0, "heartbeats failed");
-            for agent in &agents {
-                let all = counter(&agent.http, "fusion_agent_heartbeats_total");
-                assert_eq!(counter(&agent.http, HEARTBEATS), all, "heartbeats of an agent failed");
-            }
+            agents.iter().for_each(none_failed);
             // Of the time that it is away a good part is its start.
             assert!(reads.slowest > away[0] / 4, "nobody waited for the server to come back");
         }
@@ -176,6 +173,14 @@ fn check_agent(agent: &Agent) {
     ] {
         assert_eq!(counter(&agent.http, name), 0.0, "{name} in\n{}", get(&agent.http, "/metrics"));
     }
+}
+
+/// No heartbeat of an agent failed. One answer tells of all: between two it may have beaten once more.
+fn none_failed(agent: &Agent) {
+    let metrics = get(&agent.http, "/metrics");
+    let beats = metrics.lines().filter(|it| it.starts_with("fusion_agent_heartbeats_total{"));
+    let failed: Vec<_> = beats.filter(|it| !it.contains("\"ok\"") && !it.ends_with(" 0")).collect();
+    assert!(failed.is_empty(), "heartbeats of an agent failed: {failed:?}");
 }
 
 /// An agent beats again before its session would be over.
